@@ -1,0 +1,65 @@
+"""The emulated world: what exists, what time it is there, and what is due to happen.
+
+Everything that takes time is an event in one queue. `settle()` runs, in order, what was due by now, each at its
+own time; nothing else moves the world, so the same seed and the same calls give the same history.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from .clock import Clock
+
+Event = list[Any]  # [due, order, action or None when cancelled]
+
+
+class World:
+    """`now` is the world's time (that of the event being run, while one runs); `lock` is held for each request."""
+
+    def __init__(self, clock: Clock, *, seed: int = 0) -> None:
+        self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
+        self.now = clock.time()
+        self._events: list[Event] = []
+        self._order = itertools.count()
+
+    def at(self, when: float, action: Callable[[], None]) -> Event:
+        """Have `action` run when the world reaches `when`; the returned event can be cancelled."""
+        event: Event = [max(when, self.now), next(self._order), action]
+        heapq.heappush(self._events, event)
+        return event
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Event:
+        return self.at(self.now + seconds, action)
+
+    @staticmethod
+    def cancel(event: Event) -> None:
+        event[2] = None
+
+    def settle(self) -> None:
+        """Catch up with the clock."""
+        target = max(self.clock.time(), self.now)
+        while self._events and self._events[0][0] <= target:
+            self.now, _, action = heapq.heappop(self._events)
+            if action is not None:
+                action()
+        self.now = target
+
+    def next_due(self) -> float | None:
+        """When the next event is due, if any: how far a virtual clock may jump without missing one."""
+        while self._events and self._events[0][2] is None:
+            heapq.heappop(self._events)
+        return self._events[0][0] if self._events else None
+
+    def guid(self) -> str:
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def timestamp(self, when: float | None = None) -> str:
+        """Azure's spelling: seven decimals with trailing zeros dropped, numeric offset."""
+        moment = datetime.fromtimestamp(self.now if when is None else when, UTC)
+        fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
+        return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}+00:00"
