@@ -1,0 +1,324 @@
+"""Arm: one connection to Azure Resource Manager. Credential, cloud and connection pool; send, retry, page.
+
+An Arm can be shared between threads. It follows only its own origin, never repeats a write blindly, waits only through
+the `sleep` that it was given, and shows nothing secret in its repr, its errors or its log.
+"""
+
+import functools
+import logging
+import os
+import random as _random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, urlsplit
+
+from . import auth as _auth
+from . import clouds, wire
+from ._version import __version__
+from .clouds import Cloud, Reach
+from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
+from .operation import Operation
+from .retry import Outcome, Retry, decide
+from .types import Json, JsonDict
+
+if TYPE_CHECKING:
+    from .transport import Answer, Timeouts, Transport
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"azurerm-lite/{__version__}"
+API_VERSION = "2024-07-01"
+MOST_PAGES = 1000
+DEFAULT_RETRY = Retry()
+
+
+class Arm:
+    """A connection to one cloud, as one identity. `connect()` makes one from what the environment has.
+
+    `credential`: a bare token, anything with get_token, or one of ours. Time, chance and waiting come in as arguments,
+    and `adapter` replaces the network (an emulator in the same process).
+    """
+
+    def __init__(
+        self,
+        credential: object,
+        *,
+        cloud: Cloud = clouds.PUBLIC,
+        api_version: str = API_VERSION,
+        reach: Reach = clouds.DIRECT,
+        ca_file: str | None = None,
+        retry: Retry = DEFAULT_RETRY,
+        timeouts: "Timeouts | None" = None,
+        adapter: Any = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = _random.random,
+        correlation_id: str | None = None,
+    ) -> None:
+        self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
+        self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
+        self.credential = _auth.as_credential(credential, now=now)
+        self.correlation_id = correlation_id or str(uuid.uuid4())
+        self._reach = reach._replace(ca_file=ca_file or reach.ca_file)
+        self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
+        self._sleep, self._now, self._monotonic, self._chance = sleep, now, monotonic, chance
+        self._transport_made: Transport | None = None
+        self._lock = threading.Lock()
+        self.remaining: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        emulator = " EMULATOR" if self.is_emulator else ""
+        return f"<Arm{emulator} {self.cloud.name} {self.base} by {self.credential.kind}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Arm holds a credential and cannot be pickled or copied: make a new one where it is needed")
+
+    def __enter__(self) -> "Arm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_emulator(self) -> bool:
+        """Whether this leads to the machine itself, so to an emulator and not to Azure."""
+        return urlsplit(self.base).hostname in clouds.LOOPBACK
+
+    def close(self) -> None:
+        """Close the pooled connections; the next request would open new ones."""
+        if self._transport_made is not None:
+            self._transport_made.close()
+
+    # --- what the endpoint functions call ----------------------------------------------------------------------------
+
+    def get(self, path: str, *, api_version: str | None = None, **query: str | None) -> Any:
+        """The JSON at a path."""
+        target = self._target(path, api_version, query)
+        return wire.decode_json((answer := self._send("GET", target)).body, answer.headers)
+
+    def pages(self, path: str, *, api_version: str | None = None, **query: str | None) -> Iterator[list[Any]]:
+        """The pages of a list, one request each; a link that comes back to a page already seen is an error."""
+        target: str | None = self._target(path, api_version, query)
+        seen: set[str] = set()
+        while target is not None:
+            if target in seen or len(seen) >= MOST_PAGES:
+                raise ProtocolError(f"the list at {path} does not end: {len(seen)} pages, then one already seen")
+            seen.add(target)
+            answer = self._send("GET", target)
+            items, target = wire.page_of(wire.decode_json(answer.body, answer.headers), self.base)
+            yield items
+
+    def list(self, path: str, *, api_version: str | None = None, **query: str | None) -> list[Any]:
+        """All items of a list, over all its pages."""
+        return [item for page in self.pages(path, api_version=api_version, **query) for item in page]
+
+    def start(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        api_version: str | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        **query: str | None,
+    ) -> Operation:
+        """Send what Azure may run long; an Operation, done already when Azure was quick."""
+        target = self._target(path, api_version, query)
+        headers = {"If-Match": if_match, "If-None-Match": if_none_match}
+        chosen = {name: wire.header_value(value, name) for name, value in headers.items() if value is not None}
+        answer = self._send(method, target, None if body is None else wire.encode_json(body), chosen)
+        return self._operation(method, target, answer)
+
+    def act(self, method: str, path: str, body: Json = None, *, api_version: str | None = None, **query: Any) -> Any:
+        """Send what Azure does at once; the JSON that it answers, if any."""
+        data = None if body is None else wire.encode_json(body)
+        answer = self._send(method, self._target(path, api_version, query), data)
+        return wire.decode_json(answer.body, answer.headers)
+
+    # --- what an Operation needs -------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> tuple[int, Mapping[str, str], Json]:
+        """Status, headers and JSON at a path that carries its own api-version."""
+        answer = self._send("GET", path)
+        return answer.status, answer.headers, wire.decode_json(answer.body, answer.headers)
+
+    def pause(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def time(self) -> float:
+        return self._now()
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
+        version = self.api_version if api_version is None else wire.api_version(api_version)
+        extra = [f"&{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
+        return f"{path}?api-version={version}{''.join(extra)}"
+
+    def _send(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> "Answer":
+        """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
+        attempt, waited, token, refreshed = 0, 0.0, self._token(), False
+        while True:
+            attempt += 1
+            answer, failure = self._attempt(method, target, token, body, headers)
+            if failure is None and answer is not None and answer.status < 400:
+                return answer
+            error = failure or self._error(method, target, answer)
+            outcome = _outcome(error)
+            chance = self._chance()
+            decision = decide(
+                self._retry, method, outcome, attempt=attempt, waited=waited, refreshed=refreshed, chance=chance
+            )
+            if decision.action == "refresh" and answer is not None:
+                token, refreshed = self._renewed(token, answer, error), True
+            elif decision.action == "again":
+                log.info("%s %s: %s; again in %.1f s", method, _shown(target), _short(error), decision.wait_seconds)
+                self._sleep(decision.wait_seconds)
+                waited += decision.wait_seconds
+                token = self._token()
+            elif decision.action == "unknown":
+                raise OutcomeUnknown(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
+            else:
+                raise error
+
+    def _attempt(
+        self, method: str, target: str, token: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> tuple["Answer | None", TransportError | None]:
+        request_id = str(uuid.uuid4())
+        sent = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": USER_AGENT,
+            "x-ms-client-request-id": request_id,
+            "x-ms-correlation-request-id": self.correlation_id,
+        }
+        if body is not None:
+            sent |= {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
+        elif method != "GET":
+            sent["Content-Length"] = "0"
+        if headers:
+            sent |= headers
+        begun = self._monotonic()
+        try:
+            answer = self._transport().send(method, target, sent, body)
+        except TransportError as error:
+            log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
+            return None, error
+        if "x-ms-ratelimit-remaining-resource" in answer.headers:
+            self.remaining |= wire.remaining_requests(answer.headers)
+        if log.isEnabledFor(logging.INFO):
+            spent = 1000 * (self._monotonic() - begun)
+            azure_id = answer.headers.get("x-ms-request-id")
+            log.info("%s %s: %d in %.0f ms, request id %s", method, _shown(target), answer.status, spent, azure_id)
+        return answer, None
+
+    def _error(self, method: str, target: str, answer: "Answer | None") -> ArmError:
+        assert answer is not None  # noqa: S101  (no answer means a TransportError, which is not asked about here)
+        return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_shown(target))
+
+    def _token(self) -> str:
+        return self.credential.get_token(self.cloud.scope).token
+
+    def _renewed(self, refused: str, answer: "Answer", error: Exception) -> str:
+        """Another token after a 401, with the claims that it demanded; the 401 itself when none can be had."""
+        if not self.credential.lasting:
+            raise error
+        return self.credential.renew(self.cloud.scope, refused, wire.claims_challenge(answer.headers)).token
+
+    def _transport(self) -> "Transport":
+        if self._transport_made is None:
+            from . import transport  # noqa: PLC0415  (imports requests)
+
+            with self._lock:
+                if self._transport_made is None:
+                    limits = self._timeouts or transport.DEFAULT_TIMEOUTS
+                    options: JsonDict = {"adapter": self._adapter, "monotonic": self._monotonic}
+                    self._transport_made = transport.Transport(self.base, self._reach, timeouts=limits, **options)
+        return self._transport_made
+
+    def _operation(self, method: str, target: str, answer: "Answer") -> Operation:
+        body = wire.decode_json(answer.body, answer.headers)
+        how = wire.monitor(method, target, answer.status, answer.headers, body, self.base)
+        status = wire.RUNNING
+        if how.kind == "none":
+            status = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
+        operation = Operation(
+            self,
+            method,
+            target,
+            how,
+            status=status,
+            resource=body,
+            request_id=answer.headers.get("x-ms-request-id"),
+            correlation_id=answer.headers.get("x-ms-correlation-request-id"),
+            retry_after=wire.retry_after(answer.headers),
+        )
+        if status in (wire.FAILED, wire.CANCELED):
+            raise wire.operation_error(
+                status, body, method=method, path=_shown(target), request_id=operation.request_id
+            )
+        return operation
+
+
+def _outcome(error: TransportError | ArmError) -> Outcome:
+    if isinstance(error, ArmError):
+        return Outcome(error.status, retry_after=error.retry_after, busy=isinstance(error, BusyError))
+    return Outcome(sent=error.sent) if not isinstance(error, ProtocolError) else Outcome(status=599)
+
+
+def _shown(target: str) -> str:
+    return target.partition("?")[0]
+
+
+def _short(error: Exception) -> str:
+    return f"{error.status} {error.code}" if isinstance(error, ArmError) else str(error)
+
+
+def connect(
+    credential: object = None,
+    *,
+    cloud: Cloud | None = None,
+    env: Mapping[str, str] = os.environ,
+    ca_file: str | None = None,
+    proxy: str | None = None,
+    **options: Any,
+) -> Arm:
+    """An Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
+
+    Without a credential anywhere it raises CredentialError, which lists what was tried and how to try the emulator.
+    `options` go to Arm. An explicit `ca_file` wins over REQUESTS_CA_BUNDLE.
+    """
+    chosen = cloud or clouds.cloud_from_environment(env)
+    reach = clouds.reach_from_environment(env)
+    reach = reach._replace(ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy)
+    if credential is None:
+        login = _auth.Login(chosen.authority, reach, options.get("now", time.time))
+        credential = _auth.from_environment(env, login)
+    return Arm(credential, cloud=chosen, reach=reach, **options)
+
+
+def arm_of(auth: object) -> Arm:
+    """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
+    if isinstance(auth, Arm):
+        return auth
+    if auth is None:
+        raise InvalidInput("auth is None; azurerm_lite.connect() finds a credential by itself")
+    arm = connect(auth, env=os.environ)
+    arm._transport_made = _shared_transport(arm.base, arm._reach)
+    return arm
+
+
+@functools.lru_cache(maxsize=8)
+def _shared_transport(base: str, reach: Reach) -> "Transport":
+    """One pool for all calls that come with a bare token or a foreign credential instead of an Arm."""
+    from .transport import Transport  # noqa: PLC0415  (imports requests)
+
+    return Transport(base, reach)

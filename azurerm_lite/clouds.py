@@ -1,0 +1,136 @@
+"""Azure's clouds: where Resource Manager and the login service live, and for whom a token must be made out.
+
+The scope is not always the resource manager's address: in US Government they differ.
+https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from .errors import InvalidInput
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Reach(NamedTuple):
+    """How to get there: a CA file that replaces the usual ones, and an https proxy. Loopback is never proxied."""
+
+    ca_file: str | None = None
+    proxy: str | None = None
+    no_proxy: str = ""
+
+    def proxy_for(self, base: str) -> str | None:
+        """The proxy for an address, or None: `no_proxy` lists hosts and domains, or `*` for all."""
+        parts = urlsplit(base)
+        host = parts.hostname or ""
+        if not self.proxy or parts.scheme != "https" or host in LOOPBACK:
+            return None
+        excepted = [entry.strip().lower().lstrip(".") for entry in self.no_proxy.split(",") if entry.strip()]
+        spared = any(e in ("*", host, f"{host}:{parts.port or 443}") or host.endswith("." + e) for e in excepted)
+        return None if spared else self.proxy
+
+
+DIRECT = Reach()
+
+
+def reach_from_environment(env: Mapping[str, str]) -> Reach:
+    """CA file and proxy as the environment has them, read once: REQUESTS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY."""
+    both = {name: env.get(name) or env.get(name.lower()) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")}
+    proxy = both["HTTPS_PROXY"] or both["ALL_PROXY"]
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    return Reach(env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE") or None, proxy, both["NO_PROXY"] or "")
+
+
+class Cloud(NamedTuple):
+    """`resource_manager` and `authority` are https addresses; `scope` ends in `/.default`."""
+
+    name: str
+    resource_manager: str
+    authority: str
+    scope: str
+
+
+PUBLIC = Cloud(
+    "public",
+    "https://management.azure.com",
+    "https://login.microsoftonline.com",
+    "https://management.azure.com/.default",
+)
+US_GOVERNMENT = Cloud(
+    "us-government",
+    "https://management.usgovcloudapi.net",
+    "https://login.microsoftonline.us",
+    "https://management.core.usgovcloudapi.net/.default",
+)
+CHINA = Cloud(
+    "china",
+    "https://management.chinacloudapi.cn",
+    "https://login.chinacloudapi.cn",
+    "https://management.chinacloudapi.cn/.default",
+)
+# AZURE_SDK_CLOUD_CONF is azure-core's name for the choice, with these values.
+BY_NAME: Mapping[str, Cloud] = {
+    "public": PUBLIC,
+    "us-government": US_GOVERNMENT,
+    "china": CHINA,
+    "AZURE_PUBLIC_CLOUD": PUBLIC,
+    "AZURE_US_GOVERNMENT": US_GOVERNMENT,
+    "AZURE_CHINA_CLOUD": CHINA,
+}
+
+
+def base_address(url: str, what: str) -> str:
+    """The address in its one canonical form (scheme://host[:port]), or InvalidInput.
+
+    Plain http is taken from loopback only, and loopback is decided on the host itself, never on how it begins.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+        host.encode("ascii")
+    except ValueError as error:
+        raise InvalidInput(f"{what} {url!r} is not a web address of the form https://host[:port]") from error
+    clean = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
+    if not host or not clean or port == 0 or set(url) & set("\\%\t\r\n ") or "@" in url:
+        raise InvalidInput(f"{what} must be an address of the form https://host[:port], with nothing after it")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        raise InvalidInput(f"{what} must be https: a token sent over {parts.scheme} can be read on the way")
+    shown = f"[{host}]" if ":" in host else host
+    default = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port and port != default else "")
+
+
+def custom_cloud(resource_manager: str, authority: str, scope: str | None = None, *, name: str = "custom") -> Cloud:
+    """A cloud of your own (Azure Stack Hub, an emulator). `scope` defaults to the resource manager's own."""
+    address = base_address(resource_manager, "resource manager")
+    return Cloud(name, address, base_address(authority, "authority"), scope or f"{address}/.default")
+
+
+def cloud_from_metadata(resource_manager: str, document: Mapping[str, object]) -> Cloud:
+    """The cloud that a resource manager's `/metadata/endpoints` document describes (api-version 2022-09-01)."""
+    login = document.get("authentication")
+    endpoint, audiences = (login.get("loginEndpoint"), login.get("audiences")) if isinstance(login, dict) else (0, 0)
+    if not isinstance(endpoint, str) or not isinstance(audiences, list) or not audiences:
+        raise InvalidInput("that /metadata/endpoints document has no authentication.loginEndpoint and audiences")
+    scope = str(audiences[0]).rstrip("/") + "/.default"
+    return custom_cloud(resource_manager, endpoint, scope, name=str(document.get("name") or "custom"))
+
+
+def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
+    """The cloud that the environment names: AZURE_SDK_CLOUD_CONF, AZURE_AUTHORITY_HOST, then azurerm's own three."""
+    chosen = env.get("AZURE_SDK_CLOUD_CONF", "")
+    if chosen and chosen not in BY_NAME:
+        raise InvalidInput(f"AZURE_SDK_CLOUD_CONF is {chosen!r}; known are {', '.join(sorted(BY_NAME))}")
+    cloud = BY_NAME.get(chosen, PUBLIC)
+    if authority := env.get("AZURE_AUTHORITY_HOST") or env.get("AZURE_AUTH_ENDPOINT"):
+        cloud = cloud._replace(authority=base_address(authority, "AZURE_AUTHORITY_HOST"))
+    if manager := env.get("AZURE_RM_ENDPOINT"):
+        cloud = cloud._replace(resource_manager=base_address(manager, "AZURE_RM_ENDPOINT"), name="custom")
+        cloud = cloud._replace(scope=_scope(env.get("AZURE_RESOURCE_ENDPOINT")) or cloud.scope)
+    return cloud
+
+
+def _scope(resource: str | None) -> str | None:
+    return resource.rstrip("/") + "/.default" if resource else None

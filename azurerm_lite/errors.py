@@ -1,0 +1,171 @@
+"""What can go wrong, one class per meaning. PURE: no I/O, no HTTP library.
+
+Every error says what was tried, what Azure answered (code, message, request id) and, where we know it, what to do
+next. Nothing here ever holds a token, a secret, a request or a response object.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# C0 and C1 controls, bidirectional overrides and line separators: text from servers must not steer a terminal or a log.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_LONGEST_TEXT = 2000
+_MOST_DETAILS = 5
+
+
+def printable(text: object, longest: int = _LONGEST_TEXT) -> str:
+    """One line that is safe to print or log: control characters escaped, length bounded."""
+    raw = text if isinstance(text, str) else str(text)
+    line = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), raw[: longest + 1])
+    return line if len(line) <= longest else line[:longest] + "…"
+
+
+class AzurermLiteError(Exception):
+    """Base of everything that azurerm_lite raises on purpose."""
+
+
+class InvalidInput(AzurermLiteError, ValueError):
+    """An argument that Azure could not accept, or that would do more than was meant. Nothing was sent."""
+
+
+class CredentialError(AzurermLiteError):
+    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(printable(message))
+        self.code = code
+
+
+class TransportError(AzurermLiteError):
+    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(printable(message))
+        self.sent = sent
+
+
+class OutcomeUnknown(TransportError):
+    """A write whose answer was lost (or was a 5xx): it may have happened. Look at the resource before repeating it."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message, sent=True)
+        self.status = status
+
+
+class ProtocolError(TransportError):
+    """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
+
+
+class OperationTimeout(AzurermLiteError, TimeoutError):
+    """Waiting ended, the operation did not. `operation` can be waited on again, here or (to_dict) elsewhere."""
+
+    def __init__(self, message: str, operation: Any) -> None:
+        super().__init__(printable(message))
+        self.operation = operation
+
+
+class ArmError(AzurermLiteError):
+    """Azure said no: an answer >= 400, or a long-running operation that failed.
+
+    `details` keeps Azure's own list of inner errors whole; `str()` is bounded and printable. `retry_after`: the
+    seconds that Azure asked to wait, if it did.
+    """
+
+    hint = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+        target: str | None = None,
+        details: list[Any] | None = None,
+        additional: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+        correlation_id: str | None = None,
+        method: str = "",
+        path: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.code, self.status, self.target = message, code, status, target
+        self.details, self.additional = details or [], dict(additional or {})
+        self.request_id, self.correlation_id = request_id, correlation_id
+        self.method, self.path, self.retry_after = method, path, retry_after
+
+    def __str__(self) -> str:
+        tried = printable(f"{self.method} {self.path}".strip(), 300)
+        parts = [f"{tried}: " if tried else "", f"{self.status} " if self.status else "", printable(self.code, 100)]
+        parts.append(f": {printable(self.message)}")
+        if self.target:
+            parts.append(f" (target {printable(self.target, 200)})")
+        parts += [f"; {text}" for text in self._detail_texts()]
+        ids = [("request id", self.request_id), ("correlation id", self.correlation_id)]
+        known = ", ".join(f"{name} {printable(value, 80)}" for name, value in ids if value)
+        parts += [f" [{known}]" if known else "", f" {self.hint}" if self.hint else ""]
+        return "".join(parts)
+
+    def _detail_texts(self) -> list[str]:
+        shown = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
+        texts = [printable(f"{d.get('code', '')}: {d.get('message', '')}", 300) for d in shown]
+        more = len(self.details) - len(shown)
+        return [*texts, f"and {more} more details"] if more > 0 else texts
+
+
+class NotFoundError(ArmError):
+    """404: no such subscription, resource group, scale set, instance or version."""
+
+
+class AuthError(ArmError):
+    """401 that a fresh token did not cure."""
+
+    hint = "The token was refused: check tenant, audience and this machine's clock."
+
+
+class ForbiddenError(ArmError):
+    """403: the identity is known, but may not do this."""
+
+    hint = "Ask for a role that allows it (Virtual Machine Contributor covers upgrades) at resource-group scope."
+
+
+class ConflictError(ArmError):
+    """409: the resource's present state does not allow this; waiting may help only for a concurrent operation."""
+
+
+class BusyError(ConflictError):
+    """Another operation holds the resource (409 Conflict and its kin, or a 429 that says so): wait, look, try again."""
+
+
+class ConcurrencyError(ArmError):
+    """412: somebody changed the resource since it was read. `sent_etag` and `current_etag` say what differed."""
+
+    hint = "Read it again, apply your change to what is there now, and write that."
+    sent_etag: str | None = None
+    current_etag: str | None = None
+
+
+class ThrottledError(ArmError):
+    """429: too many requests. `policy`: the bucket that ran dry, `measured` of `allowed` requests, where Azure says."""
+
+    hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
+    policy: str | None = None
+    allowed: int | None = None
+    measured: int | None = None
+
+
+class OperationFailed(ArmError):
+    """A long-running operation ended as Failed. `state` is its last status, as Azure spelt it."""
+
+    state = "Failed"
+
+
+class OperationCanceled(OperationFailed):
+    """A long-running operation was cancelled."""
+
+    state = "Canceled"
+
+
+class OperationSuperseded(OperationFailed):
+    """A newer operation on the same resource took over (OperationPreempted): read the model before going on."""

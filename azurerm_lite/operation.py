@@ -1,0 +1,255 @@
+"""Operation: the handle on one long-running call.
+
+Azure-AsyncOperation is followed first, then Location, then the resource's own provisioningState. Failing to read a
+status says nothing about the operation (ARM's contract), so that is tolerated for a while and then settled by looking
+at the resource. Every wait has an end, and a handle can be stored as JSON and taken up by another process.
+https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
+
+from . import wire
+from .errors import (
+    ArmError,
+    AuthError,
+    ForbiddenError,
+    InvalidInput,
+    NotFoundError,
+    OperationTimeout,
+    ThrottledError,
+    TransportError,
+)
+from .types import Json, JsonDict
+from .wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
+
+SCHEMA = 1
+FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
+SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0, 600.0
+MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
+
+
+class Reader(Protocol):
+    """What an Operation needs of an Arm: to read a path, the time, and a way to wait."""
+
+    base: str
+
+    def read(self, path: str) -> tuple[int, Mapping[str, str], Json]: ...
+    def pause(self, seconds: float) -> None: ...
+    def time(self) -> float: ...
+
+
+class Operation:
+    """One long-running call on Azure. `status`: InProgress, Succeeded, Failed or Canceled, as of the last poll."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        method: str,
+        path: str,
+        monitor: Monitor,
+        *,
+        status: str = RUNNING,
+        resource: Json = None,
+        request_id: str | None = None,
+        correlation_id: str | None = None,
+        retry_after: float | None = None,
+        started_at: float | None = None,
+    ) -> None:
+        self._reader, self._monitor = reader, monitor
+        self.method, self.path, self.status = method, path, status
+        self.request_id, self.correlation_id = request_id, correlation_id
+        self.started_at = reader.time() if started_at is None else started_at
+        self._resource, self._retry_after = resource, retry_after
+        self._unread, self._unread_since = 0, 0.0
+        self.error: ArmError | None = None
+        self.polls = 0
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.method} {self.path.partition('?')[0]}: {self.status}, request id {self.request_id}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended, well or not."""
+        return self.status in TERMINAL
+
+    @property
+    def resource(self) -> Json:
+        """The resource as Azure last showed it: the model after a PUT or PATCH, None after most actions."""
+        return self._resource
+
+    def poll(self) -> str:
+        """The status now, by one request; the first terminal status that is seen is final. Failure does not raise."""
+        if self.done:
+            return self.status
+        self.polls += 1
+        try:
+            status, headers, body = self._reader.read(self._monitor.path)
+        except (AuthError, ForbiddenError):
+            raise
+        except (TransportError, ArmError) as error:
+            return self._could_not_read(error)
+        self._retry_after = wire.retry_after(headers)
+        state = self._state(status, headers, body)
+        if state is None:
+            return self._could_not_read(TransportError("the status document says no status"))
+        self._unread = 0
+        if state in TERMINAL:
+            self._end(state, body)
+        return self.status
+
+    def wait(self, timeout: float = 3600.0, on_poll: Callable[["Operation"], object] | None = None) -> "Operation":
+        """This operation once it has succeeded. `timeout` in seconds; `on_poll` is called after each poll.
+
+        Raises OperationFailed (OperationCanceled, OperationSuperseded) with Azure's code and message, or
+        OperationTimeout, which leaves the operation running and this handle usable.
+        """
+        deadline = self._reader.time() + _positive(timeout)
+        while not self.done:
+            gap = self.next_poll_seconds()
+            if self._reader.time() + gap > deadline:
+                self._ran_out(timeout, gap)
+            self._reader.pause(gap)
+            self.poll()
+            if on_poll is not None:
+                on_poll(self)
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def next_poll_seconds(self) -> float:
+        """How long to leave it alone: what Azure asked for, within bounds; else a share of its age."""
+        if self.polls == 0 and self._unread == 0:
+            return FIRST_SECONDS if self._retry_after is None else min(FIRST_SECONDS, max(self._retry_after, 0.05))
+        if self._retry_after:
+            floor = SHORTEST_SECONDS if self._retry_after >= 1 else 0.05
+            return min(LONGEST_SECONDS, max(floor, self._retry_after))
+        age = max(0.0, self._reader.time() - self.started_at)
+        return min(USUAL_SECONDS, max(SHORTEST_SECONDS, age / 8))
+
+    def to_dict(self) -> JsonDict:
+        """This handle as plain JSON, without hosts or tokens; Operation.from_dict takes it up again."""
+        return {
+            "kind": "azurerm_lite.operation",
+            "schema": SCHEMA,
+            "method": self.method,
+            "path": self.path,
+            "monitor": self._monitor._asdict(),
+            "status": self.status,
+            "request_id": self.request_id,
+            "correlation_id": self.correlation_id,
+            "started_at": self.started_at,
+        }
+
+    @classmethod
+    def from_dict(cls, reader: Reader, stored: Mapping[str, Any]) -> "Operation":
+        """The operation that `to_dict` stored, polled through `reader` (an Arm); InvalidInput for anything else."""
+        checked = _checked(stored, reader.base)
+        operation = cls(reader, **checked)
+        if operation.status in (FAILED, CANCELED):
+            operation.error = operation._failure(operation.status, {})
+        return operation
+
+    def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str | None:
+        if self._monitor.kind == "status":
+            return wire.operation_state(body)
+        if self._monitor.kind == "resource":
+            return wire.provisioning_state(body)
+        if status == 202:
+            self._follow(headers)
+            return RUNNING
+        return wire.provisioning_state(body) if self.method in ("PUT", "PATCH") else SUCCEEDED
+
+    def _follow(self, headers: Mapping[str, str]) -> None:
+        if headers.get("location"):
+            path = wire.own_path(headers["location"], self._reader.base)
+            self._monitor = Monitor("location", path, path)
+
+    def _end(self, state: str, body: Json) -> None:
+        if state == SUCCEEDED and self._monitor.kind == "status":
+            body = self._read_result()
+            state = wire.provisioning_state(body) if self.method in ("PUT", "PATCH") else SUCCEEDED
+            state = SUCCEEDED if state == RUNNING else state
+        self.status = state
+        if state == SUCCEEDED:
+            self._resource = body if self.method in ("PUT", "PATCH") or self._monitor.kind != "resource" else None
+        else:
+            self.error = self._failure(state, body)
+
+    def _read_result(self) -> Json:
+        """What the call made: the resource itself after PUT or PATCH, what waits at Location after an action."""
+        path = self.path if self.method in ("PUT", "PATCH") else self._monitor.result_path
+        if not path or self.method == "DELETE":
+            return None
+        try:
+            return self._reader.read(path)[2]
+        except NotFoundError:
+            return None
+
+    def _failure(self, state: str, body: Json) -> ArmError:
+        document = body if isinstance(body, dict) and "error" in body else {}
+        if not document:
+            shown = wire.provisioning_state(body) if isinstance(body, dict) and "properties" in body else state
+            text = f"the operation ended as {state}; the resource's provisioning state is {shown}"
+            document = {"error": {"code": "", "message": text}}
+        context = {"request_id": self.request_id, "correlation_id": self.correlation_id}
+        return wire.operation_error(state, document, method=self.method, path=self.path.partition("?")[0], **context)
+
+    def _could_not_read(self, error: TransportError | ArmError) -> str:
+        """Count a status that could not be read; when that goes on too long, look at the resource instead."""
+        now = self._reader.time()
+        self._unread_since = self._unread_since if self._unread else now
+        self._unread += 1
+        self._retry_after = error.retry_after if isinstance(error, ThrottledError) else None
+        if self._unread > MOST_UNREAD or now - self._unread_since > MOST_UNREAD_SECONDS:
+            if self._monitor.kind == "resource" or self.method in ("POST", "DELETE"):
+                raise error
+            self._monitor, self._unread = Monitor("resource", self.path), 0
+        return self.status
+
+    def _ran_out(self, timeout: float, gap: float) -> NoReturn:
+        asked = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
+        raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{asked}. It may still be running.", self)
+
+
+def _positive(seconds: float) -> float:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InvalidInput(f"timeout must be a positive number of seconds, not {seconds!r}")
+    return float(seconds)
+
+
+def _checked(stored: Mapping[str, Any], base: str) -> JsonDict:
+    """The fields of a stored handle, each of the right type, each path a path on our own base."""
+    if not isinstance(stored, Mapping) or stored.get("kind") != "azurerm_lite.operation":
+        raise InvalidInput("not a stored operation: it has no kind azurerm_lite.operation")
+    if stored.get("schema") != SCHEMA:
+        raise InvalidInput(f"stored operation has schema {stored.get('schema')!r}, this version reads {SCHEMA}")
+    monitor, method, status = stored.get("monitor"), stored.get("method"), stored.get("status")
+    kinds = ("status", "location", "resource", "none")
+    if not isinstance(monitor, Mapping) or monitor.get("kind") not in kinds or status not in (RUNNING, *TERMINAL):
+        raise InvalidInput("stored operation has no valid monitor and status")
+    if method not in ("PUT", "PATCH", "POST", "DELETE") or not isinstance(stored.get("started_at"), int | float):
+        raise InvalidInput("stored operation has no valid method and started_at")
+    ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
+    if not all(value is None or (isinstance(value, str) and len(value) < 200) for value in ids.values()):
+        raise InvalidInput("stored operation has invalid ids")
+    paths = [_own(stored.get("path"), base), _own(monitor.get("path"), base), _own(monitor.get("result_path"), base)]
+    return {
+        "method": method,
+        "path": paths[0],
+        "monitor": Monitor(monitor["kind"], paths[1], paths[2]),
+        "status": status,
+        "started_at": float(stored["started_at"]),
+        **ids,
+    }
+
+
+def _own(path: object, base: str) -> str:
+    if path == "":
+        return ""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise InvalidInput("stored operation holds an address instead of a path")
+    try:
+        return wire.own_path(path, base)
+    except TransportError as error:
+        raise InvalidInput(f"stored operation is not ours: {error}") from None

@@ -1,0 +1,198 @@
+"""Bytes to one origin and back: the only room that knows requests, TLS, proxies and sockets.
+
+One `send` is one attempt: no retries, redirects, cookies, `.netrc` or environment here, and no way to any other host,
+because the connection pool belongs to one origin. What does not change between calls is worked out once.
+Importing this module imports requests, so it is imported when the first request is made.
+"""
+
+import functools
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from .clouds import DIRECT, Reach
+from .errors import InvalidInput, ProtocolError, TransportError, printable
+
+
+class Timeouts(NamedTuple):
+    """Seconds. ARM gives a provider 60 s before it answers 504 itself: a read timeout below that makes up failures."""
+
+    connect: float = 10.0
+    read: float = 75.0
+    total: float = 120.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Answer(NamedTuple):
+    """`headers` by lower-case name; headers that came more than once are joined by a comma and a space."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@functools.lru_cache(maxsize=16)
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """A verifying context; loading a CA bundle takes 17 ms, so it is made once for each bundle."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+    except OSError as error:
+        raise InvalidInput(f"cannot read the CA file {ca_file}: {error.strerror or error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class OriginAdapter(HTTPAdapter):
+    """requests' adapter with one TLS context, and with a pool that can only reach the origin it was made for."""
+
+    def __init__(self, base: str, context: ssl.SSLContext, proxy: str | None, pool_size: int) -> None:
+        self._context = context
+        super().__init__(pool_maxsize=pool_size)
+        parts = urlsplit(base)
+        manager = self.proxy_manager_for(proxy, ssl_context=context) if proxy else self.poolmanager
+        self._pool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing to do: the context verifies, and neither an argument nor the environment can switch that off."""
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+        return self._pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:  # noqa: ARG002
+        return str(request.url)[len(request.base) :]
+
+    def build_response(self, req: Any, resp: Any) -> Any:  # noqa: ARG002
+        """The bare urllib3 response: no cookie jar, no encoding guess, no history."""
+        return resp
+
+
+class _Prepared(requests.PreparedRequest):
+    """A request that is ready to go; `base` is the origin that its URL begins with."""
+
+    base: str
+
+
+class Transport:
+    """A pool of connections to one origin. Threads may share it.
+
+    `adapter` replaces the network (tests, an emulator in the same process). Time comes in as `monotonic`.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        reach: Reach = DIRECT,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        adapter: BaseAdapter | None = None,
+        pool_size: int = 32,
+        max_bytes: int = 16 * 1024 * 1024,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.base, self._timeouts, self._max_bytes, self._monotonic = base, timeouts, max_bytes, monotonic
+        self._adapter: Any = adapter or OriginAdapter(
+            base, tls_context(reach.ca_file), reach.proxy_for(base), pool_size
+        )
+        self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+
+    def close(self) -> None:
+        self._adapter.close()
+
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """One attempt at `path` (with query) on this origin; TransportError when no usable answer comes."""
+        prepared = _Prepared()
+        prepared.base, prepared.method, prepared.url = self.base, method, self.base + path
+        prepared.headers, prepared.body = headers, body  # type: ignore[assignment]
+        deadline = self._monotonic() + self._timeouts.total
+        try:
+            response = self._adapter.send(prepared, stream=True, timeout=self._timeout, proxies={})
+            return self._answer(response, deadline)
+        except TransportError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            failure = describe(error, self.base, method)
+        # Outside the except block: the library's error holds the request, and that holds the token.
+        raise failure
+
+    def _answer(self, response: Any, deadline: float) -> Answer:
+        raw = getattr(response, "raw", response)
+        try:
+            body = self._read(raw, deadline) if hasattr(raw, "read1") else response.content
+            if 300 <= raw.status < 400:
+                raise ProtocolError(
+                    f"{self.base} answered {raw.status} (a redirect), which ARM never does: not followed"
+                )
+            headers = {name.lower(): value for name, value in raw.headers.itermerged()}
+            return Answer(raw.status, headers, body)
+        except BaseException:
+            raw.close()
+            raise
+
+    def _read(self, raw: Any, deadline: float) -> bytes:
+        """The body, in whatever pieces it comes, within the size cap and the total deadline."""
+        pieces, size = [], 0
+        while piece := raw.read1(262_144, decode_content=True):
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._max_bytes:
+                raise ProtocolError(f"{self.base} sent more than {self._max_bytes} bytes: stopped reading")
+            if self._monotonic() > deadline:
+                raise TransportError(f"{self.base} took more than {self._timeouts.total:g} s for one answer")
+        raw.release_conn()
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+
+def describe(error: BaseException, base: str, method: str) -> TransportError:
+    """What a failed attempt means, in one line; `sent` False only where nothing can have left."""
+    cause = _innermost(error)
+    where_to = f"{method} to {base}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        text = f"the certificate of {base} is not trusted ({cause.verify_message}): pass ca_file= for a private CA"
+        return TransportError(text, sent=False)
+    if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
+        return TransportError(f"{where_to}: the proxy refused or could not be reached ({_reason(cause)})", sent=False)
+    if isinstance(error, requests.ConnectTimeout) or _has(error, urllib3.exceptions.NewConnectionError):
+        text = f"cannot reach {base} ({_reason(cause)}): check the address, the network and the proxy settings"
+        return TransportError(text, sent=False)
+    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
+        return TransportError(f"{where_to}: no answer in time")
+    return TransportError(f"{where_to}: the connection broke before the whole answer was here ({_reason(cause)})")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what it wraps: requests and urllib3 keep causes in args and `reason` as often as in __cause__."""
+    found: list[BaseException] = []
+    queue = [error]
+    while queue and len(found) < 20:
+        one = queue.pop(0)
+        if one not in found:
+            found.append(one)
+            inner = [getattr(one, "reason", None), *one.args, one.__cause__, one.__context__]
+            queue += [item for item in inner if isinstance(item, BaseException)]
+    return found
+
+
+def _has(error: BaseException, kind: type[BaseException]) -> bool:
+    return any(isinstance(one, kind) for one in _chain(error))
+
+
+def _innermost(error: BaseException) -> BaseException:
+    chain = _chain(error)
+    return next((one for one in reversed(chain) if isinstance(one, OSError) and one.errno), chain[-1])
+
+
+def _reason(cause: BaseException) -> str:
+    words = getattr(cause, "strerror", None) or getattr(cause, "reason", None) or type(cause).__name__
+    return printable(words if isinstance(words, str) else type(cause).__name__, 120)

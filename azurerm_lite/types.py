@@ -1,0 +1,229 @@
+"""The shapes that people touch, with Azure's own names, for the type checker; at run time they are plain dicts.
+
+Keys that are always there are Required, so that `vmss["sku"]["capacity"]` type-checks; unknown keys survive.
+Also what may stand as `auth`, and ScaleSet, the address of one scale set.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
+
+from .errors import InvalidInput
+
+Json = Any
+JsonDict = dict[str, Any]
+
+
+@runtime_checkable
+class AccessToken(Protocol):
+    """What a credential gives: `token`, and `expires_on` in seconds since 1970."""
+
+    @property
+    def token(self) -> str: ...
+    @property
+    def expires_on(self) -> int: ...
+
+
+@runtime_checkable
+class TokenCredential(Protocol):
+    """Anything with azure-identity's `get_token`: every credential of azure-identity, and ours."""
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
+
+
+class ScaleSet(NamedTuple):
+    """The address of one scale set; `get_vmss(arm, *web)` reads well."""
+
+    subscription_id: str
+    resource_group: str
+    vmss_name: str
+
+    @classmethod
+    def parse(cls, resource_id: str) -> "ScaleSet":
+        """The scale set that a resource id names, its own or that of an instance in it."""
+        parts = resource_id.strip("/").split("/") if isinstance(resource_id, str) else []
+        keys = [part.lower() for part in parts[0:8:2]]
+        wanted = ["subscriptions", "resourcegroups", "providers", "virtualmachinescalesets"]
+        if len(parts) < 8 or keys[:3] != wanted[:3] or parts[6].lower() != wanted[3] or not all(parts):
+            raise InvalidInput(
+                f"not the resource id of a scale set: {resource_id!r}; it reads /subscriptions/…/resourceGroups/…"
+                "/providers/Microsoft.Compute/virtualMachineScaleSets/…"
+            )
+        return cls(parts[1], parts[3], parts[7])
+
+    @property
+    def resource_id(self) -> str:
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.vmss_name}"
+        )
+
+
+class Sku(TypedDict, total=False):
+    name: Required[str]
+    tier: str
+    capacity: Required[int]
+
+
+class ImageReference(TypedDict, total=False):
+    publisher: str
+    offer: str
+    sku: str
+    version: str
+    exactVersion: str
+    id: str
+    sharedGalleryImageId: str
+    communityGalleryImageId: str
+
+
+class OSDisk(TypedDict, total=False):
+    createOption: str
+    osType: str
+    caching: str
+    image: dict[str, str]
+    managedDisk: JsonDict
+    diffDiskSettings: JsonDict
+    diskSizeGB: int
+
+
+class StorageProfile(TypedDict, total=False):
+    imageReference: ImageReference
+    osDisk: OSDisk
+    dataDisks: list[JsonDict]
+
+
+class VirtualMachineProfile(TypedDict, total=False):
+    storageProfile: StorageProfile
+    osProfile: JsonDict
+    networkProfile: JsonDict
+    extensionProfile: JsonDict
+    hardwareProfile: JsonDict
+
+
+class RollingUpgradePolicy(TypedDict, total=False):
+    maxBatchInstancePercent: int
+    maxUnhealthyInstancePercent: int
+    maxUnhealthyUpgradedInstancePercent: int
+    pauseTimeBetweenBatches: str
+    enableCrossZoneUpgrade: bool
+    prioritizeUnhealthyInstances: bool
+    rollbackFailedInstancesOnPolicyBreach: bool
+    maxSurge: bool
+
+
+class UpgradePolicy(TypedDict, total=False):
+    mode: Required[str]
+    rollingUpgradePolicy: RollingUpgradePolicy
+    automaticOSUpgradePolicy: JsonDict
+
+
+class VmssProperties(TypedDict, total=False):
+    provisioningState: Required[str]
+    upgradePolicy: UpgradePolicy
+    virtualMachineProfile: VirtualMachineProfile
+    orchestrationMode: str
+    overprovision: bool
+    singlePlacementGroup: bool
+    platformFaultDomainCount: int
+    uniqueId: str
+    timeCreated: str
+
+
+class Vmss(TypedDict, total=False):
+    """The model of a scale set."""
+
+    id: Required[str]
+    name: Required[str]
+    type: str
+    location: Required[str]
+    tags: dict[str, str]
+    sku: Required[Sku]
+    identity: JsonDict
+    zones: list[str]
+    plan: dict[str, str]
+    etag: str
+    properties: Required[VmssProperties]
+
+
+class Status(TypedDict, total=False):
+    code: Required[str]
+    level: str
+    displayStatus: str
+    message: str
+    time: str
+
+
+class StatusCount(TypedDict):
+    code: str
+    count: int
+
+
+class StatusesSummary(TypedDict):
+    statusesSummary: list[StatusCount]
+
+
+class VmssInstanceView(TypedDict, total=False):
+    virtualMachine: Required[StatusesSummary]
+    extensions: list[JsonDict]
+    statuses: Required[list[Status]]
+    orchestrationServices: list[JsonDict]
+
+
+class VmHealth(TypedDict):
+    status: Status
+
+
+class VmssVmInstanceView(TypedDict, total=False):
+    statuses: Required[list[Status]]
+    platformUpdateDomain: int
+    platformFaultDomain: int
+    placementGroupId: str
+    vmHealth: VmHealth
+    vmAgent: JsonDict
+    extensions: list[JsonDict]
+    disks: list[JsonDict]
+
+
+class ProtectionPolicy(TypedDict, total=False):
+    protectFromScaleIn: bool
+    protectFromScaleSetActions: bool
+
+
+class VmssVmProperties(TypedDict, total=False):
+    latestModelApplied: bool
+    modelDefinitionApplied: str
+    provisioningState: Required[str]
+    vmId: str
+    hardwareProfile: JsonDict
+    storageProfile: StorageProfile
+    osProfile: JsonDict
+    protectionPolicy: ProtectionPolicy
+    instanceView: VmssVmInstanceView
+    timeCreated: str
+
+
+class VmssVm(TypedDict, total=False):
+    """One instance of a scale set."""
+
+    id: Required[str]
+    name: Required[str]
+    type: str
+    location: str
+    tags: dict[str, str]
+    instanceId: Required[str]
+    sku: dict[str, str]
+    zones: list[str]
+    etag: str
+    properties: Required[VmssVmProperties]
+
+
+class ImageVersion(TypedDict, total=False):
+    """One version of a platform image; `name` is the version."""
+
+    id: Required[str]
+    name: Required[str]
+    location: Required[str]
+    properties: JsonDict
+
+
+Model = Mapping[str, Any]
+Ids = Sequence[str]

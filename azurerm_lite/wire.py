@@ -1,0 +1,379 @@
+"""Every fact of ARM's protocol: bodies, errors, long-running answers, paging, Retry-After, safe URLs. PURE.
+
+Takes and returns plain values (status, headers with lower-case names, bytes). No HTTP library, no clock.
+https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from . import errors
+from .errors import ArmError, InvalidInput, ProtocolError, printable
+from .types import Json, JsonDict
+
+Headers = Mapping[str, str]
+
+# --- paths and addresses ---------------------------------------------------------------------------------------------
+
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_\-()~]+(\.[A-Za-z0-9_\-()~]+)*")
+# https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+_FORBIDDEN_IN_SEGMENT = re.compile("[\x00-\x1f\x7f-\x9f<>%&:\\\\?/#\"'`{}|^*\ud800-\udfff]")
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.]+)?")
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_URL = re.compile(r"(?P<origin>https?://[^/?#]*)?(?P<path>/[^?#]*)(?P<query>\?[^#]*)?(#.*)?", re.IGNORECASE)
+_URL_CHARACTERS = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z_a-z~\[\]]{1,16384}")
+
+
+def segment(value: str, what: str, longest: int = 260) -> str:
+    """One path segment, percent-encoded, or InvalidInput when ARM could not have a name like that."""
+    if isinstance(value, str) and len(value) <= longest and _PLAIN_SEGMENT.fullmatch(value):
+        return value
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"{what} must be a non-empty string, not {printable(repr(value), 80)}")
+    if len(value) > longest or value != value.strip() or value.strip(".") == "" or _FORBIDDEN_IN_SEGMENT.search(value):
+        raise InvalidInput(f"{what} {printable(repr(value), 80)} is not a name that Azure could have given")
+    return quote(value, safe="")
+
+
+def subscription_segment(value: str) -> str:
+    if isinstance(value, str) and _GUID.fullmatch(value):
+        return value
+    raise InvalidInput(f"subscription id must be a GUID, not {printable(repr(value), 80)}")
+
+
+def resource_group_segment(value: str) -> str:
+    if isinstance(value, str) and value.endswith("."):
+        raise InvalidInput(f"resource group {printable(repr(value), 80)} may not end in a dot")
+    return segment(value, "resource group", 90)
+
+
+def api_version(value: str) -> str:
+    if isinstance(value, str) and _API_VERSION.fullmatch(value):
+        return value
+    raise InvalidInput(f"api-version must look like 2024-07-01, not {printable(repr(value), 80)}")
+
+
+def header_value(value: str, what: str) -> str:
+    """A value that may travel as an HTTP header, verbatim."""
+    if isinstance(value, str) and value and value == value.strip() and value.isascii() and value.isprintable():
+        return value
+    raise InvalidInput(f"{what} cannot be sent as a header: {printable(repr(value), 80)}")
+
+
+def own_path(url: object, base: str) -> str:
+    """Path and query of a link that the server gave, or ProtocolError unless it leads to `base` itself.
+
+    Parsers disagree about backslashes, user info and dot segments, so anything unusual is refused, never repaired:
+    https://daniel.haxx.se/blog/2022/01/10/dont-mix-url-parsers/
+    """
+    match = _URL.fullmatch(url) if isinstance(url, str) and _URL_CHARACTERS.fullmatch(url) else None
+    origin = match["origin"] if match else None
+    if match is None or (origin is not None and _origin(origin) != _origin(base)):
+        raise ProtocolError(f"the server pointed to {printable(repr(url), 200)}, which is not on {base}: not followed")
+    path = match["path"]
+    if "//" in path or any(_is_dots(part) for part in path.split("/")):
+        raise ProtocolError(f"the server pointed to a path that does not stay put: {printable(path, 200)}")
+    return path + (match["query"] or "")
+
+
+def _is_dots(part: str) -> bool:
+    plain = unquote(unquote(part))
+    return plain in (".", "..") or "/" in plain or "\\" in plain
+
+
+def _origin(address: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an address; None when any of them is not plainly there."""
+    if not re.fullmatch(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", address, re.IGNORECASE):
+        return None
+    parts = urlsplit(address)
+    return parts.scheme.lower(), (parts.hostname or ""), parts.port or (443 if parts.scheme.lower() == "https" else 80)
+
+
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
+    """Instance ids as Azure wants them: unique strings, in the order given; `["*"]` where all were asked for.
+
+    Takes any sequence of ids, or azurerm's JSON text of one: numbers in Uniform sets, VM names in Flexible ones.
+    """
+    found = _json_text(ids) if isinstance(ids, str) else ids
+    if all_instances:
+        if found is not None and list(found if isinstance(found, Iterable) else []) != ["*"]:
+            raise InvalidInput("all_instances=True takes no list of ids besides it")
+        return ["*"]
+    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes):
+        raise InvalidInput("instance ids must be a sequence of ids such as ['0', '3'], not one bare value")
+    texts = [_id_text(one) for one in found]
+    if not texts:
+        raise InvalidInput("no instance ids: an empty list would not mean none to Azure. Nothing was sent")
+    return list(dict.fromkeys(texts))
+
+
+def _id_text(one: object) -> str:
+    text = str(one) if isinstance(one, int) and not isinstance(one, bool) else one
+    if text == "*":
+        raise InvalidInput(
+            "'*' means every instance at once, which is downtime: pass all_instances=True if you mean it"
+        )
+    if not isinstance(text, str) or not _INSTANCE_ID.fullmatch(text):
+        raise InvalidInput(f"not an instance id: {printable(repr(one), 80)}")
+    return text
+
+
+def _json_text(text: str) -> object:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise InvalidInput(
+            f"instance ids must be a sequence such as ['0', '3'], not the text {printable(repr(text), 80)}"
+        )
+    return found
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+def _no_constant(word: str) -> Json:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> JsonDict:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _pairs_hook(data: bytes) -> Callable[[list[tuple[str, Json]]], JsonDict] | None:
+    """Single resources, which may be written back, are read strictly; long lists, which may not, at full speed."""
+    return _unique if len(data) <= 262_144 else None
+
+
+def decode_json(data: bytes, headers: Headers) -> Json:
+    """The JSON value in a body, None for an empty one; ProtocolError for anything else, never a lossy reading."""
+    if not data:
+        return None
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_pairs_hook(data))
+    except (ValueError, RecursionError) as error:
+        kind = printable(headers.get("content-type", "no content-type"), 80)
+        start = printable(data[:60].decode("utf-8", "replace"), 120)
+        why = printable(str(error) if not isinstance(error, json.JSONDecodeError) else error.msg, 120)
+    # Outside the except block: the parser's error holds the whole document, which may hold secrets.
+    raise ProtocolError(f"expected JSON, got {kind} beginning with {start!r} ({why})")
+
+
+def encode_json(body: Json) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body cannot be written as JSON: {printable(error, 200)}") from None
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+_BUSY_CODES = frozenset(
+    {
+        "conflict",
+        "anotheroperationinprogress",
+        "conflictingconcurrentwritenotallowed",
+        "retryableerror",
+        "retryableerrorduetoanotheroperation",
+        "operationpreempted",
+    }
+)
+_BY_STATUS: dict[int, type[ArmError]] = {
+    401: errors.AuthError,
+    403: errors.ForbiddenError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    412: errors.ConcurrencyError,
+    429: errors.ThrottledError,
+}
+
+
+def decode_error(status: int, headers: Headers, data: bytes, *, method: str = "", path: str = "") -> ArmError:
+    """The error in an answer >= 400, whatever its body: enveloped, bare (Compute's 429), or no JSON at all."""
+    try:
+        document = decode_json(data, headers)
+    except ProtocolError as not_json:
+        document = {"message": str(not_json)}
+    found = error_fields(document)
+    error = error_kind(status, found["code"], found["details"])(
+        found["message"] or f"HTTP {status} without a message",
+        code=found["code"],
+        status=status,
+        target=found["target"],
+        details=found["details"],
+        additional=found["additional"],
+        request_id=headers.get("x-ms-request-id"),
+        correlation_id=headers.get("x-ms-correlation-request-id"),
+        method=method,
+        path=path,
+        retry_after=retry_after(headers),
+    )
+    if isinstance(error, errors.ThrottledError):
+        error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
+    return error
+
+
+def error_fields(document: Json) -> JsonDict:
+    """code, message, target, details and the rest of an error document in any of the forms that ARM uses."""
+    inner = document
+    if isinstance(document, dict):
+        inner = next((document[key] for key in ("error", "Error", "odata.error") if document.get(key)), document)
+    if not isinstance(inner, dict):
+        inner = {"message": inner} if isinstance(inner, str) else {}
+    lower = {str(key).lower(): value for key, value in inner.items()}
+    message, details = lower.pop("message", None), lower.pop("details", None)
+    if isinstance(message, dict):  # OData: {"message": {"lang": "en-us", "value": "..."}}
+        message = message.get("value")
+    code, target = lower.pop("code", None), lower.pop("target", None)
+    return {
+        "code": str(code) if isinstance(code, str | int) else "",
+        "message": message if isinstance(message, str) else "",
+        "target": target if isinstance(target, str) else None,
+        "details": details if isinstance(details, list) else [],
+        "additional": lower,
+    }
+
+
+def error_kind(status: int, code: str, details: list[Any]) -> type[ArmError]:
+    """Which class an error is. 429 and 409 each mean two things, and only the codes tell them apart."""
+    codes = {code.lower(), *(str(d.get("code", "")).lower() for d in details if isinstance(d, dict))}
+    if status in (409, 429) and codes & _BUSY_CODES:
+        return errors.BusyError
+    return _BY_STATUS.get(status, ArmError)
+
+
+def _throttle_facts(details: list[Any]) -> tuple[str | None, int | None, int | None]:
+    for detail in details:
+        if isinstance(detail, dict) and detail.get("code") == "TooManyRequests":
+            try:
+                facts = json.loads(detail.get("message") or "{}")
+            except (ValueError, TypeError, RecursionError):
+                facts = {}
+            facts = facts if isinstance(facts, dict) else {}
+            counts = [facts.get(key) for key in ("allowedRequestCount", "measuredRequestCount")]
+            allowed, measured = (count if isinstance(count, int) else None for count in counts)
+            return printable(detail.get("target") or "", 100) or None, allowed, measured
+    return None, None, None
+
+
+# --- waiting and limits ----------------------------------------------------------------------------------------------
+
+_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
+
+
+def retry_after(headers: Headers) -> float | None:
+    """The seconds that the server asks to wait; None when it says nothing that ARM could mean (never a date)."""
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value) and value.isascii():
+        return float(value)
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        value = headers.get(name, "").strip()
+        if _SECONDS.fullmatch(value) and value.isascii():
+            return float(value) / 1000
+    return None
+
+
+def remaining_requests(headers: Headers) -> dict[str, int]:
+    """What is left in each of Compute's throttling buckets: {"GetVMScaleSetResource": 32, ...}."""
+    left = {}
+    for item in headers.get("x-ms-ratelimit-remaining-resource", "").split(","):
+        name, _, count = item.strip().rpartition(";")
+        if name and count.isascii() and count.isdigit():
+            left[name.rpartition("/")[2]] = int(count[:12])
+    return left
+
+
+def claims_challenge(headers: Headers) -> str | None:
+    """The claims that a 401 demands (continuous access evaluation), as JSON text; None when it demands none.
+
+    https://learn.microsoft.com/entra/identity-platform/claims-challenge
+    """
+    challenge = headers.get("www-authenticate", "")
+    found = re.search(r'claims="([A-Za-z0-9+/_=-]{1,8192})"', challenge)
+    if not found or "insufficient_claims" not in challenge:
+        return None
+    text = found[1].rstrip("=").replace("+", "-").replace("/", "_")
+    try:
+        claims = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8")
+        return claims if isinstance(json.loads(claims), dict) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- long-running operations -----------------------------------------------------------------------------------------
+
+SUCCEEDED, FAILED, CANCELED, RUNNING = "Succeeded", "Failed", "Canceled", "InProgress"
+TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELED})
+_STATES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "cancelled": CANCELED}
+
+
+class Monitor(NamedTuple):
+    """How an operation can be watched: `kind` is status (Azure-AsyncOperation), location, resource, or none."""
+
+    kind: str
+    path: str = ""
+    result_path: str = ""  # where the result of a POST waits after the status says Succeeded
+
+
+def monitor(method: str, path: str, status: int, headers: Headers, body: Json, base: str) -> Monitor:
+    """How to follow what this answer started: Azure-AsyncOperation first, then Location, then the resource itself."""
+    location = own_path(headers["location"], base) if headers.get("location") else ""
+    if headers.get("azure-asyncoperation"):
+        return Monitor("status", own_path(headers["azure-asyncoperation"], base), location)
+    if location and status in (201, 202):
+        return Monitor("location", location, location)
+    if method in ("PUT", "PATCH"):
+        return Monitor("none" if provisioning_state(body) in TERMINAL else "resource", path)
+    return Monitor("resource" if status == 202 else "none", path)
+
+
+def normal_state(value: Json) -> str:
+    """A status in ARM's spelling; every word that is not a terminal one means still running."""
+    return _STATES.get(value.strip().lower(), RUNNING) if isinstance(value, str) else RUNNING
+
+
+def provisioning_state(resource: Json) -> str:
+    """The state of a resource as an operation state; a resource without one is Succeeded (ARM's contract)."""
+    properties = resource.get("properties") if isinstance(resource, dict) else None
+    state = properties.get("provisioningState") if isinstance(properties, dict) else None
+    return SUCCEEDED if state is None else normal_state(state)
+
+
+def operation_state(document: Json) -> str | None:
+    """The state in an operation document; None when the document says nothing, which is not a failure."""
+    status = document.get("status") if isinstance(document, dict) else None
+    return normal_state(status) if isinstance(status, str) and status.strip() else None
+
+
+def operation_error(state: str, document: Json, **context: Any) -> ArmError:
+    """The error of an operation that ended as Failed or Canceled, with Azure's code, message, target and details."""
+    found = error_fields(document)
+    preempted = found["code"].lower() == "operationpreempted"
+    usual = errors.OperationCanceled if state == CANCELED else errors.OperationFailed
+    kind = errors.OperationSuperseded if preempted else usual
+    text = found["message"] or f"the operation ended as {state}"
+    fields = {key: found[key] for key in ("target", "details", "additional")}
+    return kind(text, code=found["code"] or f"Operation{state}", **fields, **context)
+
+
+# --- paging ----------------------------------------------------------------------------------------------------------
+
+
+def page_of(document: Json, base: str) -> tuple[list[Any], str | None]:
+    """The items of one page, and path and query of the next; an empty page may still have a next one."""
+    items = document.get("value") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise ProtocolError("expected a list document with `value`, got something else")
+    link = document.get("nextLink")
+    return items, own_path(link, base) if link else None
