@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .arm import Arm as Arm
     from .arm import connect as connect
     from .auth import Credential as Credential
-    from .auth import client_secret_credential as client_secret_credential
-    from .auth import get_access_token as get_access_token
     from .clouds import CHINA as CHINA
     from .clouds import PUBLIC as PUBLIC
     from .clouds import US_GOVERNMENT as US_GOVERNMENT
     from .clouds import Cloud as Cloud
     from .clouds import custom_cloud as custom_cloud
+    from .credentials import client_secret_credential as client_secret_credential
+    from .credentials import get_access_token as get_access_token
     from .errors import ArmError as ArmError
     from .errors import AuthError as AuthError
     from .errors import AzurermLiteError as AzurermLiteError
@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "arm": "Arm connect",
-    "auth": "Credential client_secret_credential get_access_token",
+    "auth": "Credential",
+    "credentials": "client_secret_credential get_access_token",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
     "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "
     "ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded OperationTimeout "

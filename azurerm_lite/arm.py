@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from . import auth as _auth
 from . import clouds, wire
+from . import credentials as _credentials
 from ._version import __version__
 from .clouds import Cloud, Reach
 from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
@@ -300,8 +301,8 @@ def connect(
     reach = clouds.reach_from_environment(env)
     reach = reach._replace(ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy)
     if credential is None:
-        login = _auth.Login(chosen.authority, reach, options.get("now", time.time))
-        credential = _auth.from_environment(env, login)
+        login = _credentials.Login(chosen.authority, reach, options.get("now", time.time))
+        credential = _credentials.from_environment(env, login)
     return Arm(credential, cloud=chosen, reach=reach, **options)
 
 

@@ -1,32 +1,22 @@
-"""Where tokens come from: one Credential class, and one function for each way to get a token.
+"""Tokens in hand: the Credential that holds and renews them, and what else may stand as `auth`.
 
-msal does the protocol and is imported when the first token is needed; the cache is ours alone, so that a token in hand
-is never lost to a login service that stumbles. Secrets live in closures here and in no message, repr, log or file.
-https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+One acquisition at a time, however many threads ask; renewed five minutes early; a token that still works is never lost
+to a login service that stumbles. How a token is got is `credentials`' affair.
 """
 
-import json
 import logging
-import os
-import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
-from . import clouds
-from .clouds import Reach
-from .errors import CredentialError, InvalidInput, ProtocolError, TransportError, printable
+from .errors import CredentialError, InvalidInput, printable
 from .types import JsonDict, TokenCredential
-
-if TYPE_CHECKING:
-    from .transport import Answer, Transport
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 300  # a token is renewed this long before it ends
 REFETCH_SECONDS = 30  # and never asked for more often than this while the one in hand still works
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
 class Token(NamedTuple):
@@ -127,7 +117,7 @@ def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Cred
 
 def bearer_credential(token: str) -> Credential:
     """A bare token as a Credential. It cannot be renewed: what outlives it (an upgrade) refuses it."""
-    checked = _checked_token(token.strip(), "the token given")
+    checked = checked_token(token.strip(), "the token given")
 
     def acquire(_scope: str, claims: str | None) -> Token:
         if claims is not None:
@@ -149,198 +139,19 @@ def _from_foreign(credential: Any) -> Acquire:
                 found = credential.get_token(scope, **options)
             token, expires_on = found.token, int(found.expires_on)
         except Exception as error:  # whatever a foreign credential raises means one thing: no token
-            reason = f"{type(credential).__name__} gave no token: {type(error).__name__}: {_first_line(error)}"
+            reason = f"{type(credential).__name__} gave no token: {type(error).__name__}: {first_line(error)}"
         else:
-            return Token(_checked_token(token, type(credential).__name__), expires_on)
+            return Token(checked_token(token, type(credential).__name__), expires_on)
         raise CredentialError(reason)
 
     return acquire
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return printable(str(error).partition("\n")[0], 300)
 
 
-def _checked_token(token: object, source: str) -> str:
+def checked_token(token: object, source: str) -> str:
     if isinstance(token, str) and token and token.isascii() and token.isprintable() and " " not in token:
         return token
     raise CredentialError(f"{source} is not a bearer token: it must be one printable word")
-
-
-# --- the login service, by msal --------------------------------------------------------------------------------------
-
-
-class Login(NamedTuple):
-    """How to reach the login service: everything that a flow needs besides who is asking."""
-
-    authority: str = clouds.PUBLIC.authority
-    reach: Reach = clouds.DIRECT
-    now: Callable[[], float] = time.time
-
-
-DEFAULT_LOGIN = Login()
-
-# Azure China's discovery document sends clients on to this host.
-_ALSO_ALLOWED = {clouds.CHINA.authority: ("https://login.partner.microsoftonline.cn",)}
-
-
-class LoginHttp:
-    """The HTTP client that msal is given: our transport, to the hosts that we name and to no others."""
-
-    def __init__(self, origins: tuple[str, ...], reach: Reach) -> None:
-        self._origins, self._reach = origins, reach
-        self._transports: dict[str, Transport] = {}
-
-    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
-        return self._send("GET", _with_query(url, params), headers, None)
-
-    def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
-        from urllib.parse import urlencode  # noqa: PLC0415  (only a login needs it)
-
-        form = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        body = data if isinstance(data, bytes | str) else urlencode(data or {})
-        return self._send("POST", _with_query(url, params), {**form, **(headers or {})}, body)
-
-    def close(self) -> None:
-        for transport in self._transports.values():
-            transport.close()
-
-    def _send(self, method: str, url: str, headers: Any, body: bytes | str | None) -> "_LoginAnswer":
-        origin = next((one for one in self._origins if url.startswith(one + "/")), None)
-        if origin is None:
-            raise ProtocolError(f"the login service pointed to {printable(url, 120)}: not followed")
-        data = body.encode() if isinstance(body, str) else body
-        lengths = {} if data is None else {"Content-Length": str(len(data))}
-        answer = self._transport(origin).send(method, url[len(origin) :], {**(headers or {}), **lengths}, data)
-        return _LoginAnswer(answer)
-
-    def _transport(self, origin: str) -> "Transport":
-        from .transport import Timeouts, Transport  # noqa: PLC0415  (imports requests)
-
-        if origin not in self._transports:
-            limits = Timeouts(connect=5.0, read=30.0, total=60.0)
-            self._transports[origin] = Transport(origin, self._reach, timeouts=limits)
-        return self._transports[origin]
-
-
-class _LoginAnswer:
-    """What msal reads of an answer. A body that is not JSON is dropped here: msal would log it, token and all."""
-
-    def __init__(self, answer: "Answer") -> None:
-        self.status_code, self.headers = answer.status, answer.headers
-        try:
-            self.text = json.dumps(json.loads(answer.body))
-        except (ValueError, RecursionError):
-            self.text = '{"error":"invalid_response","error_description":"the login service did not answer in JSON"}'
-
-    def raise_for_status(self) -> None:
-        if self.status_code >= 400:
-            raise CredentialError(f"the login service answered {self.status_code}", code=str(self.status_code))
-
-
-def _with_query(url: str, params: Any) -> str:
-    from urllib.parse import urlencode  # noqa: PLC0415  (only a login needs it)
-
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}" if params else url
-
-
-def _by_msal(
-    kind: str, login: Login, ask: Callable[[Any, LoginHttp, str | None], Any]
-) -> Callable[[str | None], Token]:
-    """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line.
-
-    msal objects are made anew each time: their caches would keep an error for a minute, and lose a token to a 503.
-    """
-
-    def acquire(claims: str | None) -> Token:
-        import msal  # noqa: PLC0415  (imported when the first token is needed)
-
-        http = LoginHttp((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.reach)
-        try:
-            result = ask(msal, http, claims)
-        except CredentialError:
-            raise
-        except TransportError as error:
-            reason, code = f"{kind}: {error}", "unreachable"
-        except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
-            reason, code = f"{kind}: no token from {login.authority}: {_first_line(error)}", type(error).__name__
-        else:
-            return _token_of(kind, result, login)
-        finally:
-            http.close()
-        raise CredentialError(reason, code=code)
-
-    return acquire
-
-
-def _token_of(kind: str, result: Any, login: Login) -> Token:
-    """The token in msal's answer, or an error with Entra's own code and first line."""
-    result = result if isinstance(result, Mapping) else {}
-    if not result.get("access_token"):
-        code = str(result.get("error") or "no_token")
-        text = str(result.get("error_description") or "the login service gave no token").partition("\n")[0]
-        text = re.sub(r"\s*Trace ID:.*", "", text)
-        raise CredentialError(
-            f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}", code=code
-        )
-    try:
-        lifetime = int(result.get("expires_in") or 0)
-    except (TypeError, ValueError):
-        lifetime = 0
-    return Token(_checked_token(result["access_token"], "what the login service gave"), int(login.now()) + lifetime)
-
-
-def client_secret_credential(tenant_id: str, client_id: str, secret: str, login: Login = DEFAULT_LOGIN) -> Credential:
-    """A service principal with a client secret."""
-    _check_principal(tenant_id, client_id)
-    if not isinstance(secret, str) or not secret:
-        raise InvalidInput("client secret must be a non-empty string")
-    return _service_principal("client secret", tenant_id, client_id, lambda: secret, login)
-
-
-def _service_principal(kind: str, tenant_id: str, client_id: str, proof: Callable[[], Any], login: Login) -> Credential:
-    """Client credentials flow; `proof` is asked at each acquisition for what msal calls client_credential."""
-    title = f"{kind} of client {client_id}"
-
-    def acquire(scope: str, claims: str | None) -> Token:
-        def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
-            app = msal.ConfidentialClientApplication(
-                client_id,
-                client_credential=proof(),
-                authority=f"{login.authority}/{tenant_id}",
-                instance_discovery=False,
-                http_client=http,
-            )
-            return app.acquire_token_for_client(scopes=[scope], claims_challenge=claims)
-
-        return _by_msal(title, login, ask)(claims)
-
-    return Credential(title, acquire, now=login.now)
-
-
-def _check_principal(tenant_id: str, client_id: str) -> None:
-    if not isinstance(tenant_id, str) or not _TENANT.fullmatch(tenant_id):
-        raise InvalidInput(f"tenant must be a GUID or a domain name, not {printable(repr(tenant_id), 80)}")
-    if not isinstance(client_id, str) or not _TENANT.fullmatch(client_id):
-        raise InvalidInput(f"client id must be a GUID, not {printable(repr(client_id), 80)}")
-
-
-def get_access_token(tenant_id: str, client_id: str, client_secret: str, *, env: Mapping[str, str] = os.environ) -> str:
-    """A bearer token for Azure Resource Manager, good for about an hour: azurerm's call, under its own name.
-
-    The environment may name the cloud, a CA file and a proxy. Prefer `connect()`: an Arm renews its token by itself.
-    """
-    cloud = clouds.cloud_from_environment(env)
-    login = Login(cloud.authority, clouds.reach_from_environment(env))
-    return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
-
-
-def from_environment(env: Mapping[str, str], login: Login) -> Credential:
-    """The first credential that the environment has what it needs for; CredentialError lists what was tried."""
-    tenant, client = env.get("AZURE_TENANT_ID"), env.get("AZURE_CLIENT_ID")
-    if tenant and client and (secret := env.get("AZURE_CLIENT_SECRET")):
-        return client_secret_credential(tenant, client, secret, login)
-    raise CredentialError(
-        "no credential found: AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are not all set. "
-        "To try azurerm_lite without Azure, run: python -m azurerm_lite.emulator --env"
-    )
