@@ -11,15 +11,28 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
+
+if TYPE_CHECKING:
+    from .identity import Identity
+    from .images import Images
+    from .operations import Operations
+    from .scale_sets import ScaleSets
 
 Event = list[Any]  # [due, order, action or None when cancelled]
 
 
 class World:
     """`now` is the world's time (that of the event being run, while one runs); `lock` is held for each request."""
+
+    # The rooms that `compute.install` and `identity.install` furnish.
+    operations: "Operations"
+    images: "Images"
+    scale_sets: "ScaleSets"
+    identity: "Identity"
+    page_size: int = 0  # 0: all instances in one page, as recorded Azure answers
 
     def __init__(self, clock: Clock, *, seed: int = 0) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()

@@ -1,0 +1,206 @@
+"""The emulator as one WSGI application: bytes to ArmRequest, Answer to bytes, and what ARM's front door does between.
+
+Case-blind routing, api-version, bearer token, roles, subscription and resource group, the headers of every answer.
+What a scale set does with a request is not known here.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from . import compute, identity
+from .exchange import Answer, ArmRequest, Json, Refusal
+from .journal import Entry, Journal, headers_kept, redacted
+from .world import World
+
+LARGEST_BODY = 4 * 1024 * 1024
+HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+SERVER = "azurerm-lite-emulator"
+_REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized"}
+_REASONS |= {403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict", 412: "Precondition Failed"}
+_REASONS |= {413: "Payload Too Large", 415: "Unsupported Media Type", 429: "Too Many Requests"}
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+
+class ArmApp:
+    """ARM and Entra over one world. Every request holds the world's lock and lets the world catch up first."""
+
+    def __init__(self, world: World, *, hosts: Iterable[str] = HOSTS) -> None:
+        self.world, self.journal, self._hosts = world, Journal(), frozenset(hosts)
+        self._logins = Map(
+            [Rule(path, methods=[method], endpoint=handler) for method, path, handler in identity.ROUTES]
+        )
+        rules = [Rule(_lowered(path), methods=[m], endpoint=(h, action)) for m, path, h, action in compute.ROUTES]
+        self._routes = Map(rules, strict_slashes=False, merge_slashes=False)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        with self.world.lock:
+            self.world.settle()
+            request, refusal = _understood(environ)
+            answer = refusal.answer if refusal else self._answer(request)
+            body = rendered(answer)
+            headers = self._headers(request, answer, body)
+            if "/oauth2/" not in request.path:
+                self._note(request, answer, headers)
+        start_response(f"{answer.status} {_REASONS.get(answer.status, 'Status')}", list(headers.items()))
+        return [body]
+
+    def _answer(self, request: ArmRequest) -> Answer:
+        try:
+            host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+            if host.lower() not in self._hosts:
+                raise Refusal(403, "Forbidden", "This emulator answers to localhost only.", gateway=True)
+            return self._login(request) if _is_login(request.path) else self._arm(request)
+        except Refusal as refusal:
+            return refusal.answer
+
+    def _login(self, request: ArmRequest) -> Answer:
+        handler, parts = _match(self._logins, request.method, request.path)
+        found: Answer = handler(self.world, request, **parts)
+        return found
+
+    def _arm(self, request: ArmRequest) -> Answer:
+        principal = self.world.identity.principal_of(request.headers.get("authorization", ""))
+        if not request.api_version:
+            text = "The api-version query parameter (?api-version=) is required for all requests."
+            raise Refusal(400, "MissingApiVersionParameter", text, gateway=True)
+        (handler, action), parts = _match(self._routes, request.method, _lowered_request(request.path))
+        parts = _as_sent(parts, request.path)
+        self._check_scope(parts)
+        self._check_role(principal, action, request.path)
+        found: Answer = handler(self.world, request, **parts)
+        return found
+
+    def _check_scope(self, parts: Mapping[str, str]) -> None:
+        subscription, group = parts.get("subscription_id", "").lower(), parts.get("resource_group")
+        known = {(one.subscription_id.lower(), one.resource_group.lower()) for one in self.world.scale_sets}
+        if subscription not in {one for one, _ in known}:
+            text = f"The subscription '{parts.get('subscription_id', '')}' could not be found."
+            raise Refusal(404, "SubscriptionNotFound", text, gateway=True)
+        if group is not None and (subscription, group.lower()) not in known:
+            text = f"Resource group '{group}' could not be found."
+            raise Refusal(404, "ResourceGroupNotFound", text, gateway=True)
+
+    def _check_role(self, principal: identity.Principal, action: str, scope: str) -> None:
+        if principal.role == "Reader" and not action.endswith("/read"):
+            text = (
+                f"The client '{principal.client_id}' with object id '{principal.client_id}' does not have authorization "
+                f"to perform action '{action}' over scope '{scope}' or the scope is invalid. If access was recently "
+                "granted, please refresh your credentials."
+            )
+            raise Refusal(403, "AuthorizationFailed", text, gateway=True)
+
+    def _headers(self, request: ArmRequest, answer: Answer, body: bytes) -> dict[str, str]:
+        guid = self.world.guid()
+        correlation = request.headers.get("x-ms-correlation-request-id") or guid
+        stamp = self.world.timestamp()[:19].replace("-", "").replace(":", "")
+        headers = {
+            "Cache-Control": "no-cache",
+            "Pragma": "no-cache",
+            "Expires": "-1",
+            "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+            "X-Content-Type-Options": "nosniff",
+            "x-ms-request-id": guid,
+            "x-ms-correlation-request-id": correlation,
+            "x-ms-routing-request-id": f"WESTUS2:{stamp}Z:{guid}",
+            "Server": SERVER,
+            "Content-Length": str(len(body)),
+        }
+        if body:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        if answer.gateway and answer.status >= 400 and not _is_login(request.path):
+            headers["x-ms-failure-cause"] = "gateway"
+        if request.method != "GET" and not answer.gateway and answer.status < 400:
+            headers["x-ms-request-charge"] = "1"
+        if request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
+            headers["x-ms-client-request-id"] = request.headers.get("x-ms-client-request-id", "")
+        return {**headers, **answer.headers}
+
+    def _note(self, request: ArmRequest, answer: Answer, headers: dict[str, str]) -> None:
+        kept = headers_kept(dict(request.headers))
+        asked = (self.world.now, request.method, request.path, dict(request.query), kept, redacted(request.body))
+        self.journal.add(Entry(*asked, answer.status, headers, answer.body))
+
+
+def rendered(answer: Answer) -> bytes:
+    """A body as Azure writes it: the provider's pretty with CRLF, the gateway's compact."""
+    if answer.body is None or isinstance(answer.body, bytes):
+        return answer.body or b""
+    if answer.gateway:
+        return json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(answer.body, ensure_ascii=False, indent=2).replace("\n", "\r\n").encode()
+
+
+def _is_login(path: str) -> bool:
+    return "/oauth2/" in path or path.endswith("/.well-known/openid-configuration")
+
+
+def _understood(environ: Environ) -> tuple[ArmRequest, Refusal | None]:
+    """The request that WSGI brings, and the refusal that it deserves before anybody looks at it."""
+    headers = {key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")}
+    base = f"{environ['wsgi.url_scheme']}://{headers.get('host', '')}"
+    query = dict(_pairs(environ.get("QUERY_STRING", "")))
+    refusal = None
+    try:
+        body = _body(environ)
+    except Refusal as refused:
+        body, refusal = None, refused
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    method = environ["REQUEST_METHOD"]
+    return ArmRequest(method, path, query, headers, body, base, query.get("api-version", "")), refusal
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    for pair in filter(None, text.split("&")):
+        key, _, value = pair.partition("=")
+        yield unquote(key).lower(), unquote(value)
+
+
+def _body(environ: Environ) -> Json:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not length.isdigit() or int(length) > LARGEST_BODY:
+        raise Refusal(413, "RequestContentTooLarge", f"The body may have {LARGEST_BODY} bytes at most.", gateway=True)
+    data = environ["wsgi.input"].read(int(length)) if int(length) else b""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if not data:
+        return None
+    if kind == "application/x-www-form-urlencoded" and _is_login(environ.get("PATH_INFO", "")):
+        return data.decode("utf-8", "replace")
+    if kind != "application/json":
+        raise Refusal(415, "UnsupportedMediaType", "The content media type must be application/json.", gateway=True)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        text = "The request content was invalid and could not be deserialized."
+        raise Refusal(400, "InvalidRequestContent", text, gateway=True) from None
+
+
+def _lowered(rule: str) -> str:
+    """A rule with its fixed parts in lower case: ARM's paths are case-blind, its parameters are kept as sent."""
+    return "/".join(part if part.startswith("<") else part.lower() for part in rule.split("/"))
+
+
+def _lowered_request(path: str) -> str:
+    return path.lower().rstrip("/")
+
+
+def _as_sent(parts: Mapping[str, str], path: str) -> dict[str, str]:
+    """The parameters in the spelling of the request; matching has lowered them."""
+    spelt = {part.lower(): part for part in path.split("/")}
+    return {name: spelt.get(value, value) for name, value in parts.items()}
+
+
+def _match(routes: Map, method: str, path: str) -> tuple[Any, dict[str, str]]:
+    try:
+        endpoint, parts = routes.bind("localhost").match(path, method)
+    except HTTPException as error:
+        status = error.code or 404
+        text = f"No HTTP resource was found that matches the request URI '{path}'."
+        raise Refusal(status, "NotFound" if status == 404 else "MethodNotAllowed", text, gateway=True) from None
+    return endpoint, dict(parts)

@@ -1,0 +1,105 @@
+"""The images that exist: versions of platform images, kept by publisher, offer and SKU.
+
+https://learn.microsoft.com/rest/api/compute/virtual-machine-images
+"""
+
+from typing import Any
+
+from .exchange import Answer, ArmRequest, Json, Refusal, Route
+from .world import World
+
+Key = tuple[str, str, str]
+
+
+def _ordered(versions: list[str]) -> list[str]:
+    """Oldest first: versions are numbers, not text."""
+    return sorted(versions, key=lambda version: [int(part) if part.isdigit() else 0 for part in version.split(".")])
+
+
+class Images:
+    """What the catalogue of a region offers; a captured scale set brings its own image along."""
+
+    def __init__(self) -> None:
+        self._versions: dict[Key, list[str]] = {}
+        self._spelling: dict[Key, Key] = {}
+
+    def publish(self, publisher: str, offer: str, sku: str, *versions: str) -> None:
+        """Make versions exist, as if the publisher had just released them."""
+        key = (publisher.lower(), offer.lower(), sku.lower())
+        self._spelling.setdefault(key, (publisher, offer, sku))
+        known = self._versions.setdefault(key, [])
+        self._versions[key] = _ordered([*known, *(version for version in versions if version not in known)])
+
+    def versions(self, publisher: str, offer: str, sku: str) -> list[str]:
+        return self._versions.get((publisher.lower(), offer.lower(), sku.lower()), [])
+
+    def exact(self, image: dict[str, Any]) -> str | None:
+        """The version that an instance made now from this reference would run; a Refusal when there is none."""
+        if not image.get("publisher"):
+            return None
+        names = [str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")]
+        known = self.versions(*names[:3])
+        if known and names[3] == "latest":
+            return known[-1]
+        if names[3] in known:
+            return names[3]
+        raise Refusal(
+            404,
+            "PlatformImageNotFound",
+            f"The platform image '{':'.join(names)}' is not available. Verify that all fields in the storage profile "
+            "are correct. For more details about storage profile information, please refer to "
+            "https://aka.ms/storageprofile",
+            target="imageReference",
+        )
+
+    def names(self, *prefix: str) -> list[str]:
+        """The next level below a prefix: publishers, offers of a publisher, SKUs of an offer."""
+        lower = tuple(part.lower() for part in prefix)
+        found = {spelt[len(lower)] for key, spelt in self._spelling.items() if key[: len(lower)] == lower}
+        return sorted(found)
+
+
+_BASE = "/subscriptions/<subscription_id>/providers/Microsoft.Compute/locations/<location>/publishers"
+_OFFERS = f"{_BASE}/<publisher>/artifacttypes/vmimage/offers"
+
+
+def _entry(request: ArmRequest, location: str, name: str) -> dict[str, Json]:
+    return {"location": location, "name": name, "id": f"{request.path.rstrip('/')}/{name}"}
+
+
+def list_names(world: World, request: ArmRequest, *, location: str, **parts: str) -> Answer:
+    """Publishers, offers or SKUs, by how much of the path is given."""
+    prefix = [parts[key] for key in ("publisher", "offer") if key in parts]
+    return Answer(200, [_entry(request, location, name) for name in world.images.names(*prefix)])
+
+
+def list_versions(
+    world: World, request: ArmRequest, *, location: str, publisher: str, offer: str, sku: str, **_: str
+) -> Answer:
+    found = list(world.images.versions(publisher, offer, sku))
+    if request.query.get("$orderby", "").replace("%20", " ").lower() == "name desc":
+        found.reverse()
+    if request.query.get("$top", "").isdigit():
+        found = found[: int(request.query["$top"])]
+    return Answer(200, [_entry(request, location, version) for version in found])
+
+
+def get_version(
+    world: World, request: ArmRequest, *, location: str, publisher: str, offer: str, sku: str, version: str, **_: str
+) -> Answer:
+    if version not in world.images.versions(publisher, offer, sku):
+        raise Refusal(404, "NotFound", f"Artifact: VMImage was not found. Version {version} of {offer} {sku}.")
+    parent = request.path.rstrip("/").rpartition("/")[0]
+    properties = {"hyperVGeneration": "V2", "architecture": "x64", "osDiskImage": {"operatingSystem": "Linux"}}
+    entry = {"properties": properties, "location": location, "name": version, "id": f"{parent}/{version}"}
+    return Answer(200, entry)
+
+
+_READ = "Microsoft.Compute/locations/publishers/read"
+ROUTES: list[Route] = [
+    ("GET", _BASE, list_names, _READ),
+    ("GET", _OFFERS, list_names, _READ),
+    ("GET", f"{_OFFERS}/<offer>/skus", list_names, _READ),
+    ("GET", f"{_OFFERS}/<offer>/skus/<sku>/versions", list_versions, _READ),
+    ("GET", f"{_OFFERS}/<offer>/skus/<sku>/versions/<version>", get_version, _READ),
+]

@@ -1,0 +1,132 @@
+"""The emulator on this machine's own address: TLS on 127.0.0.1 with a CA made for the run.
+
+`with serve() as emulator:` gives an Emulator that says where it is and how to log in.
+"""
+
+import os
+import shutil
+import ssl
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import trustme
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.wsgi import Server
+
+from . import compute, identity
+from .app import ArmApp
+from .clock import Clock, ScaledClock
+from .journal import Journal
+from .seed import Seed
+from .world import World
+
+THREADS = 40
+
+
+class _LateHandshake(BuiltinSSLAdapter):
+    """TLS whose handshake is done by the worker that reads, so that one silent client does not stall the others."""
+
+    def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
+        wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
+        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+
+class Emulator:
+    """A running emulator: where it is, how to log in, and the world behind it."""
+
+    def __init__(self, seed: Seed, clock: Clock, *, port: int = 0, random_seed: int = 0) -> None:
+        self.clock, self.seed = clock, seed
+        self.world = World(clock, seed=random_seed)
+        principal = identity.install(self.world)
+        compute.install(self.world, seed)
+        self.app = ArmApp(self.world)
+        self.tenant_id, self.client_id = self.world.identity.tenant_id, principal.client_id
+        self.client_secret = principal.secret
+        self.subscription_id, self.resource_group = seed.subscription_id, seed.resource_group
+        self.vmss_name = seed.vmss_name
+        self._folder = Path(tempfile.mkdtemp(prefix="azurerm-lite-emulator-"))
+        self.ca_file = str(self._folder / "ca.pem")
+        self._server = _server(self.app, self._folder, port)
+        self.arm_endpoint = self.authority = f"https://localhost:{self._server.bind_addr[1]}"
+        self._thread = threading.Thread(target=self._server.serve, name="azurerm-lite-emulator", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<Emulator {self.arm_endpoint} with {self.resource_group}/{self.vmss_name}>"
+
+    @property
+    def journal(self) -> Journal:
+        return self.app.journal
+
+    def ready(self) -> dict[str, str | None]:
+        """What a client needs to know, as the one line of JSON that the command prints."""
+        names = ("arm_endpoint", "authority", "ca_file", "tenant_id", "client_id", "client_secret")
+        also = ("subscription_id", "resource_group", "vmss_name")
+        return {**{name: getattr(self, name) for name in names + also}, "proxy": None}
+
+    def env(self) -> dict[str, str]:
+        """The same as environment variables that azurerm_lite, az, azure-identity and azurerm understand."""
+        return {
+            "AZURE_TENANT_ID": self.tenant_id,
+            "AZURE_CLIENT_ID": self.client_id,
+            "AZURE_CLIENT_SECRET": self.client_secret,
+            "AZURE_SUBSCRIPTION_ID": self.subscription_id,
+            "AZURE_AUTHORITY_HOST": self.authority,
+            "AZURE_AUTH_ENDPOINT": f"{self.authority}/",
+            "AZURE_RM_ENDPOINT": self.arm_endpoint,
+            "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+            "AZURERM_LITE_RESOURCE_GROUP": self.resource_group,
+            "AZURERM_LITE_VMSS_NAME": self.vmss_name,
+            "REQUESTS_CA_BUNDLE": self.ca_file,
+            "CURL_CA_BUNDLE": self.ca_file,
+            "NO_PROXY": "localhost,127.0.0.1",
+        }
+
+    def stop(self) -> None:
+        """Close the server and remove the CA of this run."""
+        self._server.stop()
+        self._thread.join(timeout=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "Emulator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _server(app: ArmApp, folder: Path, port: int) -> Any:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    key_file = folder / "server.pem"
+    with open(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
+        file.write(certificate.private_key_and_cert_chain_pem.bytes())
+    server = Server(("127.0.0.1", port), app, numthreads=THREADS, server_name="azurerm-lite-emulator")
+    adapter = _LateHandshake(str(key_file), str(key_file))
+    adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
+    server.ssl_adapter = adapter
+    server.prepare()
+    return server
+
+
+def serve(
+    seed: Seed | str | None = None,
+    *,
+    port: int = 0,
+    clock: Clock | None = None,
+    time_scale: float = 1.0,
+    random_seed: int = 0,
+) -> Emulator:
+    """A running emulator, to be used in a `with` block or stopped by `stop()`.
+
+    `seed`: a Seed, the name of one of ours, or a file. `clock`: real time by default, `time_scale` times as fast; a
+    VirtualClock moves only when it is told to.
+    """
+    planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
+    return Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed)
