@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .arm import Arm as Arm
     from .arm import connect as connect
     from .auth import Credential as Credential
+    from .auth import Token as Token
     from .clouds import CHINA as CHINA
     from .clouds import PUBLIC as PUBLIC
     from .clouds import US_GOVERNMENT as US_GOVERNMENT
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "arm": "Arm connect",
-    "auth": "Credential",
+    "auth": "Credential Token",
     "credentials": "client_secret_credential get_access_token",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
     "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "

@@ -33,9 +33,7 @@ class ArmApp:
 
     def __init__(self, world: World, *, hosts: Iterable[str] = HOSTS) -> None:
         self.world, self.journal, self._hosts = world, Journal(), frozenset(hosts)
-        self._logins = Map(
-            [Rule(path, methods=[method], endpoint=handler) for method, path, handler in identity.ROUTES]
-        )
+        self._logins = Map([Rule(path, methods=[m], endpoint=handler) for m, path, handler in identity.ROUTES])
         rules = [Rule(_lowered(path), methods=[m], endpoint=(h, action)) for m, path, h, action in compute.ROUTES]
         self._routes = Map(rules, strict_slashes=False, merge_slashes=False)
 
@@ -89,8 +87,9 @@ class ArmApp:
 
     def _check_role(self, principal: identity.Principal, action: str, scope: str) -> None:
         if principal.role == "Reader" and not action.endswith("/read"):
+            who = principal.client_id
             text = (
-                f"The client '{principal.client_id}' with object id '{principal.client_id}' does not have authorization "
+                f"The client '{who}' with object id '{who}' does not have authorization "
                 f"to perform action '{action}' over scope '{scope}' or the scope is invalid. If access was recently "
                 "granted, please refresh your credentials."
             )

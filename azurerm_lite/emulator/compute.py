@@ -153,10 +153,11 @@ def manual_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
 
 # --- its instances ---------------------------------------------------------------------------------------------------
 
+# The three forms of $filter that Azure documents, and the latestModelApplied that each lets through.
 _FILTERS = {
-    "properties/latestmodelapplied eq true": lambda shown: shown["properties"]["latestModelApplied"],
-    "properties/latestmodelapplied eq false": lambda shown: not shown["properties"]["latestModelApplied"],
-    "startswith(instanceview/statuses/code,'powerstate') eq true": lambda _shown: True,
+    "properties/latestmodelapplied eq true": {True},
+    "properties/latestmodelapplied eq false": {False},
+    "startswith(instanceview/statuses/code,'powerstate') eq true": {True, False},
 }
 
 
@@ -167,7 +168,7 @@ def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
     if wanted:
         if wanted not in _FILTERS:
             raise Refusal(400, "InvalidParameter", f"The filter '{wanted}' is not supported.", target="$filter")
-        shown = [one for one in shown if _FILTERS[wanted](one)]
+        shown = [one for one in shown if one["properties"]["latestModelApplied"] in _FILTERS[wanted]]
     if request.query.get("$select", "").lower().startswith("instanceview"):
         shown = [_selected(one) for one in shown]
     return Answer(200, _page(world, request, shown))

@@ -37,7 +37,8 @@ class Operations:
     """Every operation ever started in the world, by its guid."""
 
     def __init__(self, world: World) -> None:
-        self._world, self._records = world, {}  # type: World, dict[str, OperationRecord]
+        self._world = world
+        self._records: dict[str, OperationRecord] = {}
 
     def begin(self, kind: str, subscription_id: str, location: str) -> OperationRecord:
         record = OperationRecord(self._world.guid(), subscription_id, location, kind, self._world.now)

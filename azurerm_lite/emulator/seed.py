@@ -17,6 +17,7 @@ from .images import Images
 from .scale_sets import Instance, ScaleSet, without_secrets
 from .world import World
 
+_SEEDS = resources.files("azurerm_lite.emulator") / "seeds"
 UPDATE_DOMAINS = FAULT_DOMAINS = 5
 
 
@@ -43,12 +44,12 @@ class Seed:
     @classmethod
     def load(cls, name_or_path: str) -> "Seed":
         """The seed of that name, or the one in that file."""
-        named = resources.files(__package__) / "seeds" / f"{name_or_path}.json"
+        named = _SEEDS / f"{name_or_path}.json"
         source = named if "/" not in name_or_path and named.is_file() else Path(name_or_path)
         try:
             document = json.loads(source.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            known = ", ".join(sorted(one.name[:-5] for one in (resources.files(__package__) / "seeds").iterdir()))
+            known = ", ".join(sorted(one.name[:-5] for one in _SEEDS.iterdir()))
             raise SeedError(f"no seed {name_or_path!r}: {error.strerror}; named seeds: {known}") from None
         except ValueError:
             raise SeedError(f"{name_or_path} is not JSON") from None
