@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         emulator = serve(arguments.seed, port=arguments.port, time_scale=arguments.time_scale)
     except ModuleNotFoundError as error:
         return _refuse(f"the emulator needs {error.name}: pip install 'azurerm_lite[emulator]'")
-    except (SeedError, ValueError, OSError) as error:
+    except (SeedError, ValueError, OverflowError, OSError) as error:
         return _refuse(str(error))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

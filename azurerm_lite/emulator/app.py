@@ -44,7 +44,7 @@ class ArmApp:
             answer = refusal.answer if refusal else self._answer(request)
             body = rendered(answer)
             headers = self._headers(request, answer, body)
-            if "/oauth2/" not in request.path:
+            if not _is_login(request.path):
                 self._note(request, answer, headers)
         start_response(f"{answer.status} {_REASONS.get(answer.status, 'Status')}", list(headers.items()))
         return [body]

@@ -1,6 +1,6 @@
 """What was asked and answered, in order: for tests and for people who want to see what a tool really sends.
 
-Tokens and secrets are never kept.
+Logins are left out, and tokens and secrets are never kept.
 """
 
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class Journal:
         return [e for e in self.entries if method in ("", e.method) and path.lower() in e.path.lower()]
 
     def writes(self) -> list[Entry]:
-        """Everything that was not a GET, logins left out."""
-        return [e for e in self.entries if e.method != "GET" and "/oauth2/" not in e.path]
+        """Everything that was not a GET."""
+        return [e for e in self.entries if e.method != "GET"]
 
 
 def headers_kept(headers: dict[str, str]) -> dict[str, Any]:

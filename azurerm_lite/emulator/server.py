@@ -111,6 +111,7 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     adapter = _LateHandshake(str(key_file), str(key_file))
     adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
     server.ssl_adapter = adapter
+    server.expiration_interval = 0.1  # how long stop() may take
     server.prepare()
     return server
 

@@ -1,0 +1,76 @@
+"""The package as such: what importing it costs, what it says of itself, what its rooms may not know."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import azurerm_lite
+
+PACKAGE = Path(azurerm_lite.__file__).parent
+
+
+def test_importing_it_imports_no_http_library_and_no_room() -> None:
+    watched = ("azurerm_lite.", "requests", "msal", "werkzeug")
+    code = f"import sys, azurerm_lite; print([m for m in sys.modules if m.startswith({watched})])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "['azurerm_lite._version']"
+
+
+def test_what_type_checkers_see_is_what_there_is() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == azurerm_lite._ROOM_OF
+    for name in azurerm_lite.__all__:
+        assert getattr(azurerm_lite, name).__module__ == f"azurerm_lite.{seen[name]}" or name.isupper()
+    assert set(azurerm_lite.__all__) <= set(dir(azurerm_lite))
+    with pytest.raises(AttributeError, match="no attribute 'nix'"):
+        azurerm_lite.nix  # noqa: B018
+
+
+def test_every_public_name_says_what_the_caller_gets() -> None:
+    undocumented = [
+        name
+        for name in azurerm_lite.__all__
+        if not name.isupper() and not (getattr(azurerm_lite, name).__doc__ or "").strip()
+    ]
+    assert undocumented == []
+
+
+def test_every_endpoint_links_its_page() -> None:
+    from azurerm_lite import vmss
+
+    endpoints = [value for name, value in vars(vmss).items() if callable(value) and value.__module__ == vmss.__name__]
+    for endpoint in (one for one in endpoints if not one.__name__.startswith("_")):
+        assert "https://learn.microsoft.com/rest/api/compute/" in (endpoint.__doc__ or "")
+
+
+def test_library_code_never_prints_sleeps_or_exits() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "__main__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in (
+                    "print",
+                    "time.sleep",
+                    "sys.exit",
+                    "exit",
+                    "logging.basicConfig",
+                    "eval",
+                    "exec",
+                ), path
+
+
+@pytest.mark.parametrize("word", ["pickle", "yaml", "marshal", "shelve"])
+def test_nothing_that_runs_code_from_data_is_imported(word: str) -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            assert word not in names, path
