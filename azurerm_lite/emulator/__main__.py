@@ -18,6 +18,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
     parser.add_argument("--seed", default="default", metavar="NAME|FILE.json", help="what it holds at the start")
     parser.add_argument("--time-scale", type=float, default=1.0, metavar="X", help="run X times as fast as real time")
+    parser.add_argument(
+        "--proxy", action="store_true", help="be reachable under Azure's own names, by a loopback proxy"
+    )
+    parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults")
     parser.add_argument("--env", action="store_true", help="print export lines for a shell instead of JSON")
     return parser.parse_args(argv)
 
@@ -27,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from .server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
 
-        emulator = serve(arguments.seed, port=arguments.port, time_scale=arguments.time_scale)
+        options = {name: getattr(arguments, name) for name in ("port", "time_scale", "faults", "proxy")}
+        emulator = serve(arguments.seed, **options)
     except ModuleNotFoundError as error:
         return _refuse(f"the emulator needs {error.name}: pip install 'azurerm_lite[emulator]'")
     except (SeedError, ValueError, OverflowError, OSError) as error:

@@ -8,7 +8,7 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
 
-from .app import ArmApp
+from .app import ArmApp, Dropped
 
 
 class InProcessAdapter(BaseAdapter):
@@ -25,7 +25,10 @@ class InProcessAdapter(BaseAdapter):
         def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
             started.update(status=int(status[:3]), headers=headers)
 
-        body = b"".join(self._app(_environ(request), start_response))
+        try:
+            body = b"".join(self._app(_environ(request), start_response))
+        except Dropped:
+            raise requests.ConnectionError("the emulator broke the connection, as it was told to") from None
         headers = dict(started["headers"])
         return HTTPResponse(io.BytesIO(body), headers=headers, status=started["status"], preload_content=False)
 

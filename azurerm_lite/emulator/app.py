@@ -5,15 +5,16 @@ What a scale set does with a request is not known here.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from . import compute, identity
+from . import compute, front_door, identity
 from .exchange import Answer, ArmRequest, Json, Refusal
+from .faults import Fault, misled, refusal
 from .journal import Entry, Journal, headers_kept, redacted
 from .world import World
 
@@ -28,35 +29,57 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
+class Dropped(Exception):
+    """The connection is to break here, without a word."""
+
+
 class ArmApp:
     """ARM and Entra over one world. Every request holds the world's lock and lets the world catch up first."""
 
     def __init__(self, world: World, *, hosts: Iterable[str] = HOSTS) -> None:
         self.world, self.journal, self._hosts = world, Journal(), frozenset(hosts)
         self._logins = Map([Rule(path, methods=[m], endpoint=handler) for m, path, handler in identity.ROUTES])
-        rules = [Rule(_lowered(path), methods=[m], endpoint=(h, action)) for m, path, h, action in compute.ROUTES]
+        every = [*compute.ROUTES, *front_door.ROUTES]
+        rules = [Rule(_lowered(path), methods=[m], endpoint=(h, action)) for m, path, h, action in every]
         self._routes = Map(rules, strict_slashes=False, merge_slashes=False)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        request, refused = _understood(environ)
+        rule = self.world.faults.for_request(request.method, request.path)
+        if rule is not None and rule.delay:
+            self.world.clock.sleep(rule.delay)
+        if rule is not None and rule.drop == "before":
+            raise Dropped
         with self.world.lock:
             self.world.settle()
-            request, refusal = _understood(environ)
-            answer = refusal.answer if refusal else self._answer(request)
-            body = rendered(answer)
+            answer = refused.answer if refused else self._answer(request, rule)
+            body = rendered(answer) if rule is None or not rule.garbage else rule.garbage.encode()
             headers = self._headers(request, answer, body)
             if not _is_login(request.path):
                 self._note(request, answer, headers)
+        if rule is not None and rule.drop == "after":
+            raise Dropped
         start_response(f"{answer.status} {_REASONS.get(answer.status, 'Status')}", list(headers.items()))
-        return [body]
+        return [body] if rule is None or rule.truncate < 0 else _cut(body, rule.truncate)
 
-    def _answer(self, request: ArmRequest) -> Answer:
+    def _answer(self, request: ArmRequest, rule: Fault | None) -> Answer:
+        if rule is not None and rule.status >= 400 and not rule.drop:
+            return refusal(rule)  # refused before it had an effect
+        answer = self._real_answer(request)
+        if rule is not None and rule.link:
+            misled(answer, request.base_url, rule.link)
+        if rule is not None and not rule.status:
+            answer.headers |= rule.headers
+        return refusal(rule) if rule is not None and rule.status else answer
+
+    def _real_answer(self, request: ArmRequest) -> Answer:
         try:
             host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
             if host.lower() not in self._hosts:
                 raise Refusal(403, "Forbidden", "This emulator answers to localhost only.", gateway=True)
             return self._login(request) if _is_login(request.path) else self._arm(request)
-        except Refusal as refusal:
-            return refusal.answer
+        except Refusal as refused:
+            return refused.answer
 
     def _login(self, request: ArmRequest) -> Answer:
         handler, parts = _match(self._logins, request.method, request.path)
@@ -64,6 +87,8 @@ class ArmApp:
         return found
 
     def _arm(self, request: ArmRequest) -> Answer:
+        if request.path.lower().rstrip("/") == "/metadata/endpoints":
+            return front_door.metadata_endpoints(self.world, request)
         principal = self.world.identity.principal_of(request.headers.get("authorization", ""))
         if not request.api_version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
@@ -76,10 +101,12 @@ class ArmApp:
         return found
 
     def _check_scope(self, parts: Mapping[str, str]) -> None:
-        subscription, group = parts.get("subscription_id", "").lower(), parts.get("resource_group")
+        if "subscription_id" not in parts:
+            return
+        subscription, group = parts["subscription_id"].lower(), parts.get("resource_group")
         known = {(one.subscription_id.lower(), one.resource_group.lower()) for one in self.world.scale_sets}
         if subscription not in {one for one, _ in known}:
-            text = f"The subscription '{parts.get('subscription_id', '')}' could not be found."
+            text = f"The subscription '{parts['subscription_id']}' could not be found."
             raise Refusal(404, "SubscriptionNotFound", text, gateway=True)
         if group is not None and (subscription, group.lower()) not in known:
             text = f"Resource group '{group}' could not be found."
@@ -127,6 +154,12 @@ class ArmApp:
         self.journal.add(Entry(*asked, answer.status, headers, answer.body))
 
 
+def _cut(body: bytes, length: int) -> Iterator[bytes]:
+    """So many bytes of a body, and then no more, whatever Content-Length has promised."""
+    yield body[:length]
+    raise Dropped
+
+
 def rendered(answer: Answer) -> bytes:
     """A body as Azure writes it: the provider's pretty with CRLF, the gateway's compact."""
     if answer.body is None or isinstance(answer.body, bytes):
@@ -137,7 +170,7 @@ def rendered(answer: Answer) -> bytes:
 
 
 def _is_login(path: str) -> bool:
-    return "/oauth2/" in path or path.endswith("/.well-known/openid-configuration")
+    return "/oauth2/" in path or path.endswith(("/.well-known/openid-configuration", "/common/discovery/instance"))
 
 
 def _understood(environ: Environ) -> tuple[ArmRequest, Refusal | None]:
@@ -145,11 +178,11 @@ def _understood(environ: Environ) -> tuple[ArmRequest, Refusal | None]:
     headers = {key[5:].replace("_", "-").lower(): value for key, value in environ.items() if key.startswith("HTTP_")}
     base = f"{environ['wsgi.url_scheme']}://{headers.get('host', '')}"
     query = dict(_pairs(environ.get("QUERY_STRING", "")))
-    refusal = None
+    refusal: Refusal | None = None
     try:
         body = _body(environ)
-    except Refusal as refused:
-        body, refusal = None, refused
+    except Refusal as found:
+        body, refusal = None, found
     path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
     method = environ["REQUEST_METHOD"]
     return ArmRequest(method, path, query, headers, body, base, query.get("api-version", "")), refusal

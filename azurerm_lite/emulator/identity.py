@@ -152,7 +152,20 @@ def token(world: World, request: ArmRequest, *, tenant: str) -> Answer:
     return Answer(200, {**body, "resource": form.get("resource", ""), "access_token": given}, gateway=True)
 
 
+def discover_instance(world: World, request: ArmRequest) -> Answer:
+    """What clients ask the public login service before they trust another: every authority here is this one."""
+    identity = world.identity
+    host = request.base_url.partition("://")[2]
+    document = {
+        "tenant_discovery_endpoint": f"{request.base_url}/{identity.tenant_id}/v2.0/.well-known/openid-configuration",
+        "api-version": "1.1",
+        "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
+    }
+    return Answer(200, document, gateway=True)
+
+
 ROUTES = [
+    ("GET", "/common/discovery/instance", discover_instance),
     ("GET", "/<tenant>/v2.0/.well-known/openid-configuration", openid_configuration),
     ("GET", "/<tenant>/.well-known/openid-configuration", openid_configuration),
     ("POST", "/<tenant>/oauth2/v2.0/token", token),

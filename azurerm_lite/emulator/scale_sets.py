@@ -19,6 +19,12 @@ SECRETS = frozenset({"adminPassword", "customData", "protectedSettings"})
 # What an instance is made from: a change here leaves every instance behind the model.
 _MODES = {mode.lower(): mode for mode in ("Automatic", "Manual", "Rolling")}
 MOST_MODELS = 10
+_UNHEALTHY = {
+    "code": "HealthState/unhealthy",
+    "level": "Info",
+    "displayStatus": "The VM is reporting itself as unhealthy",
+}
+Done = Callable[[dict[str, Any] | None], None]  # told when an upgrade has ended, with Azure's error if it failed
 
 
 def merged(old: Json, new: Json, *, null_deletes: bool) -> Json:
@@ -183,7 +189,7 @@ class ScaleSets:
         scale_set.state = "Succeeded"
         self._world.operations.end(record)
         if renewed and scale_set.mode == "Automatic":
-            self._upgrade(scale_set, list(scale_set.instances.values()), lambda: None)
+            self._upgrade(scale_set, list(scale_set.instances.values()), lambda _error: None)
         elif renewed and scale_set.mode == "Rolling":
             self._roll(scale_set)
 
@@ -193,7 +199,7 @@ class ScaleSets:
         size = max(1, math.floor(len(scale_set.instances) * policy.get("maxBatchInstancePercent", 20) / 100))
         behind = [one for one in scale_set.instances.values() if one.generation != scale_set.generation]
         if behind:
-            self._upgrade(scale_set, behind[:size], lambda: self._roll(scale_set))
+            self._upgrade(scale_set, behind[:size], lambda error: None if error else self._roll(scale_set))
 
     # --- manual upgrade ----------------------------------------------------------------------------------------------
 
@@ -225,10 +231,10 @@ class ScaleSets:
         record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
         scale_set.upgrading = record
         scale_set.etag += 1
-        self._upgrade(scale_set, instances, lambda: world.operations.end(record))
+        self._upgrade(scale_set, instances, lambda error: world.operations.end(record, error))
         return record
 
-    def _upgrade(self, scale_set: ScaleSet, instances: list[Instance], done: Callable[[], None]) -> None:
+    def _upgrade(self, scale_set: ScaleSet, instances: list[Instance], done: Done) -> None:
         """Upgrade together; those that are on the latest model already are left alone."""
         world, generation = self._world, scale_set.generation
         behind = [one for one in instances if one.generation != generation]
@@ -239,16 +245,25 @@ class ScaleSets:
         seconds = min(174.0, max(5.0, world.rng.lognormvariate(math.log(36), 0.6))) if behind else 0.6
         world.after(seconds, lambda: self._upgraded(scale_set, behind, generation, done))
 
-    def _upgraded(
-        self, scale_set: ScaleSet, instances: list[Instance], generation: int, done: Callable[[], None]
-    ) -> None:
+    def _upgraded(self, scale_set: ScaleSet, instances: list[Instance], generation: int, done: Done) -> None:
         scale_set.etag += 1
-        for instance in instances:
-            if instance.instance_id in scale_set.instances:
-                instance.generation = generation
-                self._remake(scale_set, instance)
-                self._set_state(scale_set, instance, "Succeeded")
-        done()
+        error, hangs = None, False
+        for instance in (one for one in instances if one.instance_id in scale_set.instances):
+            fault = self._world.faults.for_instance("upgrade", instance.instance_id)
+            if fault is not None and fault.effect == "hang":
+                hangs = True
+                continue
+            if fault is not None and fault.effect == "fail":
+                self._set_state(scale_set, instance, "Failed")
+                error = {"code": fault.code, "message": fault.message, "target": instance.instance_id}
+                continue
+            instance.generation = generation
+            self._remake(scale_set, instance)
+            if fault is not None:
+                instance.view["vmHealth"] = {"status": _UNHEALTHY}
+            self._set_state(scale_set, instance, "Succeeded")
+        if not hangs:
+            done(error)
 
     def _remake(self, scale_set: ScaleSet, instance: Instance) -> None:
         """What an instance shows after it was made from the present model: its image, to the exact version."""

@@ -3,8 +3,11 @@
 `with serve() as emulator:` gives an Emulator that says where it is and how to log in.
 """
 
+import contextlib
+import errno
 import os
 import shutil
+import socket
 import ssl
 import tempfile
 import threading
@@ -14,12 +17,15 @@ from typing import Any
 
 import trustme
 from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
+from cheroot.wsgi import Gateway_10, Server
 
 from . import compute, identity
-from .app import ArmApp
+from .app import HOSTS, ArmApp, Dropped
 from .clock import Clock, ScaledClock
+from .faults import FaultError, Faults
 from .journal import Journal
+from .proxy import HOSTS as PROXIED
+from .proxy import Proxy
 from .seed import Seed
 from .world import World
 
@@ -34,15 +40,28 @@ class _LateHandshake(BuiltinSSLAdapter):
         return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
 
+class _Gateway(Gateway_10):
+    """cheroot's gateway, which hangs up when the application says so."""
+
+    def respond(self) -> None:
+        try:
+            super().respond()
+        except Dropped:
+            self.req.close_connection = True
+            with contextlib.suppress(OSError):
+                self.req.conn.socket.shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError(errno.ECONNRESET, "dropped on purpose") from None
+
+
 class Emulator:
     """A running emulator: where it is, how to log in, and the world behind it."""
 
-    def __init__(self, seed: Seed, clock: Clock, *, port: int = 0, random_seed: int = 0) -> None:
+    def __init__(self, seed: Seed, clock: Clock, *, port: int = 0, random_seed: int = 0, proxy: bool = False) -> None:
         self.clock, self.seed = clock, seed
         self.world = World(clock, seed=random_seed)
         principal = identity.install(self.world)
         compute.install(self.world, seed)
-        self.app = ArmApp(self.world)
+        self.app = ArmApp(self.world, hosts=HOSTS | PROXIED if proxy else HOSTS)
         self.tenant_id, self.client_id = self.world.identity.tenant_id, principal.client_id
         self.client_secret = principal.secret
         self.subscription_id, self.resource_group = seed.subscription_id, seed.resource_group
@@ -51,6 +70,8 @@ class Emulator:
         self.ca_file = str(self._folder / "ca.pem")
         self._server = _server(self.app, self._folder, port)
         self.arm_endpoint = self.authority = f"https://localhost:{self._server.bind_addr[1]}"
+        self._proxy = Proxy(self._server.bind_addr[1]) if proxy else None
+        self.proxy = self._proxy.url if self._proxy else None
         self._thread = threading.Thread(target=self._server.serve, name="azurerm-lite-emulator", daemon=True)
         self._thread.start()
 
@@ -61,32 +82,43 @@ class Emulator:
     def journal(self) -> Journal:
         return self.app.journal
 
+    @property
+    def faults(self) -> Faults:
+        return self.world.faults
+
     def ready(self) -> dict[str, str | None]:
         """What a client needs to know, as the one line of JSON that the command prints."""
         names = ("arm_endpoint", "authority", "ca_file", "tenant_id", "client_id", "client_secret")
         also = ("subscription_id", "resource_group", "vmss_name")
-        return {**{name: getattr(self, name) for name in names + also}, "proxy": None}
+        return {name: getattr(self, name) for name in (*names, *also, "proxy")}
 
     def env(self) -> dict[str, str]:
         """The same as environment variables that azurerm_lite, az, azure-identity and azurerm understand."""
-        return {
+        env = {
             "AZURE_TENANT_ID": self.tenant_id,
             "AZURE_CLIENT_ID": self.client_id,
             "AZURE_CLIENT_SECRET": self.client_secret,
             "AZURE_SUBSCRIPTION_ID": self.subscription_id,
-            "AZURE_AUTHORITY_HOST": self.authority,
-            "AZURE_AUTH_ENDPOINT": f"{self.authority}/",
-            "AZURE_RM_ENDPOINT": self.arm_endpoint,
-            "AZURE_CORE_INSTANCE_DISCOVERY": "false",
             "AZURERM_LITE_RESOURCE_GROUP": self.resource_group,
             "AZURERM_LITE_VMSS_NAME": self.vmss_name,
             "REQUESTS_CA_BUNDLE": self.ca_file,
             "CURL_CA_BUNDLE": self.ca_file,
             "NO_PROXY": "localhost,127.0.0.1",
         }
+        if self.proxy:  # Azure's own names lead here by the proxy
+            return {**env, "HTTPS_PROXY": self.proxy}
+        return {
+            **env,
+            "AZURE_AUTHORITY_HOST": self.authority,
+            "AZURE_AUTH_ENDPOINT": f"{self.authority}/",
+            "AZURE_RM_ENDPOINT": self.arm_endpoint,
+            "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+        }
 
     def stop(self) -> None:
         """Close the server and remove the CA of this run."""
+        if self._proxy:
+            self._proxy.stop()
         self._server.stop()
         self._thread.join(timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -102,7 +134,7 @@ class Emulator:
 
 def _server(app: ArmApp, folder: Path, port: int) -> Any:
     authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1", *sorted(PROXIED))
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     key_file = folder / "server.pem"
     with open(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
@@ -111,6 +143,7 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     adapter = _LateHandshake(str(key_file), str(key_file))
     adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
     server.ssl_adapter = adapter
+    server.gateway = _Gateway
     server.expiration_interval = 0.1  # how long stop() may take
     server.prepare()
     return server
@@ -123,11 +156,21 @@ def serve(
     clock: Clock | None = None,
     time_scale: float = 1.0,
     random_seed: int = 0,
+    faults: str | None = None,
+    proxy: bool = False,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
     `seed`: a Seed, the name of one of ours, or a file. `clock`: real time by default, `time_scale` times as fast; a
-    VirtualClock moves only when it is told to.
+    VirtualClock moves only when it is told to. `faults`: a JSON file of what shall go wrong.
+    `proxy`: be reachable under Azure's own names through a loopback proxy.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
-    return Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed)
+    emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)
+    if faults:
+        try:
+            emulator.faults.load(faults)
+        except FaultError:
+            emulator.stop()
+            raise
+    return emulator

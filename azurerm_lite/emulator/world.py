@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
+from .faults import Faults
 
 if TYPE_CHECKING:
     from .identity import Identity
@@ -37,6 +38,7 @@ class World:
     def __init__(self, clock: Clock, *, seed: int = 0) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
+        self.faults = Faults()
         self._events: list[Event] = []
         self._order = itertools.count()
 

@@ -1,0 +1,127 @@
+"""Faults as data: what goes wrong, for which request or instance, one line each in Python or in a JSON file.
+
+    emulator.faults.next("POST", "manualupgrade", status=429, retry_after=2)
+    emulator.faults.add(on="upgrade", instance="3", effect="fail", code="OSProvisioningTimedOut")
+
+A JSON file is a list of such objects, with the same words. A rule is used up after `times` uses (default 1).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .exchange import Answer, Json
+
+EFFECTS = ("fail", "hang", "unhealthy")
+
+
+class FaultError(ValueError):
+    """A fault that cannot be understood, and why."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """For the requests that match, from the `nth` on, `times` times. What is not given does not happen."""
+
+    method: str = ""  # "" for any
+    path: str = ""  # a part of it, case-blind
+    nth: int = 1
+    times: int = 1
+    status: int = 0
+    code: str = "InjectedFault"
+    message: str = "This failure was asked for."
+    body: Json = None  # instead of code and message
+    headers: dict[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    delay: float = 0.0  # seconds of the emulator's clock, before anything else
+    drop: str = ""  # "before" or "after" the request has had its effect
+    truncate: int = -1  # send so many bytes of the body, then hang up
+    garbage: str = ""  # instead of the body, as it stands
+    link: str = ""  # origin that replaces ours in nextLink, Location and Azure-AsyncOperation
+    # For instances: on what ("upgrade"), which one ("" for any), and the effect.
+    on: str = ""
+    instance: str = ""
+    effect: str = ""
+    seen: int = 0
+
+    def due(self) -> bool:
+        """Count one match; whether this one is hit."""
+        self.seen += 1
+        return self.nth <= self.seen < self.nth + self.times
+
+
+_KNOWN = {one.name for one in fields(Fault)} - {"seen"}
+
+
+def _fault(description: Mapping[str, Any]) -> Fault:
+    if unknown := set(description) - _KNOWN:
+        raise FaultError(f"a fault has no {', '.join(sorted(unknown))}; it may have {', '.join(sorted(_KNOWN))}")
+    rule = Fault(**description)
+    if rule.drop not in ("", "before", "after") or rule.effect not in ("", *EFFECTS):
+        raise FaultError(f"drop is before or after, effect one of {', '.join(EFFECTS)}")
+    if bool(rule.on) != bool(rule.effect):
+        raise FaultError("a fault of an instance needs both `on` and `effect`")
+    return rule
+
+
+class Faults:
+    """The faults of one emulator, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self.rules: list[Fault] = []
+
+    def add(self, **description: Any) -> Fault:
+        """A fault, by its words."""
+        rule = _fault(description)
+        self.rules.append(rule)
+        return rule
+
+    def next(self, method: str, path: str, **description: Any) -> Fault:
+        """A fault for the next request with this method and this text in its path."""
+        return self.add(method=method, path=path, **description)
+
+    def load(self, path: str) -> None:
+        """The faults in a JSON file."""
+        try:
+            found = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise FaultError(f"cannot read {path}: {error.strerror}") from None
+        except ValueError:
+            raise FaultError(f"{path} is not JSON") from None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise FaultError(f"{path} must hold a list of objects")
+        for one in found:
+            self.add(**one)
+
+    def clear(self) -> None:
+        self.rules.clear()
+
+    def for_request(self, method: str, path: str) -> Fault | None:
+        """The first rule that hits this request; every rule that matches has counted it."""
+        matching = [r for r in self.rules if not r.on and r.method in ("", method) and r.path.lower() in path.lower()]
+        hits = [rule for rule in matching if rule.due()]
+        return hits[0] if hits else None
+
+    def for_instance(self, on: str, instance_id: str) -> Fault | None:
+        """What befalls this instance now, if anything."""
+        matching = [rule for rule in self.rules if rule.on == on and rule.instance in ("", instance_id)]
+        hits = [rule for rule in matching if rule.due()]
+        return hits[0] if hits else None
+
+
+def refusal(rule: Fault) -> Answer:
+    """The answer that a rule with a status gives."""
+    body = {"error": {"code": rule.code, "message": rule.message}} if rule.body is None else rule.body
+    wait = {} if rule.retry_after is None else {"Retry-After": f"{rule.retry_after:g}"}
+    return Answer(rule.status, body, {**rule.headers, **wait})
+
+
+def misled(answer: Answer, own: str, foreign: str) -> None:
+    """Let an answer's links lead to a foreign origin."""
+    for name in ("Location", "Azure-AsyncOperation"):
+        if name in answer.headers:
+            answer.headers[name] = answer.headers[name].replace(own, foreign, 1)
+    if isinstance(answer.body, dict) and "nextLink" in answer.body:
+        answer.body["nextLink"] = answer.body["nextLink"].replace(own, foreign, 1)

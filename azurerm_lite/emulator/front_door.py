@@ -1,0 +1,121 @@
+"""What ARM itself answers besides resources: clouds, subscriptions, resource groups, providers.
+
+`az cloud register --endpoint-resource-manager` configures itself from `/metadata/endpoints`.
+"""
+
+from typing import Any
+
+from .exchange import Answer, ArmRequest, Json, Route
+from .world import World
+
+
+def metadata_endpoints(_world: World, request: ArmRequest) -> Answer:
+    """Where everything is, for clients that know only the resource manager's address. Needs no token."""
+    base = request.base_url
+    document: dict[str, Json] = {
+        "portal": base,
+        "authentication": {
+            "loginEndpoint": base,
+            "audiences": [f"{base}/", base],
+            "tenant": "common",
+            "identityProvider": "AAD",
+        },
+        "media": base,
+        "graphAudience": base,
+        "graph": base,
+        "name": "AzureEmulator",
+        "suffixes": {"storage": "core.emulator.invalid", "keyVaultDns": "vault.emulator.invalid"},
+        "batch": base,
+        "resourceManager": base,
+        "vmImageAliasDoc": f"{base}/aliases.json",
+        "activeDirectoryDataLake": base,
+        "sqlManagement": base,
+        "microsoftGraphResourceId": base,
+        "appInsightsResourceId": base,
+        "gallery": base,
+    }
+    return Answer(200, document, gateway=True)
+
+
+def _subscription(world: World, subscription_id: str) -> dict[str, Json]:
+    return {
+        "id": f"/subscriptions/{subscription_id}",
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionId": subscription_id,
+        "tenantId": world.identity.tenant_id,
+        "displayName": "Emulated subscription",
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
+
+
+def list_subscriptions(world: World, _request: ArmRequest) -> Answer:
+    ids = sorted({one.subscription_id for one in world.scale_sets})
+    found = [_subscription(world, one) for one in ids]
+    return Answer(200, {"value": found, "count": {"type": "Total", "value": len(found)}}, gateway=True)
+
+
+def get_subscription(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
+    return Answer(200, _subscription(world, subscription_id.lower()), gateway=True)
+
+
+def _group(subscription_id: str, name: str, location: str) -> dict[str, Json]:
+    return {
+        "id": f"/subscriptions/{subscription_id}/resourceGroups/{name}",
+        "name": name,
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": location,
+        "properties": {"provisioningState": "Succeeded"},
+    }
+
+
+def _groups(world: World, subscription_id: str) -> dict[str, Any]:
+    found = [one for one in world.scale_sets if one.subscription_id.lower() == subscription_id.lower()]
+    return {o.resource_group.lower(): _group(o.subscription_id, o.resource_group, o.location) for o in found}
+
+
+def list_resource_groups(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
+    return Answer(200, {"value": list(_groups(world, subscription_id).values())}, gateway=True)
+
+
+def get_resource_group(world: World, _request: ArmRequest, *, subscription_id: str, resource_group: str) -> Answer:
+    return Answer(200, _groups(world, subscription_id)[resource_group.lower()], gateway=True)
+
+
+def list_locations(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
+    names = sorted({one.location for one in world.scale_sets if one.subscription_id == subscription_id})
+    found = [{"id": f"/subscriptions/{subscription_id}/locations/{n}", "name": n, "displayName": n} for n in names]
+    return Answer(200, {"value": found}, gateway=True)
+
+
+def get_provider(_world: World, _request: ArmRequest, *, subscription_id: str, namespace: str) -> Answer:
+    types = [{"resourceType": "virtualMachineScaleSets", "locations": [], "apiVersions": ["2024-07-01"]}]
+    body = {
+        "id": f"/subscriptions/{subscription_id}/providers/{namespace}",
+        "namespace": namespace,
+        "resourceTypes": types if namespace.lower() == "microsoft.compute" else [],
+        "registrationState": "Registered",
+        "registrationPolicy": "RegistrationRequired",
+    }
+    return Answer(200, body, gateway=True)
+
+
+_ONE = "/subscriptions/<subscription_id>"
+ROUTES: list[Route] = [
+    ("GET", "/subscriptions", list_subscriptions, "Microsoft.Resources/subscriptions/read"),
+    ("GET", _ONE, get_subscription, "Microsoft.Resources/subscriptions/read"),
+    ("GET", f"{_ONE}/locations", list_locations, "Microsoft.Resources/subscriptions/locations/read"),
+    ("GET", f"{_ONE}/resourceGroups", list_resource_groups, "Microsoft.Resources/subscriptions/resourceGroups/read"),
+    (
+        "GET",
+        f"{_ONE}/resourceGroups/<resource_group>",
+        get_resource_group,
+        "Microsoft.Resources/subscriptions/resourceGroups/read",
+    ),
+    ("GET", f"{_ONE}/providers/<namespace>", get_provider, "Microsoft.Resources/subscriptions/providers/read"),
+]
