@@ -104,7 +104,7 @@ class ArmApp:
         if "subscription_id" not in parts:
             return
         subscription, group = parts["subscription_id"].lower(), parts.get("resource_group")
-        known = {(one.subscription_id.lower(), one.resource_group.lower()) for one in self.world.scale_sets}
+        known = self.world.resource_groups
         if subscription not in {one for one, _ in known}:
             text = f"The subscription '{parts['subscription_id']}' could not be found."
             raise Refusal(404, "SubscriptionNotFound", text, gateway=True)
@@ -146,12 +146,26 @@ class ArmApp:
             headers["x-ms-request-charge"] = "1"
         if request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
             headers["x-ms-client-request-id"] = request.headers.get("x-ms-client-request-id", "")
-        return {**headers, **answer.headers}
+        return paced({**headers, **answer.headers}, answer, self.world.pace)
 
     def _note(self, request: ArmRequest, answer: Answer, headers: dict[str, str]) -> None:
         kept = headers_kept(dict(request.headers))
         asked = (self.world.now, request.method, request.path, dict(request.query), kept, redacted(request.body))
         self.journal.add(Entry(*asked, answer.status, headers, answer.body))
+
+
+def paced(headers: dict[str, str], answer: Answer, pace: float) -> dict[str, str]:
+    """In a world that runs faster than its callers, what they are asked to wait is shorter by as much.
+
+    Retry-After has whole seconds only, so the header in milliseconds takes its place; a running operation that asks
+    for nothing would make clients wait their own 30 s. At real pace nothing is changed.
+    """
+    running = isinstance(answer.body, dict) and answer.body.get("status") == "InProgress"
+    if pace == 1.0 or not (running or "Retry-After" in headers):
+        return headers
+    seconds = float(headers.get("Retry-After", "10"))
+    kept = {name: value for name, value in headers.items() if name != "Retry-After"}
+    return {**kept, "x-ms-retry-after-ms": str(max(1, round(1000 * seconds / pace)))}
 
 
 def _cut(body: bytes, length: int) -> Iterator[bytes]:

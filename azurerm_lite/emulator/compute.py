@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from . import images, operations
+from . import actions, images, operations, rolling
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .images import Images
 from .operations import accepted
@@ -24,6 +24,8 @@ def install(world: World, seed: Seed) -> None:
     world.operations, world.images = operations.Operations(world), Images()
     world.scale_sets = ScaleSets(world)
     world.page_size = 0
+    key = (seed.subscription_id.lower(), seed.resource_group.lower())
+    world.resource_groups[key] = (seed.subscription_id, seed.resource_group, seed.location)
     world.scale_sets.add(seed.plant(world, world.images))
 
 
@@ -148,7 +150,8 @@ def manual_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
         text = "Required parameter 'instanceIds' is missing (null)."
         raise Refusal(400, "InvalidParameter", text, target="instanceIds")
     instances = world.scale_sets.select(scale_set, ids, "upgradePolicies.instanceIds")
-    return accepted(world.scale_sets.manual_upgrade(scale_set, instances), request, 202)
+    free = [one for one in instances if not _protected(one)]
+    return accepted(world.scale_sets.manual_upgrade(scale_set, free), request, 202)
 
 
 # --- its instances ---------------------------------------------------------------------------------------------------
@@ -202,6 +205,84 @@ def get_vmss_vm_instance_view(world: World, _request: ArmRequest, **names: str) 
     return Answer(200, instance_view(world, _instance(world, names)[1]))
 
 
+def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
+    """Of an instance, its protection and its tags are the caller's; the rest is read."""
+    scale_set, instance = _instance(world, names)
+    body = _object(request)
+    _check_etag(request, instance.etag)
+    properties = body.get("properties") or {}
+    if isinstance(properties.get("protectionPolicy"), dict):
+        instance.document["properties"]["protectionPolicy"] = properties["protectionPolicy"]
+    if isinstance(body.get("tags"), dict):
+        instance.document["tags"] = body["tags"]
+    record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
+    world.scale_sets.set_state(scale_set, instance, "Updating")
+    answer = accepted(record, request, 200, shown_instance(world, scale_set, instance, request))
+
+    def done() -> None:
+        world.scale_sets.set_state(scale_set, instance, "Succeeded")
+        world.operations.end(record)
+
+    world.after(world.rng.uniform(0.1, 2.0), done)
+    return answer
+
+
+def _action_of(request: ArmRequest) -> str:
+    return request.path.rstrip("/").rpartition("/")[2].lower()
+
+
+def act_on_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
+    """An action on one instance, named by the last part of the path (DELETE: delete). Protection does not stop it."""
+    scale_set, instance = _instance(world, names)
+    name = "delete" if request.method == "DELETE" else _action_of(request)
+    return accepted(actions.act(world, scale_set, [instance], name), request, 202)
+
+
+def act_on_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
+    """An action on several instances; without ids on all of them. Instances protected from the set are left alone."""
+    scale_set = world.scale_sets.get(*_address(names))
+    name = _action_of(request)
+    body = request.body if isinstance(request.body, dict) else {}
+    ids = body.get("instanceIds")
+    if name == "delete" and not ids:
+        text = "Required parameter 'instanceIds' is missing (null)."
+        raise Refusal(400, "InvalidParameter", text, target="instanceIds")
+    instances = world.scale_sets.select(scale_set, ids or ["*"], "instanceIds")
+    free = [one for one in instances if name == "delete" or not _protected(one)]
+    return accepted(actions.act(world, scale_set, free, name), request, 202)
+
+
+def _protected(instance: Instance) -> bool:
+    policy = instance.document["properties"].get("protectionPolicy") or {}
+    return bool(policy.get("protectFromScaleSetActions"))
+
+
+def delete_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
+    scale_set = world.scale_sets.find(*_address(names))
+    if scale_set is None:
+        return Answer(204)
+    return accepted(world.scale_sets.delete(scale_set), request, 202)
+
+
+# --- Azure's own rolling upgrade -------------------------------------------------------------------------------------
+
+
+def start_rolling_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
+    return accepted(rolling.start(world, world.scale_sets.get(*_address(names))).record, request, 202)
+
+
+def cancel_rolling_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
+    return accepted(rolling.cancel(world, world.scale_sets.get(*_address(names))), request, 202)
+
+
+def get_rolling_upgrade(world: World, _request: ArmRequest, **names: str) -> Answer:
+    return Answer(200, rolling.shown(world, world.scale_sets.get(*_address(names))))
+
+
+def list_os_upgrades(world: World, _request: ArmRequest, **names: str) -> Answer:
+    return Answer(200, rolling.history(world, world.scale_sets.get(*_address(names))))
+
+
 # --- preconditions ---------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +328,19 @@ ROUTES: list[Route] = [
     ("GET", f"{_SET}/instanceView", get_vmss_instance_view, f"{_TYPE}/instanceView/read"),
     ("POST", f"{_SET}/manualupgrade", manual_upgrade, f"{_TYPE}/manualUpgrade/action"),
     ("GET", _VMS, list_vmss_vms, f"{_TYPE}/virtualMachines/read"),
+    ("DELETE", _SET, delete_vmss, f"{_TYPE}/delete"),
+    *(("POST", f"{_SET}/{name}", act_on_vmss, f"{_TYPE}/{name}/action") for name in actions.ACTIONS),
+    *(
+        ("POST", f"{_VMS}/<instance_id>/{name}", act_on_vmss_vm, f"{_TYPE}/virtualMachines/{name}/action")
+        for name in actions.ACTIONS
+        if name not in ("delete", "reapply")
+    ),
+    ("DELETE", f"{_VMS}/<instance_id>", act_on_vmss_vm, f"{_TYPE}/virtualMachines/delete"),
+    ("PUT", f"{_VMS}/<instance_id>", put_vmss_vm, f"{_TYPE}/virtualMachines/write"),
+    ("POST", f"{_SET}/osRollingUpgrade", start_rolling_upgrade, f"{_TYPE}/osRollingUpgrade/action"),
+    ("POST", f"{_SET}/rollingUpgrades/cancel", cancel_rolling_upgrade, f"{_TYPE}/rollingUpgrades/action"),
+    ("GET", f"{_SET}/rollingUpgrades/latest", get_rolling_upgrade, f"{_TYPE}/rollingUpgrades/read"),
+    ("GET", f"{_SET}/osUpgradeHistory", list_os_upgrades, f"{_TYPE}/osUpgradeHistory/read"),
     ("GET", f"{_VMS}/<instance_id>", get_vmss_vm, f"{_TYPE}/virtualMachines/read"),
     ("GET", f"{_VMS}/<instance_id>/instanceView", get_vmss_vm_instance_view, f"{_TYPE}/virtualMachines/read"),
     (

@@ -55,8 +55,7 @@ def _subscription(world: World, subscription_id: str) -> dict[str, Json]:
 
 
 def list_subscriptions(world: World, _request: ArmRequest) -> Answer:
-    ids = sorted({one.subscription_id for one in world.scale_sets})
-    found = [_subscription(world, one) for one in ids]
+    found = [_subscription(world, one) for one in sorted({one for one, _, _ in world.resource_groups.values()})]
     return Answer(200, {"value": found, "count": {"type": "Total", "value": len(found)}}, gateway=True)
 
 
@@ -75,8 +74,8 @@ def _group(subscription_id: str, name: str, location: str) -> dict[str, Json]:
 
 
 def _groups(world: World, subscription_id: str) -> dict[str, Any]:
-    found = [one for one in world.scale_sets if one.subscription_id.lower() == subscription_id.lower()]
-    return {o.resource_group.lower(): _group(o.subscription_id, o.resource_group, o.location) for o in found}
+    found = world.resource_groups.items()
+    return {name: _group(*spelt) for (owner, name), spelt in found if owner == subscription_id.lower()}
 
 
 def list_resource_groups(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
@@ -88,7 +87,7 @@ def get_resource_group(world: World, _request: ArmRequest, *, subscription_id: s
 
 
 def list_locations(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
-    names = sorted({one.location for one in world.scale_sets if one.subscription_id == subscription_id})
+    names = sorted({location for owner, _, location in world.resource_groups.values() if owner == subscription_id})
     found = [{"id": f"/subscriptions/{subscription_id}/locations/{n}", "name": n, "displayName": n} for n in names]
     return Answer(200, {"value": found}, gateway=True)
 

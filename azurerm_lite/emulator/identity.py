@@ -42,7 +42,7 @@ class Identity:
 
     def issue(self, client_id: str) -> str:
         token = f"emu.{self._world.guid()}.{self._world.guid()}".replace("-", "")
-        self._tokens[token] = (client_id, self._world.now + self.token_seconds)
+        self._tokens[token] = (client_id, self._world.now + self.token_seconds * self._world.pace)
         return token
 
     def principal_of(self, authorization: str) -> Principal:

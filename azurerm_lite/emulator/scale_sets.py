@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .actions import scale
 from .exchange import Json, Refusal
 from .operations import OperationRecord
+from .rolling import RollingUpgrade
 from .world import World
 
 READ_ONLY = frozenset({"id", "name", "type", "etag", "systemData"})
@@ -79,7 +81,7 @@ class ScaleSet:
     etag: int = 3
     state: str = "Succeeded"
     upgrading: OperationRecord | None = None
-    writing: OperationRecord | None = None
+    rolling: RollingUpgrade | None = None
 
     @property
     def resource_id(self) -> str:
@@ -139,6 +141,23 @@ class ScaleSets:
             )
         return found
 
+    def delete(self, scale_set: ScaleSet) -> OperationRecord:
+        """The whole set goes, with everything in it."""
+        world = self._world
+        scale_set.state = "Deleting"
+        record = world.operations.begin("DELETE", scale_set.subscription_id, scale_set.location)
+        key = (scale_set.subscription_id.lower(), scale_set.resource_group.lower(), scale_set.name.lower())
+
+        def gone() -> None:
+            self._sets.pop(key, None)
+            world.operations.end(record)
+
+        world.after(world.rng.uniform(2, 60), gone)
+        return record
+
+    def new_instance(self, instance_id: str, document: dict[str, Any], view: dict[str, Any]) -> Instance:
+        return Instance(instance_id, document, view, state_since=self._world.now)
+
     # --- the model ---------------------------------------------------------------------------------------------------
 
     def write(self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool) -> OperationRecord:
@@ -149,11 +168,12 @@ class ScaleSets:
         if renewed:
             self._refuse_too_many_models(scale_set)
             scale_set.generation += 1
+        resized = model.get("sku", {}).get("capacity") != scale_set.model.get("sku", {}).get("capacity")
         scale_set.model, scale_set.state = model, "Updating"
         scale_set.etag += 1
         record = world.operations.begin("PUT", scale_set.subscription_id, scale_set.location)
-        scale_set.writing = record
-        world.after(world.rng.uniform(0.03, 0.5), lambda: self._written_down(scale_set, record, renewed))
+        seconds = (scale(world, scale_set) if resized else 0.0) + world.rng.uniform(0.03, 0.5)
+        world.after(seconds, lambda: self._written_down(scale_set, record, renewed))
         return record
 
     def _written(self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool) -> dict[str, Any]:
@@ -239,7 +259,7 @@ class ScaleSets:
         world, generation = self._world, scale_set.generation
         behind = [one for one in instances if one.generation != generation]
         for instance in behind:
-            self._set_state(scale_set, instance, "Updating")
+            self.set_state(scale_set, instance, "Updating")
             instance.upgrades.append((world.now, generation))
         # Recorded: 0.6 to 174 s, median 36 s.
         seconds = min(174.0, max(5.0, world.rng.lognormvariate(math.log(36), 0.6))) if behind else 0.6
@@ -254,18 +274,18 @@ class ScaleSets:
                 hangs = True
                 continue
             if fault is not None and fault.effect == "fail":
-                self._set_state(scale_set, instance, "Failed")
+                self.set_state(scale_set, instance, "Failed")
                 error = {"code": fault.code, "message": fault.message, "target": instance.instance_id}
                 continue
             instance.generation = generation
-            self._remake(scale_set, instance)
+            self.remake(scale_set, instance)
             if fault is not None:
                 instance.view["vmHealth"] = {"status": _UNHEALTHY}
-            self._set_state(scale_set, instance, "Succeeded")
+            self.set_state(scale_set, instance, "Succeeded")
         if not hangs:
             done(error)
 
-    def _remake(self, scale_set: ScaleSet, instance: Instance) -> None:
+    def remake(self, scale_set: ScaleSet, instance: Instance) -> None:
         """What an instance shows after it was made from the present model: its image, to the exact version."""
         storage = instance.document["properties"].setdefault("storageProfile", {})
         image = scale_set.image
@@ -279,7 +299,7 @@ class ScaleSets:
         instance.document["sku"] = {key: sku[key] for key in ("name", "tier") if key in sku}
         instance.document["properties"]["hardwareProfile"] = {"vmSize": sku.get("name")}
 
-    def _set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
+    def set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
         before = instance.available
         instance.state, instance.state_since = state, self._world.now
         instance.etag += 1

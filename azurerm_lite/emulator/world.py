@@ -39,6 +39,10 @@ class World:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
         self.faults = Faults()
+        # Resource groups that exist: (subscription, name) in lower case -> (subscription, name, location) as spelt.
+        self.resource_groups: dict[tuple[str, str], tuple[str, str, str]] = {}
+        # How many of its seconds pass in one of its callers': what it asks them to wait must shrink by as much.
+        self.pace: float = getattr(clock, "scale", 1.0)
         self._events: list[Event] = []
         self._order = itertools.count()
 
