@@ -55,6 +55,8 @@ class ArmApp:
             answer = refused.answer if refused else self._answer(request, rule)
             body = rendered(answer) if rule is None or not rule.garbage else rule.garbage.encode()
             headers = self._headers(request, answer, body)
+            if rule is not None:
+                headers["x-emulator-fault"] = "asked for"
             if not _is_login(request.path):
                 self._note(request, answer, headers)
         if rule is not None and rule.drop == "after":

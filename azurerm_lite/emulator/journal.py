@@ -3,8 +3,9 @@
 Logins are left out, and tokens and secrets are never kept.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .exchange import Json
 
@@ -35,13 +36,17 @@ def redacted(value: Json) -> Json:
 
 
 class Journal:
-    """The newest exchanges, oldest first."""
+    """The newest exchanges, oldest first. `listeners` hear of every exchange of every emulator in this process."""
+
+    listeners: ClassVar[list[Callable[[Entry], object]]] = []
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
+        for listener in self.listeners:
+            listener(entry)
         if len(self.entries) > MOST_ENTRIES:
             del self.entries[: MOST_ENTRIES // 10]
 

@@ -10,7 +10,7 @@ import pytest
 
 from azurerm_lite.emulator import serve
 
-SCRIPT = '''
+SCRIPT = """
 import json, os, azurerm
 it = json.loads(os.environ["EMULATOR"])
 token = azurerm.get_access_token(it["tenant_id"], it["client_id"], it["client_secret"])
@@ -29,7 +29,7 @@ for call in ("poweroff_vmss_vms", "start_vmss_vms", "restart_vmss_vms", "reimage
     if hasattr(azurerm, call):
         seen[call] = getattr(azurerm, call)(*where, '["3"]').status_code
 print(json.dumps(seen))
-'''
+"""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def python() -> str:
 def test_the_calls_of_the_old_tools_work_as_they_are(python: str, tmp_path: Path) -> None:
     with serve(time_scale=1000, proxy=True) as emulator:
         known: dict[str, Any] = emulator.ready()
-        trust = {name: emulator.ca_file for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
+        trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), emulator.ca_file)
         env = {"PATH": os.environ["PATH"], "EMULATOR": json.dumps(known), "HTTPS_PROXY": emulator.proxy or "", **trust}
         command = [python, "-W", "ignore", "-c", SCRIPT]
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

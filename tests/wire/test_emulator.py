@@ -155,8 +155,16 @@ def test_the_read_only_fields_of_a_model_that_is_put_back_are_ignored(arm: az.Ar
 
 
 def test_a_put_without_image_reference_leaves_the_image_as_az_relies_on(arm: az.Arm, web: az.ScaleSet) -> None:
-    az.put_vmss(arm, *web, {"location": "westus2", "sku": {"name": "Standard_D2s_v3", "capacity": "20"}}).wait()
+    az.put_vmss(arm, *web, {"location": "westus2", "sku": {"name": "Standard_D2s_v3", "capacity": 20}}).wait()
     assert az.image_text(az.get_vmss(arm, *web)).endswith("22.04.202608150")
+
+
+def test_a_capacity_that_is_sent_as_text_is_a_number_as_azurerm_relies_on(arm: az.Arm, web: az.ScaleSet) -> None:
+    body = b'{"sku": {"capacity": "20"}}'
+    headers = {"Authorization": f"Bearer {arm._token()}", "Content-Type": "application/json"}
+    path = f"{web.resource_id}?api-version=2019-03-01"
+    answer = arm._transport().send("PATCH", path, {**headers, "Content-Length": str(len(body))}, body)
+    assert (answer.status, json.loads(answer.body)["sku"]["capacity"]) == (200, 20)
 
 
 def test_a_second_upgrade_while_one_runs_is_a_conflict(arm: az.Arm, web: az.ScaleSet) -> None:

@@ -1,0 +1,118 @@
+"""az 2.91, unmodified, in its own environment: against the emulator as a registered cloud, and as stock AzureCloud."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azurerm_lite.emulator import serve
+
+NEW = "22.04.202611120"
+WEB = ("-g", "web-rg", "-n", "web")
+Az = Callable[..., Any]
+
+
+@pytest.fixture
+def program() -> str:
+    found = os.environ.get("AZURERM_LITE_AZ")
+    if not found:
+        if os.environ.get("CI"):
+            pytest.fail("CI must set AZURERM_LITE_AZ")
+        pytest.skip("AZURERM_LITE_AZ does not name an az executable")
+    return found
+
+
+def az_of(program: str, folder: Path, extra: dict[str, str]) -> Az:
+    """az with a configuration folder of its own; gives the JSON that it prints."""
+    kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "AZURE_CONFIG_DIR": str(folder / "az")}
+    env = {**kept, "AZURE_CORE_COLLECT_TELEMETRY": "no", "AZURE_CORE_ONLY_SHOW_ERRORS": "true", **extra}
+
+    def az(*words: str, fails: bool = False) -> Any:
+        line = [program, *words, "--output", "json"]
+        done = subprocess.run(line, env=env, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode != 0) == fails, f"az {' '.join(words)}: {done.stdout} {done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() and not fails else done.stderr
+
+    return az
+
+
+def log_in(az: Az, emulator: Any) -> None:
+    who = ("-u", emulator.client_id, "-p", emulator.client_secret, "--tenant", emulator.tenant_id)
+    accounts = az("login", "--service-principal", *who)
+    assert [one["id"] for one in accounts] == [emulator.subscription_id]
+
+
+def instances(az: Az) -> dict[str, Any]:
+    return {vm["instanceId"]: vm for vm in az("vmss", "list-instances", *WEB, "--expand", "instanceView")}
+
+
+def power(vm: Any) -> str:
+    return next(s["code"] for s in vm["instanceView"]["statuses"] if s["code"].startswith("PowerState/"))
+
+
+@pytest.fixture
+def az(program: str, tmp_path: Path, emulator: Any) -> Az:
+    trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), emulator.ca_file)
+    ready = az_of(program, tmp_path, {**trust, "AZURE_CORE_INSTANCE_DISCOVERY": "false"})
+    ready("cloud", "register", "-n", "emulator", "--endpoint-resource-manager", emulator.arm_endpoint)
+    ready("cloud", "set", "-n", "emulator")
+    log_in(ready, emulator)
+    return ready
+
+
+def test_az_looks_and_upgrades(az: Az) -> None:
+    assert [one["name"] for one in az("vmss", "list")] == ["web"]
+    assert [one["name"] for one in az("vmss", "list", "-g", "web-rg")] == ["web"]
+    assert az("vmss", "show", *WEB)["sku"]["capacity"] == 20
+    assert az("vmss", "get-instance-view", *WEB)["statuses"][0]["code"] == "ProvisioningState/succeeded"
+    assert len(instances(az)) == 20
+    path = "virtualMachineProfile.storageProfile.imageReference.version"
+    model = az("vmss", "update", *WEB, "--set", f"{path}={NEW}")
+    image = model["virtualMachineProfile"]["storageProfile"]["imageReference"]
+    assert (image["publisher"], image["version"]) == ("Canonical", NEW)
+    az("vmss", "update-instances", *WEB, "--instance-ids", "0", "1")
+    assert {one for one, vm in instances(az).items() if vm["latestModelApplied"]} == {"0", "1"}
+    az("vmss", "update-instances", *WEB, "--instance-ids", "*")
+    assert {vm["latestModelApplied"] for vm in instances(az).values()} == {True}
+    assert "999 is not an active" in az("vmss", "update-instances", *WEB, "--instance-ids", "999", fails=True)
+
+
+def test_az_scales_protects_and_drives_power(az: Az) -> None:
+    az("vmss", "scale", *WEB, "--new-capacity", "22")
+    assert len(instances(az)) == 22
+    az("vmss", "update", *WEB, "--instance-id", "0", "--protect-from-scale-in", "true")
+    assert instances(az)["0"]["protectionPolicy"]["protectFromScaleIn"] is True
+    az("vmss", "restart", *WEB, "--instance-ids", "0")
+    az("vmss", "reimage", *WEB, "--instance-ids", "1")
+    az("vmss", "deallocate", *WEB, "--instance-ids", "3")
+    assert power(instances(az)["3"]) == "PowerState/deallocated"
+    az("vmss", "start", *WEB, "--instance-ids", "3")
+    assert {power(vm) for vm in instances(az).values()} == {"PowerState/running"}
+    az("vmss", "delete-instances", *WEB, "--instance-ids", "4", "5")
+    assert not {"4", "5"} & set(instances(az))
+    az("vmss", "wait", *WEB, "--updated", "--interval", "1", "--timeout", "20")
+
+
+def test_az_drives_a_rolling_upgrade_and_deletes_the_set(az: Az, emulator: Any) -> None:
+    assert "no ongoing Rolling Upgrade" in az("vmss", "rolling-upgrade", "cancel", *WEB, fails=True)
+    path = "virtualMachineProfile.storageProfile.imageReference.version"
+    az("vmss", "update", *WEB, "--set", f"{path}=latest")
+    az("vmss", "rolling-upgrade", "start", *WEB)
+    latest = az("vmss", "rolling-upgrade", "get-latest", *WEB)
+    assert (latest["runningStatus"]["code"], latest["progress"]["successfulInstanceCount"]) == ("Completed", 20)
+    assert az("vmss", "get-os-upgrade-history", *WEB)[0]["properties"]["startedBy"] == "User"
+    az("vmss", "delete", *WEB)
+    assert az("vmss", "list") == []
+
+
+def test_az_reaches_it_as_stock_azure_cloud_by_the_proxy(program: str, tmp_path: Path) -> None:
+    with serve(time_scale=1000, proxy=True) as emulator:
+        trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), emulator.ca_file)
+        stock = az_of(program, tmp_path, {**trust, "HTTPS_PROXY": emulator.proxy or ""})
+        log_in(stock, emulator)
+        assert stock("vmss", "show", *WEB)["name"] == "web"
+        stock("vmss", "update-instances", *WEB, "--instance-ids", "0")
