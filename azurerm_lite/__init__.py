@@ -44,6 +44,21 @@ if TYPE_CHECKING:
     from .errors import ProtocolError as ProtocolError
     from .errors import ThrottledError as ThrottledError
     from .errors import TransportError as TransportError
+    from .extensions import delete_vmss_extension as delete_vmss_extension
+    from .extensions import delete_vmss_vm_extension as delete_vmss_vm_extension
+    from .extensions import delete_vmss_vm_run_command as delete_vmss_vm_run_command
+    from .extensions import get_vmss_extension as get_vmss_extension
+    from .extensions import get_vmss_vm_extension as get_vmss_vm_extension
+    from .extensions import get_vmss_vm_run_command as get_vmss_vm_run_command
+    from .extensions import list_vmss_extensions as list_vmss_extensions
+    from .extensions import list_vmss_vm_extensions as list_vmss_vm_extensions
+    from .extensions import list_vmss_vm_run_commands as list_vmss_vm_run_commands
+    from .extensions import patch_vmss_extension as patch_vmss_extension
+    from .extensions import patch_vmss_vm_extension as patch_vmss_vm_extension
+    from .extensions import patch_vmss_vm_run_command as patch_vmss_vm_run_command
+    from .extensions import put_vmss_extension as put_vmss_extension
+    from .extensions import put_vmss_vm_extension as put_vmss_vm_extension
+    from .extensions import put_vmss_vm_run_command as put_vmss_vm_run_command
     from .model import Change as Change
     from .model import Edit as Edit
     from .model import diff as diff
@@ -59,16 +74,56 @@ if TYPE_CHECKING:
     from .operation import Operation as Operation
     from .retry import Retry as Retry
     from .types import ScaleSet as ScaleSet
+    from .vmss import approve_rolling_upgrade_vmss_vms as approve_rolling_upgrade_vmss_vms
+    from .vmss import cancel_rolling_upgrade as cancel_rolling_upgrade
+    from .vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
+    from .vmss import deallocate_vmss_vms as deallocate_vmss_vms
+    from .vmss import delete_vmss as delete_vmss
+    from .vmss import delete_vmss_vms as delete_vmss_vms
+    from .vmss import (
+        force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,  # noqa: E501
+    )
+    from .vmss import get_rolling_upgrade as get_rolling_upgrade
     from .vmss import get_vmss as get_vmss
     from .vmss import get_vmss_instance_view as get_vmss_instance_view
-    from .vmss import get_vmss_vm as get_vmss_vm
-    from .vmss import get_vmss_vm_instance_view as get_vmss_vm_instance_view
     from .vmss import list_vmss as list_vmss
+    from .vmss import list_vmss_location as list_vmss_location
+    from .vmss import list_vmss_os_upgrade_history as list_vmss_os_upgrade_history
+    from .vmss import list_vmss_skus as list_vmss_skus
     from .vmss import list_vmss_sub as list_vmss_sub
-    from .vmss import list_vmss_vms as list_vmss_vms
     from .vmss import manual_upgrade_instances as manual_upgrade_instances
     from .vmss import patch_vmss as patch_vmss
+    from .vmss import perform_maintenance_vmss_vms as perform_maintenance_vmss_vms
+    from .vmss import power_off_vmss_vms as power_off_vmss_vms
     from .vmss import put_vmss as put_vmss
+    from .vmss import reapply_vmss as reapply_vmss
+    from .vmss import redeploy_vmss_vms as redeploy_vmss_vms
+    from .vmss import reimage_all_vmss_vms as reimage_all_vmss_vms
+    from .vmss import reimage_vmss_vms as reimage_vmss_vms
+    from .vmss import restart_vmss_vms as restart_vmss_vms
+    from .vmss import scale_out_vmss as scale_out_vmss
+    from .vmss import set_orchestration_service_state as set_orchestration_service_state
+    from .vmss import start_extension_rolling_upgrade as start_extension_rolling_upgrade
+    from .vmss import start_os_rolling_upgrade as start_os_rolling_upgrade
+    from .vmss import start_vmss_vms as start_vmss_vms
+    from .vmss_vms import approve_rolling_upgrade_vmss_vm as approve_rolling_upgrade_vmss_vm
+    from .vmss_vms import attach_detach_data_disks_vmss_vm as attach_detach_data_disks_vmss_vm
+    from .vmss_vms import deallocate_vmss_vm as deallocate_vmss_vm
+    from .vmss_vms import delete_vmss_vm as delete_vmss_vm
+    from .vmss_vms import get_vmss_vm as get_vmss_vm
+    from .vmss_vms import get_vmss_vm_instance_view as get_vmss_vm_instance_view
+    from .vmss_vms import list_vmss_vms as list_vmss_vms
+    from .vmss_vms import perform_maintenance_vmss_vm as perform_maintenance_vmss_vm
+    from .vmss_vms import power_off_vmss_vm as power_off_vmss_vm
+    from .vmss_vms import put_vmss_vm as put_vmss_vm
+    from .vmss_vms import redeploy_vmss_vm as redeploy_vmss_vm
+    from .vmss_vms import reimage_all_vmss_vm as reimage_all_vmss_vm
+    from .vmss_vms import reimage_vmss_vm as reimage_vmss_vm
+    from .vmss_vms import restart_vmss_vm as restart_vmss_vm
+    from .vmss_vms import retrieve_boot_diagnostics_vmss_vm as retrieve_boot_diagnostics_vmss_vm
+    from .vmss_vms import run_command_vmss_vm as run_command_vmss_vm
+    from .vmss_vms import simulate_eviction_vmss_vm as simulate_eviction_vmss_vm
+    from .vmss_vms import start_vmss_vm as start_vmss_vm
 
 _HOME = {
     "arm": "Arm connect",
@@ -83,8 +138,22 @@ _HOME = {
     "operation": "Operation",
     "retry": "Retry",
     "types": "ScaleSet",
-    "vmss": "get_vmss get_vmss_instance_view get_vmss_vm get_vmss_vm_instance_view list_vmss list_vmss_sub "
-    "list_vmss_vms manual_upgrade_instances patch_vmss put_vmss",
+    "extensions": "delete_vmss_extension delete_vmss_vm_extension delete_vmss_vm_run_command get_vmss_extension "
+    "get_vmss_vm_extension get_vmss_vm_run_command list_vmss_extensions list_vmss_vm_extensions "
+    "list_vmss_vm_run_commands patch_vmss_extension patch_vmss_vm_extension patch_vmss_vm_run_command "
+    "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command",
+    "vmss": "approve_rolling_upgrade_vmss_vms cancel_rolling_upgrade convert_vmss_to_single_placement_group "
+    "deallocate_vmss_vms delete_vmss delete_vmss_vms "
+    "force_recovery_service_fabric_platform_update_domain_walk get_rolling_upgrade get_vmss "
+    "get_vmss_instance_view list_vmss list_vmss_location list_vmss_os_upgrade_history list_vmss_skus "
+    "list_vmss_sub manual_upgrade_instances patch_vmss perform_maintenance_vmss_vms power_off_vmss_vms "
+    "put_vmss reapply_vmss redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms "
+    "scale_out_vmss set_orchestration_service_state start_extension_rolling_upgrade "
+    "start_os_rolling_upgrade start_vmss_vms",
+    "vmss_vms": "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
+    "get_vmss_vm get_vmss_vm_instance_view list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "
+    "put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm restart_vmss_vm "
+    "retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]

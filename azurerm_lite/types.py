@@ -226,4 +226,4 @@ class ImageVersion(TypedDict, total=False):
 
 
 Model = Mapping[str, Any]
-Ids = Sequence[str]
+Ids = Sequence[str] | str  # ids of instances; as text: a JSON list, as azurerm took it

@@ -7,13 +7,13 @@ and the name of the scale set, so that `get_vmss(arm, *web)` works with a ScaleS
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from . import wire
 from .arm import arm_of
 from .operation import Operation
-from .types import JsonDict, Vmss, VmssInstanceView, VmssVm, VmssVmInstanceView
+from .types import Ids, JsonDict, Vmss, VmssInstanceView
 
 OWN_ETAG = "the model's own etag"
 
@@ -23,18 +23,22 @@ def _group(subscription_id: str, resource_group: str) -> str:
     return f"/subscriptions/{subscription}/resourceGroups/{wire.resource_group_segment(resource_group)}"
 
 
-def _vmss(subscription_id: str, resource_group: str, vmss_name: str) -> str:
+def vmss_path(subscription_id: str, resource_group: str, vmss_name: str) -> str:
     name = wire.segment(vmss_name, "scale set name", 64)
     return f"{_group(subscription_id, resource_group)}/providers/Microsoft.Compute/virtualMachineScaleSets/{name}"
 
 
-def _vm(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int) -> str:
-    (one,) = wire.instance_ids([instance_id])
-    return f"{_vmss(subscription_id, resource_group, vmss_name)}/virtualMachines/{one}"
-
-
-def _etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
+def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
     return model.get("etag") if if_match is OWN_ETAG else if_match
+
+
+def flag(value: bool | None) -> str | None:
+    """A switch as a query parameter; left out when nothing was said."""
+    return None if value is None else str(value).lower()
+
+
+def _instances(instance_ids: Ids | None, all_instances: bool) -> JsonDict:
+    return {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
 
 
 # --- the scale set ---------------------------------------------------------------------------------------------------
@@ -54,7 +58,7 @@ def get_vmss(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get
     """
-    path = _vmss(subscription_id, resource_group, vmss_name)
+    path = vmss_path(subscription_id, resource_group, vmss_name)
     return cast(Vmss, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -77,8 +81,8 @@ def put_vmss(
     only creates.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
-    path = _vmss(subscription_id, resource_group, vmss_name)
-    etags = {"if_match": _etag(if_match, model), "if_none_match": if_none_match}
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    etags = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
     return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
 
 
@@ -98,9 +102,9 @@ def patch_vmss(
     An etag in the patch itself goes along as If-Match, not in the body.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
-    path = _vmss(subscription_id, resource_group, vmss_name)
+    path = vmss_path(subscription_id, resource_group, vmss_name)
     body = {key: value for key, value in patch.items() if key != "etag"}
-    return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=_etag(if_match, patch))
+    return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=own_etag(if_match, patch))
 
 
 def list_vmss(
@@ -137,7 +141,7 @@ def get_vmss_instance_view(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-instance-view
     """
-    path = f"{_vmss(subscription_id, resource_group, vmss_name)}/instanceView"
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/instanceView"
     return cast(VmssInstanceView, arm_of(auth).get(path, api_version=api_version))
 
 
@@ -147,7 +151,7 @@ def manual_upgrade_instances(
     subscription_id: str,
     resource_group: str,
     vmss_name: str,
-    instance_ids: Sequence[str] | str | None,
+    instance_ids: Ids | None,
     *,
     all_instances: bool = False,
     api_version: str | None = None,
@@ -158,68 +162,413 @@ def manual_upgrade_instances(
     `manual_upgrade_instances(..., None, all_instances=True)`.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
     """
-    body: JsonDict = {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
-    path = f"{_vmss(subscription_id, resource_group, vmss_name)}/manualupgrade"
+    body = _instances(instance_ids, all_instances)
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/manualupgrade"
     return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 
-# --- its instances ---------------------------------------------------------------------------------------------------
+# --- several of its instances: named, or all of them in so many words -------------------------------------------------
 
 
-def list_vmss_vms(
+def start_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that starts instances which were stopped or deallocated.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/start
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/start"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def restart_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that restarts instances.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/restart
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/restart"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def power_off_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    skip_shutdown: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that stops instances; they are still paid for. `skip_shutdown`: pull the plug.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/power-off
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/poweroff"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version, skipShutdown=flag(skip_shutdown))
+
+
+def deallocate_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    hibernate: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that stops instances and gives their hardware back.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/deallocate
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/deallocate"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version, hibernate=flag(hibernate))
+
+
+def redeploy_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that moves instances to other hardware.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/redeploy
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/redeploy"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def perform_maintenance_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that does planned maintenance on instances now.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/perform-maintenance
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/performMaintenance"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def reimage_all_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that makes all disks of instances anew, data disks too: never part of an upgrade.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage-all
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimageall"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def approve_rolling_upgrade_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that lets a deferred rolling upgrade go on with instances.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/approve-rolling-upgrade
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/approveRollingUpgrade"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def reimage_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    options: Mapping[str, Any] | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that makes the OS disk of instances anew from the image that they have.
+
+    `options`: Azure's own words, such as {"forceUpdateOSDiskForEphemeral": True} or {"exactVersion": "1.2.3"}.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimage"
+    body = {**(options or {}), **_instances(instance_ids, all_instances)}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def delete_vmss_vms(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids,
+    *,
+    force_deletion: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that deletes instances, and lowers the capacity by as many.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete-instances
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/delete"
+    body = _instances(instance_ids, all_instances=False)
+    query = {"forceDeletion": flag(force_deletion)}
+    return arm_of(auth).start("POST", path, body, api_version=api_version, **query)
+
+
+# --- the set as a whole ----------------------------------------------------------------------------------------------
+
+
+def delete_vmss(
     auth: object,
     /,
     subscription_id: str,
     resource_group: str,
     vmss_name: str,
     *,
-    expand: str | None = None,
-    filter: str | None = None,  # OData's own name
-    select: str | None = None,
+    force_deletion: bool | None = None,
     api_version: str | None = None,
-) -> list[VmssVm]:
-    """All instances of a scale set; with `expand="instanceView"` also their power, health and domains.
+) -> Operation:
+    """The Operation that deletes the scale set and everything in it.
 
-    With `select` Azure shows latestModelApplied as false, whatever it is: leave it out when that matters.
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete
     """
-    path = f"{_vmss(subscription_id, resource_group, vmss_name)}/virtualMachines"
-    query = {"$filter": filter, "$select": select, "$expand": expand}
-    return arm_of(auth).list(path, api_version=api_version, **query)
+    query = {"forceDeletion": flag(force_deletion)}
+    return arm_of(auth).start(
+        "DELETE", vmss_path(subscription_id, resource_group, vmss_name), api_version=api_version, **query
+    )
 
 
-def get_vmss_vm(
+def reapply_vmss(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> Operation:
+    """The Operation that pushes the model's profile to the instances again.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reapply
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reapply"
+    return arm_of(auth).start("POST", path, api_version=api_version)
+
+
+def set_orchestration_service_state(
     auth: object,
     /,
     subscription_id: str,
     resource_group: str,
     vmss_name: str,
-    instance_id: str | int,
+    action: str,
+    service_name: str = "AutomaticRepairs",
     *,
-    expand: str | None = None,
     api_version: str | None = None,
-) -> VmssVm:
-    """One instance: its latestModelApplied, exact image version and protection.
+) -> Operation:
+    """The Operation that suspends or resumes automatic repairs: `action` is Suspend or Resume.
 
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/get
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/set-orchestration-service-state
     """
-    path = _vm(subscription_id, resource_group, vmss_name, instance_id)
-    return cast(VmssVm, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/setOrchestrationServiceState"
+    return arm_of(auth).start("POST", path, {"serviceName": service_name, "action": action}, api_version=api_version)
 
 
-def get_vmss_vm_instance_view(
+def convert_vmss_to_single_placement_group(
     auth: object,
     /,
     subscription_id: str,
     resource_group: str,
     vmss_name: str,
-    instance_id: str | int,
+    active_placement_group_id: str | None = None,
     *,
     api_version: str | None = None,
-) -> VmssVmInstanceView:
-    """One instance as it runs: power, health, update and fault domain, placement group.
+) -> None:
+    """Make a Uniform set span several placement groups, whatever its name says; gives nothing.
 
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/get-instance-view
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/convert-to-single-placement-group
     """
-    path = f"{_vm(subscription_id, resource_group, vmss_name, instance_id)}/instanceView"
-    return cast(VmssVmInstanceView, arm_of(auth).get(path, api_version=api_version))
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/convertToSinglePlacementGroup"
+    body = {"activePlacementGroupId": active_placement_group_id} if active_placement_group_id else {}
+    arm_of(auth).act("POST", path, body, api_version=api_version)
+
+
+def force_recovery_service_fabric_platform_update_domain_walk(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    platform_update_domain: int,
+    zone: str | None = None,
+    placement_group_id: str | None = None,
+    *,
+    api_version: str | None = None,
+) -> JsonDict:
+    """What Service Fabric says of the walk to an update domain: whether it went, and which one is next.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/force-recovery-service-fabric-platform-update-domain-walk
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/forceRecoveryServiceFabricPlatformUpdateDomainWalk"
+    where = {"zone": zone, "placementGroupId": placement_group_id}
+    query = {"platformUpdateDomain": str(platform_update_domain), **where}
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+
+
+def scale_out_vmss(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    capacity: int,
+    zone: str | None = None,
+    *,
+    api_version: str = "2025-04-01",
+) -> Operation:
+    """The Operation that adds instances, in one zone if that is named. Born in 2025-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/scale-out
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/scaleOut"
+    return arm_of(auth).start(
+        "POST",
+        path,
+        {"capacity": capacity, **({"properties": {"zone": zone}} if zone else {})},
+        api_version=api_version,
+    )
+
+
+def list_vmss_skus(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> list[JsonDict]:
+    """The VM sizes that this scale set may have, and how many of each.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-skus
+    """
+    return arm_of(auth).list(f"{vmss_path(subscription_id, resource_group, vmss_name)}/skus", api_version=api_version)
+
+
+def list_vmss_os_upgrade_history(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> list[JsonDict]:
+    """The last five OS upgrades of two months, newest first.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-os-upgrade-history
+    """
+    return arm_of(auth).list(
+        f"{vmss_path(subscription_id, resource_group, vmss_name)}/osUpgradeHistory", api_version=api_version
+    )
+
+
+def list_vmss_location(
+    auth: object, /, subscription_id: str, location: str, *, api_version: str | None = None
+) -> list[Vmss]:
+    """The models of all scale sets of a subscription in one region.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-by-location
+    """
+    subscription, place = wire.subscription_segment(subscription_id), wire.segment(location, "location")
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{place}/virtualMachineScaleSets"
+    return arm_of(auth).list(path, api_version=api_version)
+
+
+# --- Azure's own rolling upgrade -------------------------------------------------------------------------------------
+
+
+def start_os_rolling_upgrade(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> Operation:
+    """The Operation in which Azure rolls every instance to the newest image. It does not roll back by itself.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-os-upgrade
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/osRollingUpgrade"
+    return arm_of(auth).start("POST", path, api_version=api_version)
+
+
+def start_extension_rolling_upgrade(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> Operation:
+    """The Operation in which Azure rolls every instance to the newest extensions.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-extension-upgrade
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensionRollingUpgrade"
+    return arm_of(auth).start("POST", path, api_version=api_version)
+
+
+def cancel_rolling_upgrade(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> Operation:
+    """The Operation that stops the rolling upgrade under way; ConflictError when there is none.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/cancel
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/cancel"
+    return arm_of(auth).start("POST", path, api_version=api_version)
+
+
+def get_rolling_upgrade(
+    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> JsonDict:
+    """The newest rolling upgrade: its status, and counts without instance ids.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/get-latest
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/latest"
+    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))

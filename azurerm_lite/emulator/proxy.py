@@ -8,7 +8,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from typing import Any
+from typing import Any, cast
 
 HOSTS = frozenset({"management.azure.com", "login.microsoftonline.com", "login.windows.net", "login.microsoft.com"})
 _LONGEST_HEAD = 8192
@@ -18,8 +18,6 @@ _IDLE_SECONDS = 120.0
 class _Tunnel(socketserver.BaseRequestHandler):
     """One client: its CONNECT line, then bytes both ways until either end hangs up."""
 
-    server: "Proxy"
-
     def handle(self) -> None:
         self.request.settimeout(_IDLE_SECONDS)
         with contextlib.suppress(OSError):
@@ -28,7 +26,7 @@ class _Tunnel(socketserver.BaseRequestHandler):
                 text = f"this proxy leads to the emulator only, not to {host or 'that'}"
                 self.request.sendall(f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
                 return
-            with socket.create_connection(("127.0.0.1", self.server.target_port), timeout=10) as onward:
+            with socket.create_connection(("127.0.0.1", cast("Proxy", self.server).target_port), timeout=10) as onward:
                 onward.settimeout(_IDLE_SECONDS)
                 self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 back = threading.Thread(target=_pump, args=(onward, self.request), daemon=True)
