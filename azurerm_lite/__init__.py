@@ -59,6 +59,12 @@ if TYPE_CHECKING:
     from .extensions import put_vmss_extension as put_vmss_extension
     from .extensions import put_vmss_vm_extension as put_vmss_vm_extension
     from .extensions import put_vmss_vm_run_command as put_vmss_vm_run_command
+    from .images import get_image_version as get_image_version
+    from .images import list_gallery_image_versions as list_gallery_image_versions
+    from .images import list_image_versions as list_image_versions
+    from .images import list_usages as list_usages
+    from .images import newest_gallery_version as newest_gallery_version
+    from .images import resolve_image_version as resolve_image_version
     from .model import Change as Change
     from .model import Edit as Edit
     from .model import diff as diff
@@ -74,6 +80,7 @@ if TYPE_CHECKING:
     from .operation import Operation as Operation
     from .retry import Retry as Retry
     from .types import ScaleSet as ScaleSet
+    from .update import update_vmss as update_vmss
     from .vmss import approve_rolling_upgrade_vmss_vms as approve_rolling_upgrade_vmss_vms
     from .vmss import cancel_rolling_upgrade as cancel_rolling_upgrade
     from .vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
@@ -142,6 +149,9 @@ _HOME = {
     "get_vmss_vm_extension get_vmss_vm_run_command list_vmss_extensions list_vmss_vm_extensions "
     "list_vmss_vm_run_commands patch_vmss_extension patch_vmss_vm_extension patch_vmss_vm_run_command "
     "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command",
+    "images": "get_image_version list_gallery_image_versions list_image_versions "
+    "list_usages newest_gallery_version resolve_image_version",
+    "update": "update_vmss",
     "vmss": "approve_rolling_upgrade_vmss_vms cancel_rolling_upgrade convert_vmss_to_single_placement_group "
     "deallocate_vmss_vms delete_vmss delete_vmss_vms "
     "force_recovery_service_fabric_platform_update_domain_walk get_rolling_upgrade get_vmss "

@@ -1,0 +1,71 @@
+"""The safe way to change a model: read, change, write what changed, and start over when somebody was quicker.
+
+It composes endpoints and is none itself. Capacity is written only when the change touched it, since an autoscaler may
+have moved it between the read and the write.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import model as _model
+from .arm import arm_of
+from .errors import ConcurrencyError, InvalidInput
+from .operation import Operation
+from .types import Vmss
+from .vmss import get_vmss, patch_vmss
+
+Changer = Callable[[Vmss], object]
+
+
+def update_vmss(
+    auth: object,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    change: Changer,
+    *,
+    api_version: str | None = None,
+) -> Operation | None:
+    """The Operation that writes what `change` made of the model; None when it changed nothing.
+
+    `change` gets the model and changes it, or gives a new one or an Edit: `lambda m: set_image_version(m, "1.2.3")`.
+    Only what changed is sent, with the model's etag. When somebody else wrote in between, the change is made once more
+    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them.
+    """
+    arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
+    before = get_vmss(arm, *address, api_version=api_version)
+    after = _changed(before, change)
+    try:
+        return _write(arm, address, before, after, api_version)
+    except ConcurrencyError as lost:
+        now = get_vmss(arm, *address, api_version=api_version)
+        if both := _paths(before, after) & _paths(before, now):
+            lost.message += f"; somebody else changed {', '.join(sorted(both))} at the same time"
+            raise
+        return _write(arm, address, now, _changed(now, change), api_version)
+
+
+def _write(
+    arm: object, address: tuple[str, str, str], before: Vmss, after: Mapping[str, Any], api_version: str | None
+) -> Operation | None:
+    patch = _model.merge_patch(before, after)
+    if not patch:
+        return None
+    return patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
+
+
+def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
+    working: Any = copy.deepcopy(model)
+    given = change(working)
+    found = given.model if isinstance(given, _model.Edit) else given
+    result = working if found is None else found
+    if not isinstance(result, Mapping):
+        raise InvalidInput(f"change must change the model or give one, not {type(result).__name__}")
+    return result
+
+
+def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Where two models differ, besides what Azure alone writes."""
+    return {one.path for one in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}

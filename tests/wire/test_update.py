@@ -1,0 +1,98 @@
+"""The safe change of a model, and the image versions it can go to, through the emulator."""
+
+from typing import Any
+
+import pytest
+
+import azurerm_lite as az
+from azurerm_lite import images
+
+from .conftest import NEW, OLD
+
+IMAGE = ("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2")
+
+
+def test_only_what_changed_is_sent_with_the_models_etag(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    operation = az.update_vmss(arm, *web, lambda model: az.set_image_version(model, NEW))
+    assert operation is not None
+    assert operation.wait().resource["etag"] != '"3"'
+    (sent,) = arm_emulator.journal.writes()
+    image = {"imageReference": {"version": NEW}}
+    assert (sent.method, sent.headers["if-match"]) == ("PATCH", '"3"')
+    assert sent.body == {"properties": {"virtualMachineProfile": {"storageProfile": image}}}
+
+
+def test_a_change_that_changes_nothing_writes_nothing(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    assert az.update_vmss(arm, *web, lambda model: az.set_image_version(model, OLD)) is None
+    assert arm_emulator.journal.writes() == []
+
+
+def test_a_write_by_an_autoscaler_in_between_is_kept(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    asked = 0
+
+    def change(model: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:  # somebody is quicker
+            az.patch_vmss(arm, *web, {"sku": {"capacity": 22}}).wait()
+        model["tags"]["owner"] = "me"
+
+    operation = az.update_vmss(arm, *web, change)
+    assert operation is not None
+    operation.wait()
+    model = az.get_vmss(arm, *web)
+    assert (model["sku"]["capacity"], model["tags"]["owner"], asked) == (22, "me", 2)
+    assert [entry.body for entry in arm_emulator.journal.writes()][-1] == {"tags": {"owner": "me"}}
+
+
+def test_two_changes_of_the_same_path_are_an_error_that_names_it(arm: az.Arm, web: az.ScaleSet) -> None:
+    def change(model: Any) -> az.Edit:
+        az.patch_vmss(arm, *web, {"tags": {"service": "theirs"}}).wait()
+        model["tags"]["service"] = "mine"
+        return az.Edit(model, ())
+
+    with pytest.raises(az.ConcurrencyError, match="changed tags[.]service at the same time"):
+        az.update_vmss(arm, *web, change)
+    assert az.get_vmss(arm, *web)["tags"]["service"] == "theirs"
+
+
+def test_a_change_that_gives_no_model_is_refused(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    with pytest.raises(az.InvalidInput, match="not str"):
+        az.update_vmss(arm, *web, lambda _model: "oops")
+    assert arm_emulator.journal.writes() == []
+
+
+def test_latest_is_resolved_to_a_number(arm: az.Arm, web: az.ScaleSet) -> None:
+    where = (web.subscription_id, "westus2", *IMAGE)
+    assert az.list_image_versions(arm, *where)[-1] == NEW
+    assert az.resolve_image_version(arm, *where) == NEW
+    assert az.resolve_image_version(arm, *where, OLD) == OLD
+    with pytest.raises(az.NotFoundError, match=f"does not exist in westus2; the newest is {NEW}"):
+        az.resolve_image_version(arm, *where, "9.9.9")
+    assert az.get_image_version(arm, *where, NEW)["name"] == NEW
+
+
+def test_versions_are_ordered_as_versions() -> None:
+    assert images.in_order(["1.0.10", "1.0.9", "1.0.100", "0.9.1000"]) == ["0.9.1000", "1.0.9", "1.0.10", "1.0.100"]
+
+
+def version(name: str, *regions: str, **profile: Any) -> dict[str, Any]:
+    targets = [{"name": region} for region in regions]
+    state = profile.pop("state", "Succeeded")
+    return {
+        "name": name,
+        "properties": {"publishingProfile": {"targetRegions": targets, **profile}, "provisioningState": state},
+    }
+
+
+def test_the_newest_gallery_version_is_one_that_the_region_really_offers() -> None:
+    found = [
+        version("1.0.9", "West US 2"),
+        version("1.0.10", "West US 2", "East US"),
+        version("1.0.11", "East US"),
+        version("1.0.12", "West US 2", excludeFromLatest=True),
+        version("1.0.13", "West US 2", state="Creating"),
+    ]
+    assert images.newest_gallery_version(found, "westus2") == "1.0.10"
+    assert images.newest_gallery_version(found, "eastus") == "1.0.11"
+    assert images.newest_gallery_version(found, "westeurope") is None
