@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from .clouds import US_GOVERNMENT as US_GOVERNMENT
     from .clouds import Cloud as Cloud
     from .clouds import custom_cloud as custom_cloud
+    from .credentials import azure_cli_credential as azure_cli_credential
+    from .credentials import certificate_credential as certificate_credential
     from .credentials import client_secret_credential as client_secret_credential
     from .credentials import get_access_token as get_access_token
+    from .credentials import workload_identity_credential as workload_identity_credential
     from .errors import ArmError as ArmError
     from .errors import AuthError as AuthError
     from .errors import AzurermLiteError as AzurermLiteError
@@ -135,7 +138,8 @@ if TYPE_CHECKING:
 _HOME = {
     "arm": "Arm connect",
     "auth": "Credential Token",
-    "credentials": "client_secret_credential get_access_token",
+    "credentials": "azure_cli_credential certificate_credential client_secret_credential get_access_token "
+    "workload_identity_credential",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
     "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "
     "ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded OperationTimeout "

@@ -6,9 +6,14 @@ Secrets live in closures here and in no message, repr, log or file.
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
+import base64
+import hashlib
 import json
+import logging
 import os
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,9 +23,12 @@ from . import clouds
 from .auth import Credential, Token, checked_token, first_line
 from .clouds import Reach
 from .errors import CredentialError, InvalidInput, ProtocolError, TransportError, printable
+from .types import JsonDict
 
 if TYPE_CHECKING:
     from .transport import Answer, Transport
+
+log = logging.getLogger(__name__)
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
@@ -183,12 +191,184 @@ def get_access_token(tenant_id: str, client_id: str, client_secret: str, *, env:
     return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
 
 
+# --- other proofs of the same principal ------------------------------------------------------------------------------
+
+
+def certificate_credential(
+    tenant_id: str,
+    client_id: str,
+    path: str,
+    password: str | None = None,
+    *,
+    send_chain: bool = False,
+    login: Login = DEFAULT_LOGIN,
+) -> Credential:
+    """A service principal with a certificate: PEM with key and certificate, or PFX. Read anew at each acquisition.
+
+    `send_chain`: subject name and issuer authentication, where a renewed certificate needs no new registration.
+    """
+    _check_principal(tenant_id, client_id)
+    return _service_principal(
+        "certificate", tenant_id, client_id, lambda: _certificate(path, password, send_chain), login
+    )
+
+
+def _certificate(path: str, password: str | None, send_chain: bool) -> JsonDict:
+    data = _read(path, "certificate")
+    if b"-----BEGIN" not in data:
+        proof: JsonDict = {"private_key_pfx_path": path, "passphrase": password}
+        return {**proof, "public_certificate": True} if send_chain else proof
+    text = data.decode("ascii", "replace")
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
+    keys = re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", text, re.DOTALL)
+    if not blocks or not keys:
+        raise CredentialError(f"{path} must hold a private key and its certificate in PEM form")
+    proof = {"private_key": keys[0], "passphrase": password}
+    if send_chain:
+        return {**proof, "public_certificate": "\n".join(blocks)}
+    return {**proof, "thumbprint": _thumbprint(blocks[0])}
+
+
+def _thumbprint(pem: str) -> str:
+    der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+    return hashlib.sha1(der, usedforsecurity=False).hexdigest()  # what Entra calls the thumbprint
+
+
+def _read(path: str, what: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(65_536)
+    except OSError as error:
+        raise CredentialError(f"cannot read the {what} file {path}: {error.strerror}") from None
+
+
+def workload_identity_credential(
+    tenant_id: str, client_id: str, token_file: str, login: Login = DEFAULT_LOGIN
+) -> Credential:
+    """A service principal proved by another issuer's token in a file (AKS, GitHub). Re-read at each acquisition.
+
+    https://learn.microsoft.com/entra/workload-id/workload-identity-federation
+    """
+    _check_principal(tenant_id, client_id)
+
+    def proof() -> JsonDict:
+        assertion = _read(token_file, "federated token").decode("ascii", "replace").strip()
+        if not assertion:
+            raise CredentialError(f"the federated token file {token_file} is empty")
+        return {"client_assertion": lambda: assertion}
+
+    return _service_principal("workload identity", tenant_id, client_id, proof, login)
+
+
+# --- az ------------------------------------------------------------------------------------------------------------
+
+AZ_SECONDS = 30.0
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def azure_cli_credential(
+    *, env: Mapping[str, str] = os.environ, run: Run = subprocess.run, now: Callable[[], float] = time.time
+) -> Credential:
+    """Whoever is logged in to az on this machine: `az account get-access-token`, without a shell."""
+
+    def acquire(scope: str, claims: str | None) -> Token:
+        if claims is not None:
+            raise CredentialError("Azure wants a token with more claims: log in again with az login")
+        program = shutil.which("az", path=env.get("PATH", ""))
+        if program is None:
+            raise CredentialError("az is not installed, or not on PATH", code="az_not_found")
+        resource = scope.removesuffix("/.default")
+        line = [program, "account", "get-access-token", "--output", "json", "--resource", resource]
+        try:
+            done = run(line, env=dict(env), capture_output=True, timeout=AZ_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = f"az could not be run: {type(error).__name__} after at most {AZ_SECONDS:g} s"
+        else:
+            return _token_of_az(done)
+        raise CredentialError(reason, code="az_failed")
+
+    return Credential("az login", acquire, now=now)
+
+
+def _token_of_az(done: "subprocess.CompletedProcess[bytes]") -> Token:
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+        raise CredentialError(f"az gave no token: {printable(lines[-1], 300)}", code="az_failed")
+    try:
+        found = json.loads(done.stdout)
+        token, expires_on = found["accessToken"], int(found["expires_on"])
+    except (ValueError, KeyError, TypeError):
+        reason = "az did not answer with accessToken and expires_on: az 2.54 or newer is needed"
+    else:
+        return Token(checked_token(token, "what az gave"), expires_on)
+    raise CredentialError(reason, code="az_failed")
+
+
+# --- what the environment has ----------------------------------------------------------------------------------------
+
+
 def from_environment(env: Mapping[str, str], login: Login) -> Credential:
-    """The first credential that the environment has what it needs for; CredentialError lists what was tried."""
-    tenant, client = env.get("AZURE_TENANT_ID"), env.get("AZURE_CLIENT_ID")
-    if tenant and client and (secret := env.get("AZURE_CLIENT_SECRET")):
-        return client_secret_credential(tenant, client, secret, login)
+    """The first credential that the environment has what it needs for; CredentialError lists what was tried.
+
+    In this order: client secret, certificate, federated token file, az login. AZURE_TOKEN_CREDENTIALS=prod leaves out
+    az, =dev everything else.
+    """
+    choice = env.get("AZURE_TOKEN_CREDENTIALS", "").lower()
+    tried = []
+    for name, group, find in _CHAIN:
+        if choice in ("prod", "dev") and choice != group:
+            continue
+        found = find(env, login)
+        if isinstance(found, Credential):
+            log.info("credential: %s", found.kind)
+            return found
+        tried.append(f"{name} ({found})")
     raise CredentialError(
-        "no credential found: AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET are not all set. "
+        f"no credential found. Tried: {'; '.join(tried)}. "
         "To try azurerm_lite without Azure, run: python -m azurerm_lite.emulator --env"
     )
+
+
+def _missing(env: Mapping[str, str], *names: str) -> str:
+    absent = [name for name in names if not env.get(name)]
+    return f"{', '.join(absent)} not set" if absent else ""
+
+
+def _secret_from(env: Mapping[str, str], login: Login) -> Credential | str:
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+    if missing := _missing(env, *names):
+        return missing
+    tenant, client, secret = (env[name] for name in names)
+    return client_secret_credential(tenant, client, secret, login)
+
+
+def _certificate_from(env: Mapping[str, str], login: Login) -> Credential | str:
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH")
+    if missing := _missing(env, *names):
+        return missing
+    chain = env.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "").lower() in ("1", "true")
+    password = env.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or None
+    tenant, client, path = (env[name] for name in names)
+    return certificate_credential(tenant, client, path, password, send_chain=chain, login=login)
+
+
+def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+    if missing := _missing(env, *names):
+        return missing
+    tenant, client, file = (env[name] for name in names)
+    return workload_identity_credential(tenant, client, file, login)
+
+
+def _az_from(env: Mapping[str, str], login: Login) -> Credential | str:
+    if shutil.which("az", path=env.get("PATH", "")) is None:
+        return "az is not on PATH"
+    return azure_cli_credential(env=env, now=login.now)
+
+
+_CHAIN: tuple[tuple[str, str, Callable[[Mapping[str, str], Login], Credential | str]], ...] = (
+    ("client secret", "prod", _secret_from),
+    ("certificate", "prod", _certificate_from),
+    ("federated token file", "prod", _federated_from),
+    ("az login", "dev", _az_from),
+)

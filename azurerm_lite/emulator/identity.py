@@ -5,7 +5,10 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 """
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs
+
+import jwt
 
 from .exchange import Answer, ArmRequest, Json, Refusal
 from .world import World
@@ -32,6 +35,26 @@ class Identity:
         self.token_seconds = TOKEN_SECONDS
         self._principals: dict[str, Principal] = {}
         self._tokens: dict[str, tuple[str, float]] = {}
+        self._keys: dict[str, list[tuple[str, str]]] = {}
+
+    def trust_key(self, client_id: str, public_key: str, *, issuer: str = "") -> None:
+        """Let a principal prove itself by assertions signed with a key (PEM): its own, or a federated issuer's."""
+        self._keys.setdefault(client_id, []).append((public_key, issuer or client_id))
+
+    def _verify_assertion(self, principal: Principal, assertion: str) -> None:
+        """Signature, issuer and time of a client assertion, by the world's clock; Entra's refusal otherwise."""
+        for key, issuer in self._keys.get(principal.client_id, []):
+            try:
+                options: Any = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+                claims = jwt.decode(assertion, key, algorithms=["RS256", "PS256"], issuer=issuer, options=options)
+            except jwt.PyJWTError:
+                continue
+            if float(claims.get("exp", 0)) <= self._world.now:
+                text = "Client assertion is not within its valid time range."
+                raise _aadsts(self._world, 401, "invalid_client", 700024, text)
+            return
+        text = "Client assertion failed signature validation: the certificate or key is not registered."
+        raise _aadsts(self._world, 401, "invalid_client", 700027, text)
 
     def register(self, *, role: str = "Contributor") -> Principal:
         """A new service principal with a secret of its own. Roles: Contributor, Reader."""
@@ -65,6 +88,9 @@ class Identity:
         if principal is None:
             text = f"Application with identifier '{form.get('client_id', '')}' was not found in the directory."
             raise _aadsts(self._world, 400, "unauthorized_client", 700016, text)
+        if form.get("client_assertion"):
+            self._verify_assertion(principal, form["client_assertion"])
+            return principal
         if form.get("client_secret") != principal.secret:
             text = (
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "

@@ -51,7 +51,7 @@ def test_two_changes_of_the_same_path_are_an_error_that_names_it(arm: az.Arm, we
         model["tags"]["service"] = "mine"
         return az.Edit(model, ())
 
-    with pytest.raises(az.ConcurrencyError, match="changed tags[.]service at the same time"):
+    with pytest.raises(az.ConcurrencyError, match=r"changed tags\.service at the same time"):
         az.update_vmss(arm, *web, change)
     assert az.get_vmss(arm, *web)["tags"]["service"] == "theirs"
 
