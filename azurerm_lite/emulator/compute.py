@@ -166,26 +166,29 @@ _FILTERS = {
 
 def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
     scale_set = world.scale_sets.get(*_address(names))
-    shown = [shown_instance(world, scale_set, one, request) for one in scale_set.instances.values()]
+    there = list(scale_set.instances.values())
     wanted = " ".join(request.query.get("$filter", "").lower().replace(", ", ",").split())
     if wanted:
         if wanted not in _FILTERS:
             raise Refusal(400, "InvalidParameter", f"The filter '{wanted}' is not supported.", target="$filter")
-        shown = [one for one in shown if one["properties"]["latestModelApplied"] in _FILTERS[wanted]]
+        there = [one for one in there if (one.generation == scale_set.generation) in _FILTERS[wanted]]
+    page, following = _page(world, request, there)
+    shown = [shown_instance(world, scale_set, one, request) for one in page]
     if request.query.get("$select", "").lower().startswith("instanceview"):
         shown = [_selected(one) for one in shown]
-    return Answer(200, _page(world, request, shown))
+    return Answer(200, {"value": shown, **following})
 
 
-def _page(world: World, request: ArmRequest, shown: list[Json]) -> dict[str, Json]:
+def _page(world: World, request: ArmRequest, items: list[Instance]) -> tuple[list[Instance], dict[str, str]]:
+    """The items of this page, and the nextLink if there is another."""
     token = request.query.get("$skiptoken", "0")
     start = int(token) if token.isdigit() else 0
-    if not world.page_size or start + world.page_size >= len(shown):
-        return {"value": shown[start:]}
+    if not world.page_size or start + world.page_size >= len(items):
+        return items[start:], {}
     following = {**request.query, "$skiptoken": str(start + world.page_size)}
     query = "&".join(f"{key}={value.replace(' ', '%20')}" for key, value in following.items())
     link = f"{request.base_url}{request.path}?{query}"
-    return {"value": shown[start : start + world.page_size], "nextLink": link}
+    return items[start : start + world.page_size], {"nextLink": link}
 
 
 def _instance(world: World, names: Mapping[str, str]) -> tuple[ScaleSet, Instance]:
