@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from . import auth as _auth
-from . import clouds, wire
+from . import clouds, model, wire
 from . import credentials as _credentials
 from ._version import __version__
 from .clouds import Cloud, Reach
@@ -128,12 +128,44 @@ class Arm:
         if_none_match: str | None = None,
         **query: str | None,
     ) -> Operation:
-        """Send what Azure may run long; an Operation, done already when Azure was quick."""
+        """Send what Azure may run long; an Operation, done already when Azure was quick.
+
+        When the answer to a PUT or PATCH is lost, the resource itself says whether it happened.
+        """
         target = self._target(path, api_version, query)
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
         chosen = {name: wire.header_value(value, name) for name, value in headers.items() if value is not None}
-        answer = self._send(method, target, None if body is None else wire.encode_json(body), chosen)
-        return self._operation(method, target, answer)
+        data = None if body is None else wire.encode_json(body)
+        try:
+            return self._operation(method, target, self._send(method, target, data, chosen))
+        except OutcomeUnknown as unknown:
+            if method not in ("PUT", "PATCH") or not isinstance(body, Mapping):
+                raise
+            found = self._look(target, unknown)
+        if model.reflects(found, model.without_read_only(body)):
+            log.info("%s %s: its answer was lost, and it has happened", method, _shown(target))
+            return self._found(method, target, found)
+        if if_match is None or found.get("etag") != if_match:
+            raise unknown_outcome(method, target, found)
+        # Untouched since it was read, and If-Match lets it happen once at most.
+        return self._operation(method, target, self._send(method, target, data, chosen))
+
+    def _look(self, target: str, unknown: OutcomeUnknown) -> JsonDict:
+        """The resource that a write was for; the unknown outcome itself when that cannot be read."""
+        try:
+            found = self.read(target)[2]
+        except (ArmError, TransportError):
+            raise unknown from None
+        if not isinstance(found, dict):
+            raise unknown
+        return found
+
+    def _found(self, method: str, target: str, resource: JsonDict) -> Operation:
+        """An Operation on a write that is seen in the resource: the resource's own state tells when it is done."""
+        state = wire.provisioning_state(resource)
+        if state in (wire.FAILED, wire.CANCELED):
+            raise wire.operation_error(state, resource, method=method, path=_shown(target))
+        return Operation(self, method, target, wire.Monitor("resource", target), status=state, resource=resource)
 
     def act(self, method: str, path: str, body: Json = None, *, api_version: str | None = None, **query: Any) -> Any:
         """Send what Azure does at once; the JSON that it answers, if any."""
@@ -267,6 +299,13 @@ class Arm:
                 status, body, method=method, path=_shown(target), request_id=operation.request_id
             )
         return operation
+
+
+def unknown_outcome(method: str, target: str, found: Mapping[str, Any]) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{method} {_shown(target)}: its answer was lost, and the resource (etag {found.get('etag')}) does not show "
+        "it. Somebody else may have written since: read it before writing again"
+    )
 
 
 def _outcome(error: TransportError | ArmError) -> Outcome:
