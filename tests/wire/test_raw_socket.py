@@ -17,7 +17,8 @@ from azurerm_lite.retry import NEVER
 from azurerm_lite.transport import Timeouts
 
 PATH = "/subscriptions/x"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+# The server hangs up after each answer and says so, or a pooled connection could be used once more before it is seen.
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 
 class Rude:
