@@ -21,6 +21,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--proxy", action="store_true", help="be reachable under Azure's own names, by a loopback proxy"
     )
+    parser.add_argument("--throttle", action="store_true", help="refuse what goes beyond Compute's limits")
     parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults")
     parser.add_argument("--env", action="store_true", help="print export lines for a shell instead of JSON")
     return parser.parse_args(argv)
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from .server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
 
-        options = {name: getattr(arguments, name) for name in ("port", "time_scale", "faults", "proxy")}
+        options = {name: getattr(arguments, name) for name in ("port", "time_scale", "faults", "proxy", "throttle")}
         emulator = serve(arguments.seed, **options)
     except ModuleNotFoundError as error:
         return _refuse(f"the emulator needs {error.name}: pip install 'azurerm_lite[emulator]'")

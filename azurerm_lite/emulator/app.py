@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from . import compute, front_door, identity
+from . import compute, front_door, identity, throttle
 from .exchange import Answer, ArmRequest, Json, Refusal
 from .faults import Fault, misled, refusal
 from .journal import Entry, Journal, headers_kept, redacted
@@ -52,6 +52,7 @@ class ArmApp:
             raise Dropped
         with self.world.lock:
             self.world.settle()
+            self._befall(rule, request)
             answer = refused.answer if refused else self._answer(request, rule)
             body = rendered(answer) if rule is None or not rule.garbage else rule.garbage.encode()
             headers = self._headers(request, answer, body)
@@ -63,6 +64,16 @@ class ArmApp:
             raise Dropped
         start_response(f"{answer.status} {_REASONS.get(answer.status, 'Status')}", list(headers.items()))
         return [body] if rule is None or rule.truncate < 0 else _cut(body, rule.truncate)
+
+    def _befall(self, rule: Fault | None, request: ArmRequest) -> None:
+        """What a fault does to the caller: other rights, or a token that is over."""
+        if rule is None or not (rule.role is not None or rule.expire):
+            return
+        principal = self.world.identity.principal_of(request.headers.get("authorization", ""))
+        if rule.role is not None:
+            principal.role = rule.role
+        if rule.expire:
+            self.world.identity.expire_tokens(principal.client_id)
 
     def _answer(self, request: ArmRequest, rule: Fault | None) -> Answer:
         if rule is not None and rule.status >= 400 and not rule.drop:
@@ -84,6 +95,9 @@ class ArmApp:
             return refused.answer
 
     def _login(self, request: ArmRequest) -> Answer:
+        managed = identity.MANAGED_ROUTES.get(request.path.rstrip("/"))
+        if managed is not None and request.method == "GET":
+            return managed(self.world, request)
         handler, parts = _match(self._logins, request.method, request.path)
         found: Answer = handler(self.world, request, **parts)
         return found
@@ -99,7 +113,19 @@ class ArmApp:
         parts = _as_sent(parts, request.path)
         self._check_scope(parts)
         self._check_role(principal, action, request.path)
-        found: Answer = handler(self.world, request, **parts)
+        return self._within_limits(handler, request, parts)
+
+    def _within_limits(self, handler: Any, request: ArmRequest, parts: Mapping[str, str]) -> Answer:
+        """The provider's answer, drawn from its buckets; what ARM answers in its place costs nothing."""
+        draw = throttle.draw_of(request)
+        if draw is not None and (refused := self.world.throttle.take(draw)) is not None:
+            return refused
+        try:
+            found: Answer = handler(self.world, request, **parts)
+        except Refusal as refusal_:
+            found = refusal_.answer
+        if draw is not None and found.counted and not (found.gateway and found.status >= 400):
+            found.headers = {**found.headers, **self.world.throttle.headers(draw, request, found)}
         return found
 
     def _check_scope(self, parts: Mapping[str, str]) -> None:
@@ -115,7 +141,7 @@ class ArmApp:
             raise Refusal(404, "ResourceGroupNotFound", text, gateway=True)
 
     def _check_role(self, principal: identity.Principal, action: str, scope: str) -> None:
-        if principal.role == "Reader" and not action.endswith("/read"):
+        if principal.role != "Contributor" and not (principal.role == "Reader" and action.endswith("/read")):
             who = principal.client_id
             text = (
                 f"The client '{who}' with object id '{who}' does not have authorization "
@@ -144,8 +170,10 @@ class ArmApp:
             headers["Content-Type"] = "application/json; charset=utf-8"
         if answer.gateway and answer.status >= 400 and not _is_login(request.path):
             headers["x-ms-failure-cause"] = "gateway"
-        if request.method != "GET" and not answer.gateway and answer.status < 400:
-            headers["x-ms-request-charge"] = "1"
+        if not _is_login(request.path):
+            kind = {"GET": "reads", "DELETE": "deletes"}.get(request.method, "writes")
+            left, scope = (3749, "global-") if kind == "reads" else (199, "")
+            headers[f"x-ms-ratelimit-remaining-subscription-{scope}{kind}"] = str(left)
         if request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
             headers["x-ms-client-request-id"] = request.headers.get("x-ms-client-request-id", "")
         return paced({**headers, **answer.headers}, answer, self.world.pace)
@@ -186,7 +214,11 @@ def rendered(answer: Answer) -> bytes:
 
 
 def _is_login(path: str) -> bool:
-    return "/oauth2/" in path or path.endswith(("/.well-known/openid-configuration", "/common/discovery/instance"))
+    return (
+        "/oauth2/" in path
+        or path.startswith("/msi/")
+        or path.endswith(("/.well-known/openid-configuration", "/common/discovery/instance"))
+    )
 
 
 def _understood(environ: Environ) -> tuple[ArmRequest, Refusal | None]:

@@ -1,97 +1,47 @@
-"""The Compute provider's endpoints: requests in, answers out. How scale sets behave is `scale_sets`' affair.
+"""The Compute provider's endpoints for scale sets: requests in, answers out. How scale sets behave is not known here.
 
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from . import actions, images, operations, rolling
+from . import actions, images, instances, operations, rolling, stored, upgrading, views
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .images import Images
+from .instances import address, check_etag, json_object, refuse_etag
 from .operations import accepted
 from .scale_sets import Instance, ScaleSet, ScaleSets
 from .seed import Seed
+from .throttle import Throttle
 from .world import World
 
-ETAGS_SINCE = "2024-03-01"
-_POWER_TEXT = {"running": "VM running", "stopped": "VM stopped", "deallocated": "VM deallocated"}
 
-
-def install(world: World, seed: Seed) -> None:
-    """Give a world its operations, images and scale sets, and plant the seed."""
-    world.operations, world.images = operations.Operations(world), Images()
+def install(world: World, *seeds: Seed) -> None:
+    """Give a world its operations, images, limits and scale sets, and plant the seeds."""
+    world.operations, world.images, world.throttle = operations.Operations(world), Images(), Throttle(world)
     world.scale_sets = ScaleSets(world)
-    world.page_size = 0
+    for seed in seeds:
+        plant(world, seed)
+
+
+def plant(world: World, seed: Seed) -> ScaleSet:
+    """One more scale set, and its resource group if there is none of that name yet."""
     key = (seed.subscription_id.lower(), seed.resource_group.lower())
-    world.resource_groups[key] = (seed.subscription_id, seed.resource_group, seed.location)
-    world.scale_sets.add(seed.plant(world, world.images))
+    world.resource_groups.setdefault(key, (seed.subscription_id, seed.resource_group, seed.location))
+    world.page_size = seed.page_size or world.page_size
+    scale_set = seed.plant(world, world.images)
+    world.scale_sets.add(scale_set)
+    return scale_set
 
 
-# --- what is shown ---------------------------------------------------------------------------------------------------
-
-_MODEL_ORDER = ("name", "id", "type", "location", "tags", "sku", "identity", "zones", "plan")
-
-
-def shown_model(scale_set: ScaleSet, request: ArmRequest) -> dict[str, Json]:
-    """A model as GET shows it: keys in Azure's order, etag from the api-version that has it, no user data unasked."""
-    model = scale_set.model
-    shown = {key: model[key] for key in _MODEL_ORDER if key in model}
-    if request.api_version >= ETAGS_SINCE:
-        shown["etag"] = f'"{scale_set.etag}"'
-    shown |= {key: value for key, value in model.items() if key not in shown and key != "etag"}
-    properties = {**shown.pop("properties"), "provisioningState": scale_set.state}
-    profile = properties.get("virtualMachineProfile")
-    if isinstance(profile, Mapping) and request.query.get("$expand", "").lower() != "userdata":
-        properties["virtualMachineProfile"] = {key: value for key, value in profile.items() if key != "userData"}
-    return {**shown, "properties": properties}
-
-
-def _etag(request: ArmRequest, etag: int) -> dict[str, str]:
-    return {"ETag": f'"{etag}"'} if request.api_version >= ETAGS_SINCE else {}
-
-
-def shown_instance(world: World, scale_set: ScaleSet, instance: Instance, request: ArmRequest) -> dict[str, Json]:
-    """One instance as GET shows it, with its instance view when `$expand` asks for that."""
-    document = {key: value for key, value in instance.document.items() if key != "etag"}
-    properties = {**instance.document["properties"]}
-    properties["latestModelApplied"] = instance.generation == scale_set.generation
-    properties["provisioningState"] = instance.state
-    if request.query.get("$expand", "").lower() == "instanceview":
-        properties["instanceView"] = instance_view(world, instance)
-    document["properties"] = properties
-    if request.api_version >= ETAGS_SINCE:
-        document["etag"] = f'"{instance.etag}"'
-    return document
-
-
-def instance_view(world: World, instance: Instance) -> dict[str, Json]:
-    state = {
-        "code": f"ProvisioningState/{instance.state.lower()}",
-        "level": "Info",
-        "displayStatus": "Provisioning succeeded" if instance.state == "Succeeded" else instance.state,
-        "time": world.timestamp(instance.state_since),
-    }
-    text = _POWER_TEXT.get(instance.power, f"VM {instance.power}")
-    power = {"code": f"PowerState/{instance.power}", "level": "Info", "displayStatus": text}
-    return {**instance.view, "statuses": [state, power]}
-
-
-def _selected(document: dict[str, Json]) -> dict[str, Json]:
-    """What `$select=instanceView` leaves, and its trap: latestModelApplied is false there, whatever is true."""
-    kept = ("latestModelApplied", "instanceView", "provisioningState", "hardwareProfile")
-    properties = {key: document["properties"][key] for key in kept if key in document["properties"]}
-    properties["latestModelApplied"] = False
-    return {"id": document["id"], "instanceId": document["instanceId"], "properties": properties}
-
-
-# --- the scale set ---------------------------------------------------------------------------------------------------
+def _set(world: World, names: Mapping[str, str]) -> ScaleSet:
+    return world.scale_sets.get(*address(names))
 
 
 def get_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.get(*_address(names))
-    return Answer(200, shown_model(scale_set, request), _etag(request, scale_set.etag))
+    scale_set = _set(world, names)
+    return Answer(200, views.model(scale_set, request), views.etag_header(request, scale_set.etag))
 
 
 def list_vmss(world: World, request: ArmRequest, *, subscription_id: str, resource_group: str = "") -> Answer:
@@ -99,258 +49,260 @@ def list_vmss(world: World, request: ArmRequest, *, subscription_id: str, resour
     found = [one for one in world.scale_sets if one.subscription_id.lower() == subscription_id.lower()]
     if resource_group:
         found = [one for one in found if one.resource_group.lower() == resource_group.lower()]
-        return Answer(200, {"value": [shown_model(one, request) for one in found]})
-    shown = [shown_model(one, request) for one in found]
+        return Answer(200, {"value": [views.model(one, request) for one in found]}, counted=bool(found))
+    shown = [views.model(one, request) for one in found]
     for one, scale_set in zip(shown, found, strict=True):
         one["id"] = one["id"].replace(f"/{scale_set.resource_group}/", f"/{scale_set.resource_group.upper()}/", 1)
     return Answer(200, {"value": shown}, gateway=True)
 
 
+def list_vmss_location(world: World, request: ArmRequest, *, subscription_id: str, location: str) -> Answer:
+    there = [one for one in world.scale_sets if one.subscription_id.lower() == subscription_id.lower()]
+    found = [one for one in there if one.location.lower() == location.lower()]
+    return Answer(200, {"value": [views.model(one, request) for one in found]})
+
+
 def put_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
-    body = _object(request)
-    scale_set = world.scale_sets.find(*_address(names))
+    """Create (201), or lay the body over the model that is there (200), as recorded Azure does."""
+    body, where = json_object(request), address(names)
+    scale_set = world.scale_sets.find(*where)
+    if scale_set is None and request.headers.get("if-match"):
+        refuse_etag(request.headers["if-match"], "")
     if scale_set is None:
-        if request.headers.get("if-match"):
-            _refuse_etag(request.headers["if-match"], "")
-        raise Refusal(400, "OperationNotAllowed", "This emulator does not create scale sets yet: start it with a seed.")
-    _check_etag(request, scale_set.etag)
-    record = world.scale_sets.write(scale_set, body, null_deletes=False)
-    answer = accepted(record, request, 200, shown_model(scale_set, request))
-    answer.headers |= _etag(request, scale_set.etag)
-    return answer
+        made, record = world.scale_sets.create(*where, body)
+        return _written(request, made, record, 201)
+    check_etag(request, scale_set.etag)
+    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=False), 200)
 
 
 def patch_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.get(*_address(names))
-    body = _object(request)
-    _check_etag(request, scale_set.etag)
-    record = world.scale_sets.write(scale_set, body, null_deletes=True)
-    answer = accepted(record, request, 200, shown_model(scale_set, request))
-    answer.headers |= _etag(request, scale_set.etag)
+    scale_set, body = _set(world, names), json_object(request)
+    check_etag(request, scale_set.etag)
+    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=True), 200)
+
+
+def _written(request: ArmRequest, scale_set: ScaleSet, record: operations.OperationRecord, status: int) -> Answer:
+    answer = accepted(record, request, status, views.model(scale_set, request))
+    answer.headers |= views.etag_header(request, scale_set.etag)
+    answer.charge = -1 if scale_set.flexible else 0  # of a Flexible set nothing is charged
     return answer
+
+
+def delete_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
+    scale_set = world.scale_sets.find(*address(names))
+    if scale_set is None:
+        return Answer(204, counted=False)
+    return accepted(world.scale_sets.delete(scale_set), request, 202)
 
 
 def get_vmss_instance_view(world: World, _request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.get(*_address(names))
-    counts = Counter(f"ProvisioningState/{one.state.lower()}" for one in scale_set.instances.values())
-    status = {
-        "code": f"ProvisioningState/{scale_set.state.lower()}",
-        "level": "Info",
-        "displayStatus": "Provisioning succeeded" if scale_set.state == "Succeeded" else scale_set.state,
-        "time": world.timestamp(),
-    }
-    summary = [{"code": code, "count": count} for code, count in sorted(counts.items())]
-    return Answer(200, {"virtualMachine": {"statusesSummary": summary}, "statuses": [status]})
+    scale_set = _set(world, names)
+    if scale_set.flexible:
+        text = (
+            "Operation 'GET instanceView' is not allowed on a Virtual Machine Scale Set in Flexible orchestration mode."
+        )
+        raise Refusal(409, "OperationNotAllowed", text)
+    return Answer(200, views.set_view(world, scale_set))
 
 
-def manual_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.get(*_address(names))
-    ids = _object(request).get("instanceIds")
+def list_skus(world: World, _request: ArmRequest, **names: str) -> Answer:
+    """The sizes that the set may have: its own, and the next ones of a plain family."""
+    own = _set(world, names).model["sku"]["name"]
+    sizes = dict.fromkeys([own, *(f"Standard_D{cores}s_v3" for cores in (2, 4, 8, 16, 32))])
+    capacity = {"minimum": 0, "maximum": 100, "defaultCapacity": 1, "scaleType": "Automatic"}
+    kind = "Microsoft.Compute/virtualMachineScaleSets"
+    value = [{"resourceType": kind, "sku": {"name": n, "tier": "Standard"}, "capacity": capacity} for n in sizes]
+    return Answer(200, {"value": value})
+
+
+# --- actions on the set ----------------------------------------------------------------------------------------------
+
+
+def _required_ids(request: ArmRequest) -> list[Json]:
+    ids = json_object(request).get("instanceIds")
     if not isinstance(ids, list) or not ids:
         text = "Required parameter 'instanceIds' is missing (null)."
         raise Refusal(400, "InvalidParameter", text, target="instanceIds")
-    instances = world.scale_sets.select(scale_set, ids, "upgradePolicies.instanceIds")
-    free = [one for one in instances if not _protected(one)]
-    return accepted(world.scale_sets.manual_upgrade(scale_set, free), request, 202)
+    return ids
 
 
-# --- its instances ---------------------------------------------------------------------------------------------------
-
-# The three forms of $filter that Azure documents, and the latestModelApplied that each lets through.
-_FILTERS = {
-    "properties/latestmodelapplied eq true": {True},
-    "properties/latestmodelapplied eq false": {False},
-    "startswith(instanceview/statuses/code,'powerstate') eq true": {True, False},
-}
-
-
-def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.get(*_address(names))
-    there = list(scale_set.instances.values())
-    wanted = " ".join(request.query.get("$filter", "").lower().replace(", ", ",").split())
-    if wanted:
-        if wanted not in _FILTERS:
-            raise Refusal(400, "InvalidParameter", f"The filter '{wanted}' is not supported.", target="$filter")
-        there = [one for one in there if (one.generation == scale_set.generation) in _FILTERS[wanted]]
-    page, following = _page(world, request, there)
-    shown = [shown_instance(world, scale_set, one, request) for one in page]
-    if request.query.get("$select", "").lower().startswith("instanceview"):
-        shown = [_selected(one) for one in shown]
-    return Answer(200, {"value": shown, **following})
-
-
-def _page(world: World, request: ArmRequest, items: list[Instance]) -> tuple[list[Instance], dict[str, str]]:
-    """The items of this page, and the nextLink if there is another."""
-    token = request.query.get("$skiptoken", "0")
-    start = int(token) if token.isdigit() else 0
-    if not world.page_size or start + world.page_size >= len(items):
-        return items[start:], {}
-    following = {**request.query, "$skiptoken": str(start + world.page_size)}
-    query = "&".join(f"{key}={value.replace(' ', '%20')}" for key, value in following.items())
-    link = f"{request.base_url}{request.path}?{query}"
-    return items[start : start + world.page_size], {"nextLink": link}
-
-
-def _instance(world: World, names: Mapping[str, str]) -> tuple[ScaleSet, Instance]:
-    scale_set = world.scale_sets.get(*_address(names))
-    instance = scale_set.instances.get(names["instance_id"])
-    if instance is None:
-        raise Refusal(404, "NotFound", "The entity was not found in this Azure location.")
-    return scale_set, instance
-
-
-def get_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set, instance = _instance(world, names)
-    return Answer(200, shown_instance(world, scale_set, instance, request), _etag(request, instance.etag))
-
-
-def get_vmss_vm_instance_view(world: World, _request: ArmRequest, **names: str) -> Answer:
-    return Answer(200, instance_view(world, _instance(world, names)[1]))
-
-
-def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
-    """Of an instance, its protection and its tags are the caller's; the rest is read."""
-    scale_set, instance = _instance(world, names)
-    body = _object(request)
-    _check_etag(request, instance.etag)
-    properties = body.get("properties") or {}
-    if isinstance(properties.get("protectionPolicy"), dict):
-        instance.document["properties"]["protectionPolicy"] = properties["protectionPolicy"]
-    if isinstance(body.get("tags"), dict):
-        instance.document["tags"] = body["tags"]
-    record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
-    world.scale_sets.set_state(scale_set, instance, "Updating")
-    answer = accepted(record, request, 200, shown_instance(world, scale_set, instance, request))
-
-    def done() -> None:
-        world.scale_sets.set_state(scale_set, instance, "Succeeded")
-        world.operations.end(record)
-
-    world.after(world.rng.uniform(0.1, 2.0), done)
-    return answer
-
-
-def _action_of(request: ArmRequest) -> str:
-    return request.path.rstrip("/").rpartition("/")[2].lower()
-
-
-def act_on_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
-    """An action on one instance, named by the last part of the path (DELETE: delete). Protection does not stop it."""
-    scale_set, instance = _instance(world, names)
-    name = "delete" if request.method == "DELETE" else _action_of(request)
-    return accepted(actions.act(world, scale_set, [instance], name), request, 202)
+def manual_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
+    scale_set = _set(world, names)
+    ids = _required_ids(request)
+    found = world.scale_sets.select(scale_set, ids, "upgradePolicies.instanceIds")
+    free = [one for one in found if not one.protected]
+    return _charged(accepted(upgrading.manual_upgrade(world, scale_set, free), request, 202), free)
 
 
 def act_on_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
     """An action on several instances; without ids on all of them. Instances protected from the set are left alone."""
-    scale_set = world.scale_sets.get(*_address(names))
-    name = _action_of(request)
+    scale_set, name = _set(world, names), instances.action_of(request)
     body = request.body if isinstance(request.body, dict) else {}
-    ids = body.get("instanceIds")
-    if name == "delete" and not ids:
-        text = "Required parameter 'instanceIds' is missing (null)."
-        raise Refusal(400, "InvalidParameter", text, target="instanceIds")
-    instances = world.scale_sets.select(scale_set, ids or ["*"], "instanceIds")
-    free = [one for one in instances if name == "delete" or not _protected(one)]
-    return accepted(actions.act(world, scale_set, free, name), request, 202)
+    ids = _required_ids(request) if name == "delete" else body.get("instanceIds")
+    found = world.scale_sets.select(scale_set, ids or ["*"], "instanceIds")
+    free = [one for one in found if name == "delete" or not one.protected]
+    force = bool(body.get("forceUpdateOSDiskForEphemeral"))
+    return _charged(accepted(actions.act(world, scale_set, free, name, force_disk=force), request, 202), free)
 
 
-def _protected(instance: Instance) -> bool:
-    policy = instance.document["properties"].get("protectionPolicy") or {}
-    return bool(policy.get("protectFromScaleSetActions"))
+def _charged(answer: Answer, instances_: list[Instance]) -> Answer:
+    answer.charge = len(instances_)
+    return answer
 
 
-def delete_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
-    scale_set = world.scale_sets.find(*_address(names))
-    if scale_set is None:
-        return Answer(204)
-    return accepted(world.scale_sets.delete(scale_set), request, 202)
+def _short(world: World, request: ArmRequest, scale_set: ScaleSet, seconds: tuple[float, float]) -> Answer:
+    """An operation that only takes its time."""
+    record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
+    world.after(world.rng.uniform(*seconds), lambda: world.operations.end(record))
+    return accepted(record, request, 202)
+
+
+def approve_rolling_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
+    """Releases VMs whose OS upgrade was deferred; nothing is deferred here, so nothing more happens."""
+    return _short(world, request, _set(world, names), (0.1, 2))
+
+
+def set_orchestration_service_state(world: World, request: ArmRequest, **names: str) -> Answer:
+    scale_set, body = _set(world, names), json_object(request)
+    states = {"suspend": "Suspended", "resume": "Running"}
+    state = states.get(str(body.get("action", "")).lower())
+    services = ("AutomaticRepairs", "AutomaticZoneRebalancing")
+    if state is None or body.get("serviceName") not in services:
+        raise Refusal(400, "InvalidParameter", "The action or serviceName is not valid.", target="action")
+    if body["serviceName"] == "AutomaticRepairs":
+        scale_set.repairs_state = state
+    return _short(world, request, scale_set, (0.1, 5))
+
+
+def convert_to_single_placement_group(world: World, _request: ArmRequest, **names: str) -> Answer:
+    """Despite its name it sets singlePlacementGroup to false, as Azure's own text says."""
+    scale_set = _set(world, names)
+    if scale_set.flexible:
+        text = "Operation 'convertToSinglePlacementGroup' is not allowed in Flexible orchestration mode."
+        raise Refusal(409, "OperationNotAllowed", text)
+    scale_set.model["properties"]["singlePlacementGroup"] = False
+    scale_set.etag += 1
+    return Answer(200)
+
+
+def walk_update_domains(world: World, request: ArmRequest, **names: str) -> Answer:
+    """Service Fabric's recovery walk: done at once, and the next update domain."""
+    scale_set, wanted = _set(world, names), request.query.get("platformupdatedomain", "")
+    if not wanted.isdigit():
+        text = "Required parameter 'platformUpdateDomain' is missing (null)."
+        raise Refusal(400, "InvalidParameter", text, target="platformUpdateDomain")
+    domains = {int(one.view.get("platformUpdateDomain", 0)) for one in scale_set.instances.values()}
+    later = sorted(one for one in domains if one > int(wanted))
+    body = {"walkPerformed": True, "nextPlatformUpdateDomain": later[0]} if later else {"walkPerformed": True}
+    return Answer(200, body)
+
+
+def scale_out(world: World, request: ArmRequest, **names: str) -> Answer:
+    """More instances than there are. https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/scale-out"""
+    scale_set, body = _set(world, names), json_object(request)
+    if not isinstance(body.get("capacity"), int) or body["capacity"] < 1:
+        raise Refusal(400, "InvalidParameter", "The value of parameter 'capacity' is invalid.", target="capacity")
+    record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
+    sku = scale_set.model["sku"]
+    scale_set.model["sku"] = {**sku, "capacity": sku["capacity"] + body["capacity"]}
+    actions.scale(world, scale_set, lambda: world.operations.end(record))
+    return accepted(record, request, 202)
+
+
+def migrate_zone(world: World, request: ArmRequest, **names: str) -> Answer:
+    """Move VMs to another zone, one operation for all."""
+    scale_set, body = _set(world, names), request.body if isinstance(request.body, dict) else {}
+    ids = body.get("instanceIds") or ["*"]
+    found = world.scale_sets.select(scale_set, ids if isinstance(ids, list) else ["*"], "instanceIds")
+    return _charged(accepted(actions.act(world, scale_set, found, "redeploy"), request, 202), found)
 
 
 # --- Azure's own rolling upgrade -------------------------------------------------------------------------------------
 
 
 def start_rolling_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
-    return accepted(rolling.start(world, world.scale_sets.get(*_address(names))).record, request, 202)
+    return accepted(rolling.start(world, _set(world, names)).record, request, 202)
+
+
+def start_extension_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
+    return accepted(rolling.start(world, _set(world, names), kind="Extension").record, request, 202)
 
 
 def cancel_rolling_upgrade(world: World, request: ArmRequest, **names: str) -> Answer:
-    return accepted(rolling.cancel(world, world.scale_sets.get(*_address(names))), request, 202)
+    return accepted(rolling.cancel(world, _set(world, names)), request, 202)
 
 
 def get_rolling_upgrade(world: World, _request: ArmRequest, **names: str) -> Answer:
-    return Answer(200, rolling.shown(world, world.scale_sets.get(*_address(names))))
+    return Answer(200, rolling.shown(world, _set(world, names)))
 
 
 def list_os_upgrades(world: World, _request: ArmRequest, **names: str) -> Answer:
-    return Answer(200, rolling.history(world, world.scale_sets.get(*_address(names))))
+    return Answer(200, rolling.history(world, _set(world, names)))
 
 
-# --- preconditions ---------------------------------------------------------------------------------------------------
+# --- lifecycle hooks: none ever waits here ---------------------------------------------------------------------------
 
 
-def _address(names: Mapping[str, str]) -> tuple[str, str, str]:
-    return names["subscription_id"], names["resource_group"], names["vmss_name"]
+def list_lifecycle_events(world: World, _request: ArmRequest, **names: str) -> Answer:
+    events = _set(world, names).lifecycle_events
+    return Answer(200, {"value": list(events.values())})
 
 
-def _object(request: ArmRequest) -> dict[str, Any]:
-    if isinstance(request.body, dict):
-        return request.body
-    text = "The request content was invalid and could not be deserialized: 'expected a JSON object'."
-    raise Refusal(400, "InvalidRequestContent", text, gateway=True)
-
-
-def _check_etag(request: ArmRequest, etag: int) -> None:
-    if request.api_version < ETAGS_SINCE:
-        return
-    wanted = request.headers.get("if-match", "")
-    if wanted not in ("", "*", f'"{etag}"'):
-        _refuse_etag(wanted, f'"{etag}"')
-    if request.headers.get("if-none-match") == "*":
-        text = "The resource already exists, and the if-none-match header says that it must not."
-        raise Refusal(412, "PreconditionFailed", text)
-
-
-def _refuse_etag(wanted: str, etag: str) -> None:
-    text = f"Etag provided in if-match header {wanted} does not match etag {etag} of resource."
-    raise Refusal(412, "PreconditionFailed", text)
+def lifecycle_event(world: World, request: ArmRequest, *, event_name: str, **names: str) -> Answer:
+    """GET an event, or PATCH it with what is decided about it."""
+    found = _set(world, names).lifecycle_events.get(event_name)
+    if found is None:
+        raise Refusal(404, "NotFound", "The entity was not found in this Azure location.")
+    if request.method == "PATCH":
+        found["properties"] = {**found.get("properties", {}), **(json_object(request).get("properties") or {})}
+    return Answer(200, found)
 
 
 _SUBSCRIPTION = "/subscriptions/<subscription_id>"
 _COLLECTION = f"{_SUBSCRIPTION}/resourceGroups/<resource_group>/providers/Microsoft.Compute/virtualMachineScaleSets"
 _SET = f"{_COLLECTION}/<vmss_name>"
-_VMS = f"{_SET}/virtualMachines"
 _TYPE = "Microsoft.Compute/virtualMachineScaleSets"
+_LOCATION = f"{_SUBSCRIPTION}/providers/Microsoft.Compute/locations/<location>"
 
+_POSTS: dict[str, Any] = {
+    **dict.fromkeys(actions.ACTIONS, act_on_vmss),
+    "manualupgrade": manual_upgrade,
+    "approveRollingUpgrade": approve_rolling_upgrade,
+    "setOrchestrationServiceState": set_orchestration_service_state,
+    "convertToSinglePlacementGroup": convert_to_single_placement_group,
+    "forceRecoveryServiceFabricPlatformUpdateDomainWalk": walk_update_domains,
+    "scaleOut": scale_out,
+    "migrateVMAvailabilityZone": migrate_zone,
+    "osRollingUpgrade": start_rolling_upgrade,
+    "extensionRollingUpgrade": start_extension_upgrade,
+    "rollingUpgrades/cancel": cancel_rolling_upgrade,
+}
+_GETS: dict[str, Any] = {
+    "instanceView": get_vmss_instance_view,
+    "skus": list_skus,
+    "rollingUpgrades/latest": get_rolling_upgrade,
+    "osUpgradeHistory": list_os_upgrades,
+    "lifecycleHookEvents": list_lifecycle_events,
+    "lifecycleHookEvents/<event_name>": lifecycle_event,
+}
 ROUTES: list[Route] = [
     ("GET", f"{_SUBSCRIPTION}/providers/{_TYPE}", list_vmss, f"{_TYPE}/read"),
+    ("GET", f"{_LOCATION}/virtualMachineScaleSets", list_vmss_location, f"{_TYPE}/read"),
     ("GET", _COLLECTION, list_vmss, f"{_TYPE}/read"),
     ("GET", _SET, get_vmss, f"{_TYPE}/read"),
     ("PUT", _SET, put_vmss, f"{_TYPE}/write"),
     ("PATCH", _SET, patch_vmss, f"{_TYPE}/write"),
-    ("GET", f"{_SET}/instanceView", get_vmss_instance_view, f"{_TYPE}/instanceView/read"),
-    ("POST", f"{_SET}/manualupgrade", manual_upgrade, f"{_TYPE}/manualUpgrade/action"),
-    ("GET", _VMS, list_vmss_vms, f"{_TYPE}/virtualMachines/read"),
     ("DELETE", _SET, delete_vmss, f"{_TYPE}/delete"),
-    *(("POST", f"{_SET}/{name}", act_on_vmss, f"{_TYPE}/{name}/action") for name in actions.ACTIONS),
-    *(
-        ("POST", f"{_VMS}/<instance_id>/{name}", act_on_vmss_vm, f"{_TYPE}/virtualMachines/{name}/action")
-        for name in actions.ACTIONS
-        if name not in ("delete", "reapply")
-    ),
-    ("DELETE", f"{_VMS}/<instance_id>", act_on_vmss_vm, f"{_TYPE}/virtualMachines/delete"),
-    ("PUT", f"{_VMS}/<instance_id>", put_vmss_vm, f"{_TYPE}/virtualMachines/write"),
-    ("POST", f"{_SET}/osRollingUpgrade", start_rolling_upgrade, f"{_TYPE}/osRollingUpgrade/action"),
-    ("POST", f"{_SET}/rollingUpgrades/cancel", cancel_rolling_upgrade, f"{_TYPE}/rollingUpgrades/action"),
-    ("GET", f"{_SET}/rollingUpgrades/latest", get_rolling_upgrade, f"{_TYPE}/rollingUpgrades/read"),
-    ("GET", f"{_SET}/osUpgradeHistory", list_os_upgrades, f"{_TYPE}/osUpgradeHistory/read"),
-    ("GET", f"{_VMS}/<instance_id>", get_vmss_vm, f"{_TYPE}/virtualMachines/read"),
-    ("GET", f"{_VMS}/<instance_id>/instanceView", get_vmss_vm_instance_view, f"{_TYPE}/virtualMachines/read"),
+    *(("POST", f"{_SET}/{name}", handler, f"{_TYPE}/{name}/action") for name, handler in _POSTS.items()),
+    *(("GET", f"{_SET}/{name}", handler, f"{_TYPE}/{name}/read") for name, handler in _GETS.items()),
+    ("PATCH", f"{_SET}/lifecycleHookEvents/<event_name>", lifecycle_event, f"{_TYPE}/lifecycleHookEvents/write"),
     (
         "GET",
-        f"{_SUBSCRIPTION}/providers/Microsoft.Compute/locations/<location>/operations/<operation_id>",
+        f"{_LOCATION}/operations/<operation_id>",
         operations.get_operation,
         "Microsoft.Compute/locations/operations/read",
     ),
+    *instances.ROUTES,
+    *stored.ROUTES,
     *images.ROUTES,
 ]

@@ -31,6 +31,8 @@ class Answer:
     body: Json = None  # None: no body, Content-Length 0. bytes: already rendered JSON
     headers: dict[str, str] = field(default_factory=dict)
     gateway: bool = False
+    counted: bool = True  # whether it draws from the provider's buckets and says so
+    charge: int = 1  # what it counts against the limits of the provider
 
 
 class Refusal(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 
 from .exchange import Answer, Json
 
-EFFECTS = ("fail", "hang", "unhealthy")
+EFFECTS = ("fail", "hang", "unhealthy", "flap", "vanish")
 
 
 class FaultError(ValueError):
@@ -40,6 +40,8 @@ class Fault:
     truncate: int = -1  # send so many bytes of the body, then hang up
     garbage: str = ""  # instead of the body, as it stands
     link: str = ""  # origin that replaces ours in nextLink, Location and Azure-AsyncOperation
+    role: str | None = None  # the caller has this role from here on: "Contributor", "Reader", "" for none
+    expire: bool = False  # the caller's tokens are over from here on
     # For instances: on what ("upgrade"), which one ("" for any), and the effect.
     on: str = ""
     instance: str = ""

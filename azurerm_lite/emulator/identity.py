@@ -1,12 +1,16 @@
-"""Entra ID as far as clients need it: discovery, tokens for service principals, and what ARM makes of a bearer token.
+"""Entra ID as far as clients need it: discovery, tokens by every flow, and what ARM makes of a bearer token.
 
 Tokens are opaque words that end by the world's clock. Errors have the AADSTS codes and the shape that msal reads.
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import jwt
 
@@ -16,25 +20,56 @@ from .world import World
 TOKEN_SECONDS = 3599
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Principal:
+    """Who may log in, and what the role lets it do: Contributor, Reader, or "" for nothing at all."""
+
     client_id: str
     secret: str
     role: str = "Contributor"
+    object_id: str = ""
+    resource_id: str = ""  # of a user-assigned managed identity
 
     def __repr__(self) -> str:
         return f"Principal({self.client_id}, {self.role})"
 
 
+@dataclass(slots=True)
+class Token:
+    """A token that was given out, and the claims that it was asked to have."""
+
+    client_id: str
+    ends: float
+    claims: str = ""
+
+
+@dataclass(slots=True)
+class DeviceLogin:
+    """A login on another device that somebody has to confirm by its user code."""
+
+    client_id: str
+    user_code: str
+    ends: float
+    state: str = "authorization_pending"
+
+
 class Identity:
-    """One tenant: its service principals, and the tokens that it has given out."""
+    """One tenant: its principals, and the tokens that it has given out."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.tenant_id = world.guid()
         self.token_seconds = TOKEN_SECONDS
-        self._principals: dict[str, Principal] = {}
-        self._tokens: dict[str, tuple[str, float]] = {}
+        self.principals: dict[str, Principal] = {}
+        self._tokens: dict[str, Token] = {}
+        self.refresh_tokens: dict[str, str] = {}
+        self.codes: dict[str, dict[str, str]] = {}
+        self.device_logins: dict[str, DeviceLogin] = {}
+        self.demanded_claims = ""
+        self.managed_header = world.guid()
+        self.managed: list[Principal] = []
+        # Users who confirm a device login at once, or wait for `confirm`.
+        self.confirms_at_once = False
         self._keys: dict[str, list[tuple[str, str]]] = {}
 
     def trust_key(self, client_id: str, public_key: str, *, issuer: str = "") -> None:
@@ -60,31 +95,60 @@ class Identity:
         """A new service principal with a secret of its own. Roles: Contributor, Reader."""
         secret = f"emulator~{self._world.guid().replace('-', '')}"
         principal = Principal(self._world.guid(), secret, role)
-        self._principals[principal.client_id] = principal
+        self.principals[principal.client_id] = principal
         return principal
 
-    def issue(self, client_id: str) -> str:
-        token = f"emu.{self._world.guid()}.{self._world.guid()}".replace("-", "")
-        self._tokens[token] = (client_id, self._world.now + self.token_seconds * self._world.pace)
-        return token
+    def register_managed(self, *, role: str = "Contributor", resource_id: str = "") -> Principal:
+        """A managed identity: the first is the system's own, the others are chosen by one of their ids."""
+        principal = self.register(role=role)
+        principal.object_id, principal.resource_id = self._world.guid(), resource_id
+        self.managed.append(principal)
+        return principal
+
+    def set_role(self, client_id: str, role: str) -> None:
+        """Give or take rights while things run: "Contributor", "Reader" or ""."""
+        self.principals[client_id].role = role
+
+    def expire_tokens(self, client_id: str = "") -> None:
+        """Let the tokens that are out be over at once, whatever was said when they were given."""
+        for token_ in self._tokens.values():
+            if client_id in ("", token_.client_id):
+                token_.ends = self._world.now
+
+    def demand_claims(self, claims: str) -> None:
+        """Continuous access evaluation: from now on a token must have been asked for with these claims (JSON)."""
+        self.demanded_claims = claims
+
+    def issue(self, client_id: str, claims: str = "") -> str:
+        given = f"emu.{self._world.guid()}.{self._world.guid()}".replace("-", "")
+        self._tokens[given] = Token(client_id, self._world.now + self.token_seconds * self._world.pace, claims)
+        return given
 
     def principal_of(self, authorization: str) -> Principal:
         """Who a bearer token stands for, or ARM's 401 for a token that is missing, unknown or over."""
-        kind, _, token = authorization.partition(" ")
-        if kind.lower() != "bearer" or not token:
+        kind, _, token_ = authorization.partition(" ")
+        if kind.lower() != "bearer" or not token_:
             raise _unauthorized(
                 self.tenant_id, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
             )
-        if token not in self._tokens:
+        known = self._tokens.get(token_)
+        if known is None:
             raise _unauthorized(self.tenant_id, "InvalidAuthenticationToken", "The access token is invalid.")
-        client_id, ends = self._tokens[token]
-        if ends <= self._world.now:
+        if known.ends <= self._world.now:
             raise _unauthorized(self.tenant_id, "ExpiredAuthenticationToken", "The access token expiry is over.")
-        return self._principals[client_id]
+        if self.demanded_claims and not _has_claims(known.claims, self.demanded_claims):
+            raise _challenged(self.tenant_id, self.demanded_claims)
+        return self.principals[known.client_id]
+
+    def confirm(self, user_code: str = "", *, decline: bool = False) -> None:
+        """Somebody types the code of a device login (any, if none is named) and says yes, or no."""
+        for login in self.device_logins.values():
+            if user_code in ("", login.user_code):
+                login.state = "authorization_declined" if decline else "confirmed"
 
     def verify(self, form: dict[str, str]) -> Principal:
         """The principal that a token request proves to be; Entra's refusal otherwise."""
-        principal = self._principals.get(form.get("client_id", ""))
+        principal = self.principals.get(form.get("client_id", ""))
         if principal is None:
             text = f"Application with identifier '{form.get('client_id', '')}' was not found in the directory."
             raise _aadsts(self._world, 400, "unauthorized_client", 700016, text)
@@ -101,9 +165,32 @@ class Identity:
 
 
 def install(world: World) -> Principal:
-    """Give a world its tenant and a first service principal, who may do everything."""
+    """Give a world its tenant, a first service principal who may do everything, and a managed identity."""
     world.identity = Identity(world)
-    return world.identity.register()
+    principal = world.identity.register()
+    world.identity.register_managed()
+    return principal
+
+
+def _has_claims(asked: str, demanded: str) -> bool:
+    """Whether a token was asked for with what is demanded (clients may add claims of their own)."""
+    try:
+        have, want = json.loads(asked or "{}"), json.loads(demanded)
+    except ValueError:
+        return False
+    mine, theirs = have.get("access_token") or {}, want.get("access_token") or {}
+    return all(mine.get(key) == value for key, value in theirs.items())
+
+
+def _challenged(tenant_id: str, claims: str) -> Refusal:
+    encoded = base64.b64encode(claims.encode()).decode()
+    challenge = (
+        f'Bearer realm="", authorization_uri="https://login.microsoftonline.com/{tenant_id}", '
+        f'error="insufficient_claims", claims="{encoded}"'
+    )
+    text = "Continuous access evaluation resulted in challenge with code: TokenIssuedBeforeRevocationTimestamp."
+    code = "TokenIssuedBeforeRevocationTimestamp"
+    return Refusal(401, code, text, gateway=True, headers={"WWW-Authenticate": challenge})
 
 
 def _unauthorized(tenant_id: str, code: str, message: str) -> Refusal:
@@ -155,27 +242,182 @@ def openid_configuration(world: World, request: ArmRequest, *, tenant: str) -> A
 
 
 def token(world: World, request: ArmRequest, *, tenant: str) -> Answer:
-    """A token for client credentials, in the v2.0 form (scope) or the v1 form (resource, numbers as text)."""
+    """A token by any of the flows, in the v2.0 form (scope) or the v1 form (resource, numbers as text)."""
     identity = world.identity
-    if tenant.lower() != identity.tenant_id and "." not in tenant:
+    if tenant.lower() not in (identity.tenant_id, "organizations", "common") and "." not in tenant:
         raise _aadsts(world, 400, "invalid_request", 90002, f"Tenant '{tenant}' not found.")
     raw = request.body if isinstance(request.body, str) else ""
     form = {key: values[0] for key, values in parse_qs(raw, keep_blank_values=True).items()}
-    if form.get("grant_type") != "client_credentials":
+    grant = _GRANTS.get(form.get("grant_type", ""))
+    if grant is None:
         text = f"The app requested an unsupported grant type '{form.get('grant_type', '')}'."
         raise _aadsts(world, 400, "unsupported_grant_type", 70003, text)
-    principal = identity.verify(form)
+    principal, nonce = grant(world, form)
     version_two = "/v2.0/" in request.path
-    if version_two and not form.get("scope", "").endswith("/.default"):
+    if version_two and not any(one.endswith("/.default") for one in form.get("scope", _ANY_SCOPE).split()):
         text = f"The provided value for scope {form.get('scope', '')} is not valid."
         raise _aadsts(world, 400, "invalid_scope", 1002012, text)
-    seconds, given = identity.token_seconds, identity.issue(principal.client_id)
+    seconds, given = identity.token_seconds, identity.issue(principal.client_id, form.get("claims", ""))
     if version_two:
-        body = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": given}
-        return Answer(200, body, gateway=True)
+        body: dict[str, Json] = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds}
+        extra = {} if grant is _by_secret_or_assertion else _of_user(world, request, principal, form, nonce)
+        return Answer(200, {**body, "access_token": given, **extra}, gateway=True)
     times = {"expires_in": seconds, "ext_expires_in": seconds, "expires_on": int(world.now) + seconds}
     body = {"token_type": "Bearer", **{key: str(value) for key, value in times.items()}}
     return Answer(200, {**body, "resource": form.get("resource", ""), "access_token": given}, gateway=True)
+
+
+_ANY_SCOPE = "https://management.azure.com/.default"
+Granted = tuple[Principal, str]  # and the nonce of an interactive login
+
+
+def _by_secret_or_assertion(world: World, form: Mapping[str, str]) -> Granted:
+    return world.identity.verify(dict(form)), ""
+
+
+def _user(world: World, client_id: str) -> Principal:
+    """People log in by a public client of any name; here they may do what the first principal may."""
+    identity = world.identity
+    return identity.principals.setdefault(client_id, Principal(client_id, ""))
+
+
+def _by_device_code(world: World, form: Mapping[str, str]) -> Granted:
+    login = world.identity.device_logins.get(form.get("device_code", ""))
+    if login is None:
+        raise _aadsts(world, 400, "bad_verification_code", 70018, "The device code is not known.")
+    if login.ends <= world.now:
+        raise _aadsts(world, 400, "expired_token", 70020, "The device code has expired.")
+    if login.state != "confirmed":
+        number = 70016 if login.state == "authorization_pending" else 70001
+        raise _aadsts(world, 400, login.state, number, "The end user has not finished the login.")
+    return _user(world, login.client_id), ""
+
+
+def _by_refresh(world: World, form: Mapping[str, str]) -> Granted:
+    client_id = world.identity.refresh_tokens.get(form.get("refresh_token", ""))
+    if client_id is None:
+        raise _aadsts(world, 400, "invalid_grant", 70000, "The refresh token is not valid.")
+    return _user(world, client_id), ""
+
+
+def _by_code(world: World, form: Mapping[str, str]) -> Granted:
+    """The code of an interactive login, with the proof that it comes to whoever began it (PKCE)."""
+    asked = world.identity.codes.pop(form.get("code", ""), None)
+    digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+    proof = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    if asked is None or asked["code_challenge"] != proof or asked["redirect_uri"] != form.get("redirect_uri"):
+        raise _aadsts(world, 400, "invalid_grant", 70008, "The authorization code is not valid.")
+    return _user(world, asked["client_id"]), asked.get("nonce", "")
+
+
+_GRANTS: dict[str, Callable[[World, Mapping[str, str]], Granted]] = {
+    "client_credentials": _by_secret_or_assertion,
+    "urn:ietf:params:oauth:grant-type:device_code": _by_device_code,
+    "device_code": _by_device_code,
+    "refresh_token": _by_refresh,
+    "authorization_code": _by_code,
+}
+
+
+def _encoded(document: Mapping[str, Json]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
+
+
+def _of_user(
+    world: World, request: ArmRequest, principal: Principal, form: Mapping[str, str], nonce: str
+) -> dict[str, Json]:
+    """What comes with the token of a person: a refresh token, and who it is."""
+    identity = world.identity
+    refresh = f"refresh.{world.guid()}"
+    identity.refresh_tokens[refresh] = principal.client_id
+    who = {"oid": principal.client_id, "sub": principal.client_id, "preferred_username": "person@emulator.invalid"}
+    issuer = f"{request.base_url}/{identity.tenant_id}/v2.0"
+    times = {"iat": int(world.now), "exp": int(world.now) + 400_000_000}
+    claims = {"iss": issuer, "aud": principal.client_id, "tid": identity.tenant_id, **who, **times, "nonce": nonce}
+    id_token = f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{_encoded(claims)}."
+    info = _encoded({"uid": principal.client_id, "utid": identity.tenant_id})
+    scope = form.get("scope", _ANY_SCOPE)
+    return {"refresh_token": refresh, "id_token": id_token, "client_info": info, "scope": scope}
+
+
+def device_code(world: World, request: ArmRequest, *, tenant: str) -> Answer:
+    """Begin a login on another device. https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code"""
+    raw = request.body if isinstance(request.body, str) else ""
+    form = {key: values[0] for key, values in parse_qs(raw).items()}
+    code, user_code = world.guid(), world.guid()[:8].upper()
+    login = DeviceLogin(form.get("client_id", ""), user_code, world.now + 900 * world.pace)
+    if world.identity.confirms_at_once:
+        login.state = "confirmed"
+    world.identity.device_logins[code] = login
+    page = f"{request.base_url}/{tenant}/oauth2/deviceauth"
+    body = {
+        "user_code": user_code,
+        "device_code": code,
+        "verification_uri": page,
+        "expires_in": 900,
+        "interval": 1,
+        "message": f"To sign in, use a web browser to open the page {page} and enter the code {user_code}.",
+    }
+    return Answer(200, body, gateway=True)
+
+
+def authorize(world: World, request: ArmRequest, *, tenant: str) -> Answer:  # noqa: ARG001
+    """The login page, where somebody has just said yes: back to the client with a code."""
+    query = request.query
+    redirect = query.get("redirect_uri", "")
+    if not redirect.startswith(("http://localhost", "http://127.0.0.1")) or not query.get("code_challenge"):
+        raise _aadsts(world, 400, "invalid_request", 50011, "The redirect URI or the code challenge is missing.")
+    code = world.guid()
+    names = ("client_id", "redirect_uri", "code_challenge", "nonce")
+    world.identity.codes[code] = {name: query.get(name, "") for name in names}
+    info = _encoded({"uid": query.get("client_id", ""), "utid": world.identity.tenant_id})
+    location = f"{redirect}?code={code}&state={quote(query.get('state', ''))}&client_info={info}"
+    return Answer(302, None, {"Location": location}, gateway=True)
+
+
+# --- managed identity: http on this machine, as a VM and an App Service have it ---------------------------------------
+
+
+def imds_token(world: World, request: ArmRequest) -> Answer:
+    """https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token"""
+    if request.headers.get("metadata", "").lower() != "true":
+        return Answer(400, {"error": "invalid_request", "error_description": "Required metadata header not specified"})
+    found = _managed(world, request)
+    if isinstance(found, Answer):
+        return found
+    seconds = world.identity.token_seconds
+    return _managed_token(world, request, found, expires_in=str(seconds), ext_expires_in=str(seconds))
+
+
+def app_service_token(world: World, request: ArmRequest) -> Answer:
+    """https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference"""
+    if request.headers.get("x-identity-header") != world.identity.managed_header:
+        return Answer(401, {"statusCode": 401, "message": "X-IDENTITY-HEADER is missing or wrong."})
+    found = _managed(world, request)
+    return found if isinstance(found, Answer) else _managed_token(world, request, found)
+
+
+def _managed(world: World, request: ArmRequest) -> Principal | Answer:
+    query = request.query
+    if not query.get("resource"):
+        return Answer(400, {"error": "invalid_request", "error_description": "Required query variable 'resource'"})
+    wanted = next((query[key] for key in ("client_id", "mi_res_id", "msi_res_id", "object_id") if query.get(key)), "")
+    for principal in world.identity.managed:
+        if wanted.lower() in ("", principal.client_id, principal.object_id, principal.resource_id.lower()):
+            return principal
+    return Answer(400, {"error": "invalid_request", "error_description": "Identity not found"})
+
+
+def _managed_token(world: World, request: ArmRequest, principal: Principal, **extra: str) -> Answer:
+    body = {
+        "access_token": world.identity.issue(principal.client_id),
+        "client_id": principal.client_id,
+        "expires_on": str(int(world.now) + world.identity.token_seconds),
+        "resource": request.query["resource"],
+        "token_type": "Bearer",
+        **extra,
+    }
+    return Answer(200, body, gateway=True)
 
 
 def discover_instance(world: World, request: ArmRequest) -> Answer:
@@ -190,10 +432,13 @@ def discover_instance(world: World, request: ArmRequest) -> Answer:
     return Answer(200, document, gateway=True)
 
 
+MANAGED_ROUTES = {"/metadata/identity/oauth2/token": imds_token, "/msi/token": app_service_token}
 ROUTES = [
     ("GET", "/common/discovery/instance", discover_instance),
     ("GET", "/<tenant>/v2.0/.well-known/openid-configuration", openid_configuration),
     ("GET", "/<tenant>/.well-known/openid-configuration", openid_configuration),
     ("POST", "/<tenant>/oauth2/v2.0/token", token),
     ("POST", "/<tenant>/oauth2/token", token),
+    ("POST", "/<tenant>/oauth2/v2.0/devicecode", device_code),
+    ("GET", "/<tenant>/oauth2/v2.0/authorize", authorize),
 ]

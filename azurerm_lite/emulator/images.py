@@ -52,6 +52,13 @@ class Images:
             target="imageReference",
         )
 
+    def exact_or_none(self, image: dict[str, Any]) -> str | None:
+        """The same of an image that was accepted before; None when it has been withdrawn since."""
+        try:
+            return self.exact(image)
+        except Refusal:
+            return None
+
     def names(self, *prefix: str) -> list[str]:
         """The next level below a prefix: publishers, offers of a publisher, SKUs of an offer."""
         lower = tuple(part.lower() for part in prefix)

@@ -5,8 +5,7 @@ a write to the model only, and an empty 200 at Location after success.
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from .exchange import Answer, ArmRequest, Json, Refusal
 from .world import World
@@ -26,7 +25,7 @@ class OperationRecord:
     ended: float | None = None
     error: dict[str, Json] | None = None
     polls: int = 0
-    on_end: list[Any] = field(default_factory=list)
+    output: Json = None  # what runCommand has to say
 
     @property
     def done(self) -> bool:
@@ -85,6 +84,8 @@ def get_operation(world: World, request: ArmRequest, *, operation_id: str, **_: 
     if record.ended is not None:
         document["endTime"] = world.timestamp(record.ended)
     document["status"] = record.status
+    if record.done and record.output is not None:
+        document["properties"] = {"output": record.output}
     if record.error is not None:
         document["error"] = record.error
     document["name"] = record.guid
@@ -95,4 +96,4 @@ def get_operation(world: World, request: ArmRequest, *, operation_id: str, **_: 
 def _result(record: OperationRecord, request: ArmRequest) -> Answer:
     if record.done and record.error is not None:
         return Answer(409, {"error": record.error})
-    return Answer(200) if record.done else accepted(record, request, 202)
+    return Answer(200, record.output) if record.done else accepted(record, request, 202)

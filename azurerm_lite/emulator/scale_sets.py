@@ -1,15 +1,15 @@
-"""How scale sets behave: models, instances, and what time does to them. No HTTP here: handlers are in `compute`.
+"""What scale sets are: models, instances, and what a write to a model sets in motion. No HTTP here.
 
+How instances are upgraded is in `upgrading`, what else is done to them in `actions`, Azure's own engine in `rolling`.
 Everything that takes time is an event of the World. Durations are drawn from what was recorded of Azure.
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .actions import scale
+from . import actions, creation, health, rolling, upgrading
 from .exchange import Json, Refusal
 from .operations import OperationRecord
 from .rolling import RollingUpgrade
@@ -18,15 +18,8 @@ from .world import World
 READ_ONLY = frozenset({"id", "name", "type", "etag", "systemData"})
 READ_ONLY_PROPERTIES = frozenset({"provisioningState", "uniqueId", "timeCreated"})
 SECRETS = frozenset({"adminPassword", "customData", "protectedSettings"})
-# What an instance is made from: a change here leaves every instance behind the model.
 _MODES = {mode.lower(): mode for mode in ("Automatic", "Manual", "Rolling")}
 MOST_MODELS = 10
-_UNHEALTHY = {
-    "code": "HealthState/unhealthy",
-    "level": "Info",
-    "displayStatus": "The VM is reporting itself as unhealthy",
-}
-Done = Callable[[dict[str, Any] | None], None]  # told when an upgrade has ended, with Azure's error if it failed
 
 
 def merged(old: Json, new: Json, *, null_deletes: bool) -> Json:
@@ -51,21 +44,41 @@ def without_secrets(value: Json) -> Json:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """One VM. `document` is what GET shows but for what moves; `generation` the model that it was made from."""
+    """One VM. `document` is what GET shows but for what moves.
+
+    `generation`: the model that it was upgraded to; `booted`: the one whose customData and OS disk it really runs,
+    which only creation and reimage renew. `health`: what its application reports, "" when nothing does.
+    """
 
     instance_id: str
     document: dict[str, Any]
     view: dict[str, Any]
     generation: int = 0
+    booted: int = 0
     state: str = "Succeeded"
     state_since: float = 0.0
     power: str = "running"
+    health: str = ""
+    health_since: float = 0.0
     etag: int = 2
     upgrades: list[tuple[float, int]] = field(default_factory=list)
+    # Extensions and run commands of this instance: kind -> name -> document.
+    stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def available(self) -> bool:
-        return self.state == "Succeeded" and self.power == "running"
+        return self.state == "Succeeded" and self.power == "running" and self.health in ("", "healthy")
+
+    @property
+    def zone(self) -> str | None:
+        zones = self.document.get("zones")
+        return str(zones[0]) if zones else None
+
+    @property
+    def protected(self) -> bool:
+        """From what is done to the whole set."""
+        policy = self.document["properties"].get("protectionPolicy") or {}
+        return bool(policy.get("protectFromScaleSetActions"))
 
 
 @dataclass(slots=True, eq=False)
@@ -82,10 +95,16 @@ class ScaleSet:
     state: str = "Succeeded"
     upgrading: OperationRecord | None = None
     rolling: RollingUpgrade | None = None
+    placement_groups: list[str] = field(default_factory=list)
+    last_id: int = -1
+    repairs_state: str = "Running"
+    # Properties of the model that a caller has named; the others were filled in.
+    asked_for: frozenset[str] = frozenset()
+    lifecycle_events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    resource_id: str = field(init=False)
 
-    @property
-    def resource_id(self) -> str:
-        return (
+    def __post_init__(self) -> None:
+        self.resource_id = (
             f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
         )
@@ -99,6 +118,14 @@ class ScaleSet:
         return str(self.model["properties"].get("upgradePolicy", {}).get("mode", "Manual"))
 
     @property
+    def flexible(self) -> bool:
+        return str(self.model["properties"].get("orchestrationMode", "Uniform")) == "Flexible"
+
+    @property
+    def single_group(self) -> bool:
+        return self.model["properties"].get("singlePlacementGroup") is not False
+
+    @property
     def profile(self) -> dict[str, Any]:
         found = self.model["properties"].get("virtualMachineProfile")
         return found if isinstance(found, dict) else {}
@@ -107,6 +134,17 @@ class ScaleSet:
     def image(self) -> dict[str, Any]:
         return dict(self.profile.get("storageProfile", {}).get("imageReference") or {})
 
+    @property
+    def ephemeral(self) -> bool:
+        return bool(self.profile.get("storageProfile", {}).get("osDisk", {}).get("diffDiskSettings"))
+
+    def instance_name(self, instance_id: str) -> str:
+        return instance_id if self.flexible else f"{self.name}_{instance_id}"
+
+
+def _key(subscription_id: str, resource_group: str, name: str) -> tuple[str, str, str]:
+    return subscription_id.lower(), resource_group.lower(), name.lower()
+
 
 class ScaleSets:
     """All scale sets of the world, found whatever the case of their names."""
@@ -114,49 +152,123 @@ class ScaleSets:
     def __init__(self, world: World) -> None:
         self._world = world
         self._sets: dict[tuple[str, str, str], ScaleSet] = {}
+        self._deleted: set[tuple[str, str, str]] = set()
         # Judges read this: (time, scale set, instance id, available), appended whenever that changes.
         self.history: list[tuple[float, str, str, bool]] = []
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[ScaleSet]:
         return iter(self._sets.values())
 
     def add(self, scale_set: ScaleSet) -> None:
-        key = (scale_set.subscription_id.lower(), scale_set.resource_group.lower(), scale_set.name.lower())
-        self._sets[key] = scale_set
+        self._sets[_key(scale_set.subscription_id, scale_set.resource_group, scale_set.name)] = scale_set
         for instance in scale_set.instances.values():
             self.history.append((self._world.now, scale_set.name, instance.instance_id, instance.available))
 
     def find(self, subscription_id: str, resource_group: str, name: str) -> ScaleSet | None:
-        return self._sets.get((subscription_id.lower(), resource_group.lower(), name.lower()))
+        return self._sets.get(_key(subscription_id, resource_group, name))
 
     def get(self, subscription_id: str, resource_group: str, name: str) -> ScaleSet:
+        """The scale set; ARM's 404 when there is none, the provider's own when it has just been deleted."""
         found = self.find(subscription_id, resource_group, name)
-        if found is None:
-            raise Refusal(
-                404,
-                "ResourceNotFound",
-                f"The Resource 'Microsoft.Compute/virtualMachineScaleSets/{name}' under resource group "
-                f"'{resource_group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
-                gateway=True,
-            )
-        return found
+        if found is not None:
+            return found
+        if _key(subscription_id, resource_group, name) in self._deleted:
+            raise Refusal(404, "NotFound", "The entity was not found in this Azure location.")
+        text = (
+            f"The Resource 'Microsoft.Compute/virtualMachineScaleSets/{name}' under resource group '{resource_group}' "
+            "was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+        )
+        raise Refusal(404, "ResourceNotFound", text, gateway=True)
+
+    def create(
+        self, subscription_id: str, resource_group: str, name: str, body: Mapping[str, Any]
+    ) -> tuple[ScaleSet, OperationRecord]:
+        """A new scale set of this body, whose instances begin to be made."""
+        world = self._world
+        scale_set = ScaleSet(subscription_id, resource_group, name, {}, etag=1, state="Creating")
+        scale_set.model = without_secrets(creation.new_model(world, scale_set.resource_id, body))
+        scale_set.asked_for = frozenset(body.get("properties") or {})
+        _normalise(scale_set.model)
+        if scale_set.image:
+            world.images.exact(scale_set.image)
+        self.add(scale_set)
+        record = world.operations.begin("CREATE", subscription_id, scale_set.location)
+        actions.scale(world, scale_set, lambda: self._written_down(scale_set, record, renewed=False))
+        return scale_set, record
 
     def delete(self, scale_set: ScaleSet) -> OperationRecord:
         """The whole set goes, with everything in it."""
         world = self._world
         scale_set.state = "Deleting"
         record = world.operations.begin("DELETE", scale_set.subscription_id, scale_set.location)
-        key = (scale_set.subscription_id.lower(), scale_set.resource_group.lower(), scale_set.name.lower())
+        key = _key(scale_set.subscription_id, scale_set.resource_group, scale_set.name)
 
         def gone() -> None:
             self._sets.pop(key, None)
+            self._deleted.add(key)
             world.operations.end(record)
 
-        world.after(world.rng.uniform(2, 60), gone)
+        world.after(world.seconds("delete_vmss", 2, 60), gone)
         return record
 
-    def new_instance(self, instance_id: str, document: dict[str, Any], view: dict[str, Any]) -> Instance:
-        return Instance(instance_id, document, view, state_since=self._world.now)
+    # --- instances ---------------------------------------------------------------------------------------------------
+
+    def new_instance(self, scale_set: ScaleSet, *, position: int | None = None) -> Instance:
+        """A new instance on the latest model, in the emptiest zone and domains; it is not running yet."""
+        world = self._world
+        zone = creation.next_zone(scale_set)
+        instance_id = creation.next_id(world, scale_set)
+        document = creation.instance_document(world, scale_set, instance_id, zone)
+        view = creation.view_of(world, scale_set, zone, position)
+        instance = Instance(instance_id, document, view, state="Creating", power="starting", state_since=world.now)
+        instance.generation = instance.booted = scale_set.generation
+        scale_set.instances[instance_id] = instance
+        upgrading.remake(world, scale_set, instance)
+        return instance
+
+    def select(self, scale_set: ScaleSet, ids: Iterable[Json], target: str) -> list[Instance]:
+        """The instances with these ids (`*`: all); the refusal that Azure gives when one of them is none."""
+        wanted = [str(one) for one in ids]
+        if wanted == ["*"]:
+            return list(scale_set.instances.values())
+        for one in wanted:
+            if one not in scale_set.instances:
+                raise Refusal(
+                    400,
+                    "InvalidParameter",
+                    f"The provided instanceId {one} is not an active Virtual Machine Scale Set VM instanceId.",
+                    target=target,
+                )
+        return [scale_set.instances[one] for one in dict.fromkeys(wanted)]
+
+    def changing(self, scale_set: ScaleSet, instance: Instance, **fields: str) -> None:
+        """Set state, power or health of an instance; whether it was available before and after goes into history."""
+        before = instance.available
+        if "state" in fields:
+            instance.state_since = self._world.now
+            instance.etag += 1
+        for name, value in fields.items():
+            setattr(instance, name, value)
+        if instance.available != before:
+            self.history.append((self._world.now, scale_set.name, instance.instance_id, instance.available))
+
+    def set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
+        self.changing(scale_set, instance, state=state)
+
+    def repair(self, scale_set: ScaleSet, instance: Instance, action: str) -> None:
+        """What automatic repairs do with a sick instance: replace it by a new one, reimage or restart it."""
+        world = self._world
+        if action in ("reimage", "restart"):
+            actions.act(world, scale_set, [instance], action)
+            return
+        self.changing(scale_set, instance, state="Deleting")
+        fresh = self.new_instance(scale_set)
+
+        def replaced() -> None:
+            actions.forget(world, scale_set, instance)
+            actions.created(world, scale_set, fresh)
+
+        world.after(world.seconds("create", 60, 180), replaced)
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
@@ -166,14 +278,23 @@ class ScaleSets:
         model = self._written(scale_set, change, null_deletes=null_deletes)
         renewed = _made_from(model) != _made_from(scale_set.model)
         if renewed:
+            upgrading.refuse_or_preempt(world, scale_set)
             self._refuse_too_many_models(scale_set)
             scale_set.generation += 1
         resized = model.get("sku", {}).get("capacity") != scale_set.model.get("sku", {}).get("capacity")
         scale_set.model, scale_set.state = model, "Updating"
         scale_set.etag += 1
         record = world.operations.begin("PUT", scale_set.subscription_id, scale_set.location)
-        seconds = (scale(world, scale_set) if resized else 0.0) + world.rng.uniform(0.03, 0.5)
-        world.after(seconds, lambda: self._written_down(scale_set, record, renewed))
+
+        def written() -> None:
+            world.after(
+                world.seconds("write", 0.03, 0.5), lambda: self._written_down(scale_set, record, renewed=renewed)
+            )
+
+        if resized:
+            actions.scale(world, scale_set, written)
+        else:
+            written()
         return record
 
     def _written(self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool) -> dict[str, Any]:
@@ -181,10 +302,16 @@ class ScaleSets:
         if isinstance(kept.get("properties"), Mapping):
             inner = kept["properties"]
             kept["properties"] = {key: value for key, value in inner.items() if key not in READ_ONLY_PROPERTIES}
-        model: dict[str, Any] = merged(scale_set.model, kept, null_deletes=null_deletes)
+        _blind_to_case(kept, scale_set.model)
+        model: dict[str, Any] = merged(scale_set.model, without_secrets(kept), null_deletes=null_deletes)
+        _complete(model, scale_set.model)
+        if kept.get("identity"):
+            identity = creation.completed_identity(self._world, model["identity"])
+            model = {k: v for k, v in {**model, "identity": identity}.items() if v is not None}
         _normalise(model)
         before, after = scale_set.image, _image(model)
-        if _kind(before) != _kind(after):
+        _refuse_trusted_launch(model, after)
+        if before and _kind(before) != _kind(after):
             raise Refusal(
                 409,
                 "PropertyChangeNotAllowed",
@@ -205,106 +332,21 @@ class ScaleSets:
                 "to the latest model before changing the model again.",
             )
 
-    def _written_down(self, scale_set: ScaleSet, record: OperationRecord, renewed: bool) -> None:
+    def _written_down(self, scale_set: ScaleSet, record: OperationRecord, *, renewed: bool) -> None:
         scale_set.state = "Succeeded"
         self._world.operations.end(record)
         if renewed and scale_set.mode == "Automatic":
-            self._upgrade(scale_set, list(scale_set.instances.values()), lambda _error: None)
+            behind = [one for one in scale_set.instances.values() if not one.protected]
+            upgrading.upgrade(self._world, scale_set, behind, lambda _error: None)
         elif renewed and scale_set.mode == "Rolling":
-            self._roll(scale_set)
+            rolling.roll(self._world, scale_set)
 
-    def _roll(self, scale_set: ScaleSet) -> None:
-        """Azure's own engine in its simplest form: batches of a share of the set, one after another."""
-        policy = scale_set.model["properties"].get("upgradePolicy", {}).get("rollingUpgradePolicy") or {}
-        size = max(1, math.floor(len(scale_set.instances) * policy.get("maxBatchInstancePercent", 20) / 100))
-        behind = [one for one in scale_set.instances.values() if one.generation != scale_set.generation]
-        if behind:
-            self._upgrade(scale_set, behind[:size], lambda error: None if error else self._roll(scale_set))
-
-    # --- manual upgrade ----------------------------------------------------------------------------------------------
-
-    def select(self, scale_set: ScaleSet, ids: Iterable[Json], target: str) -> list[Instance]:
-        """The instances with these ids (`*`: all); the refusal that Azure gives when one of them is none."""
-        wanted = [str(one) for one in ids]
-        if wanted == ["*"]:
-            return list(scale_set.instances.values())
-        for one in wanted:
-            if one not in scale_set.instances:
-                raise Refusal(
-                    400,
-                    "InvalidParameter",
-                    f"The provided instanceId {one} is not an active Virtual Machine Scale Set VM instanceId.",
-                    target=target,
-                )
-        return [scale_set.instances[one] for one in dict.fromkeys(wanted)]
-
+    # Kept under their short names for those who drive a world by hand.
     def manual_upgrade(self, scale_set: ScaleSet, instances: list[Instance]) -> OperationRecord:
-        """Bring instances to the latest model. A second upgrade while one runs is a conflict, as Azure has it."""
-        if scale_set.upgrading is not None and not scale_set.upgrading.done:
-            raise Refusal(
-                409,
-                "Conflict",
-                "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
-                "https://aka.ms/activitylog to get more details on the conflicting requests.",
-            )
-        world = self._world
-        record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
-        scale_set.upgrading = record
-        scale_set.etag += 1
-        self._upgrade(scale_set, instances, lambda error: world.operations.end(record, error))
-        return record
+        return upgrading.manual_upgrade(self._world, scale_set, instances)
 
-    def _upgrade(self, scale_set: ScaleSet, instances: list[Instance], done: Done) -> None:
-        """Upgrade together; those that are on the latest model already are left alone."""
-        world, generation = self._world, scale_set.generation
-        behind = [one for one in instances if one.generation != generation]
-        for instance in behind:
-            self.set_state(scale_set, instance, "Updating")
-            instance.upgrades.append((world.now, generation))
-        # Recorded: 0.6 to 174 s, median 36 s.
-        seconds = min(174.0, max(5.0, world.rng.lognormvariate(math.log(36), 0.6))) if behind else 0.6
-        world.after(seconds, lambda: self._upgraded(scale_set, behind, generation, done))
-
-    def _upgraded(self, scale_set: ScaleSet, instances: list[Instance], generation: int, done: Done) -> None:
-        scale_set.etag += 1
-        error, hangs = None, False
-        for instance in (one for one in instances if one.instance_id in scale_set.instances):
-            fault = self._world.faults.for_instance("upgrade", instance.instance_id)
-            if fault is not None and fault.effect == "hang":
-                hangs = True
-                continue
-            if fault is not None and fault.effect == "fail":
-                self.set_state(scale_set, instance, "Failed")
-                error = {"code": fault.code, "message": fault.message, "target": instance.instance_id}
-                continue
-            instance.generation = generation
-            self.remake(scale_set, instance)
-            if fault is not None:
-                instance.view["vmHealth"] = {"status": _UNHEALTHY}
-            self.set_state(scale_set, instance, "Succeeded")
-        if not hangs:
-            done(error)
-
-    def remake(self, scale_set: ScaleSet, instance: Instance) -> None:
-        """What an instance shows after it was made from the present model: its image, to the exact version."""
-        storage = instance.document["properties"].setdefault("storageProfile", {})
-        image = scale_set.image
-        if image:
-            exact = self._world.images.exact(image)
-            storage["imageReference"] = {**image, "exactVersion": exact} if exact else image
-        disk = scale_set.profile.get("storageProfile", {}).get("osDisk", {})
-        if "image" in disk:
-            storage.setdefault("osDisk", {})["image"] = dict(disk["image"])
-        sku = scale_set.model.get("sku", {})
-        instance.document["sku"] = {key: sku[key] for key in ("name", "tier") if key in sku}
-        instance.document["properties"]["hardwareProfile"] = {"vmSize": sku.get("name")}
-
-    def set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
-        before = instance.available
-        instance.state, instance.state_since = state, self._world.now
-        instance.etag += 1
-        if instance.available != before:
-            self.history.append((self._world.now, scale_set.name, instance.instance_id, instance.available))
+    def set_health(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
+        health.set_health(self._world, scale_set, instance, state)
 
 
 def _image(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,7 +359,42 @@ def _kind(image: Mapping[str, Any]) -> tuple[bool, bool]:
 
 
 def _made_from(model: Mapping[str, Any]) -> Json:
-    return model["properties"].get("virtualMachineProfile"), model.get("sku", {}).get("name"), model.get("zones")
+    """What an instance is made from: a change here leaves every instance behind the model."""
+    profile = model["properties"].get("virtualMachineProfile")
+    kept = {key: value for key, value in profile.items() if key != "timeCreated"} if profile else profile
+    return kept, model.get("sku", {}).get("name"), model.get("zones")
+
+
+def _blind_to_case(change: dict[str, Any], model: Mapping[str, Any]) -> None:
+    """Resource ids that are keys name the same identity in any case."""
+    identity = change.get("identity")
+    if not isinstance(identity, Mapping) or not isinstance(identity.get("userAssignedIdentities"), Mapping):
+        return
+    spelt = {key.lower(): key for key in (model.get("identity") or {}).get("userAssignedIdentities") or {}}
+    users = {spelt.get(key.lower(), key): value for key, value in identity["userAssignedIdentities"].items()}
+    change["identity"] = {**identity, "userAssignedIdentities": users}
+
+
+def _refuse_trusted_launch(model: Mapping[str, Any], image: Mapping[str, Any]) -> None:
+    security = (model["properties"].get("virtualMachineProfile") or {}).get("securityProfile") or {}
+    managed = "/providers/microsoft.compute/images/" in str(image.get("id", "")).lower()
+    if managed and security.get("securityType") == "TrustedLaunch":
+        text = "Managed Images are not supported for virtual machines with security type TrustedLaunch."
+        raise Refusal(400, "BadRequest", text)
+
+
+def _complete(model: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Fill in what a written part of the model leaves open, as Azure does."""
+    properties, old = model["properties"], before["properties"]
+    if properties.get("upgradePolicy") != old.get("upgradePolicy"):
+        properties["upgradePolicy"] = creation.completed_policy(properties.get("upgradePolicy") or {})
+    profile = properties.get("virtualMachineProfile")
+    if profile and profile != old.get("virtualMachineProfile"):
+        if profile.get("userData") == "":
+            profile = {key: value for key, value in profile.items() if key != "userData"}
+        profile = creation.completed_profile(profile)
+        creation.keep_acceleration(profile, old.get("virtualMachineProfile") or {})
+        properties["virtualMachineProfile"] = profile
 
 
 def _normalise(model: dict[str, Any]) -> None:

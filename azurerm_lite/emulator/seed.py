@@ -1,24 +1,31 @@
-"""What the world holds at the start: a named seed of ours, or a scale set that somebody captured from Azure.
+"""What the world holds at the start: a named seed of ours, one built by arguments, or a scale set of somebody's own.
 
 A captured file is JSON: {"model": ..., "instances": [...]} with the bodies of GET and of the list of instances (with
-`$expand=instanceView` where there is one; domains are made up where there is none). List documents ({"value": [...]})
-are taken as they are.
+`$expand=instanceView` where there is one; domains are made up where there is none). List documents ({"value": [...]}),
+what `az vmss show` and `az vmss list-instances` print, and the published examples of the API are taken as they are; a
+model alone gets the instances that its capacity asks for.
 """
 
 import copy
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from . import creation, health
+from .exchange import Refusal
 from .images import Images
 from .scale_sets import Instance, ScaleSet, without_secrets
 from .world import World
 
 _SEEDS = resources.files("azurerm_lite.emulator") / "seeds"
 UPDATE_DOMAINS = FAULT_DOMAINS = 5
+SUBSCRIPTION = "5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d"
+UBUNTU = ("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2")
+VERSIONS = ("22.04.202606010", "22.04.202608150", "22.04.202610200", "22.04.202611120")
+OLD = VERSIONS[1]
 
 
 class SeedError(ValueError):
@@ -26,10 +33,20 @@ class SeedError(ValueError):
 
 
 class Seed:
-    """One scale set and the image versions around it. `Seed.load` reads one by name or from a file."""
+    """One scale set and the image versions around it. `Seed.load` reads one, `Seed.build` makes one.
 
-    def __init__(self, model: dict[str, Any], instances: list[dict[str, Any]], images: list[list[str]]) -> None:
-        self.model, self.instances, self.images = model, instances, images
+    `instances=None`: as many as the capacity of the model says.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        instances: list[dict[str, Any]] | None,
+        images: Sequence[Sequence[str]] = (),
+        *,
+        page_size: int = 0,
+    ) -> None:
+        self.model, self.instances, self.images, self.page_size = model, instances, images, page_size
         parts = str(model.get("id", "")).strip("/").split("/")
         if len(parts) != 8 or parts[6].lower() != "virtualmachinescalesets":
             raise SeedError("the model has no scale set's id: /subscriptions/…/virtualMachineScaleSets/…")
@@ -40,6 +57,62 @@ class Seed:
     def default(cls) -> "Seed":
         """A Uniform, Manual scale set of 20 instances in 5 update and 5 fault domains."""
         return cls.load("default")
+
+    @classmethod
+    def build(
+        cls,
+        vmss_name: str = "web",
+        *,
+        capacity: int = 20,
+        mode: str = "Manual",
+        orchestration: str = "Uniform",
+        zones: Sequence[str] = (),
+        single_placement_group: bool | None = None,
+        fault_domains: int | None = None,
+        image: Mapping[str, str] | None = None,
+        versions: Sequence[str] = VERSIONS,
+        size: str = "Standard_D2s_v3",
+        health_source: str = "",
+        ephemeral: bool = False,
+        overprovision: bool = False,
+        rolling_policy: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        page_size: int = 0,
+        subscription_id: str = SUBSCRIPTION,
+        resource_group: str = "web-rg",
+        location: str = "westus2",
+    ) -> "Seed":
+        """Any scale set by arguments.
+
+        `image`: an imageReference; by default Ubuntu, not at its newest. `health_source`: "extension" or "probe".
+        `properties`: laid over the model's own (automaticRepairsPolicy, …). More than 100 instances stand in several
+        placement groups.
+        """
+        reference = dict(image or {**dict(zip(("publisher", "offer", "sku"), UBUNTU, strict=True)), "version": OLD})
+        resource_id = (
+            f"/subscriptions/{subscription_id}/resourceGroups/{resource_group}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{vmss_name}"
+        )
+        policy: dict[str, Any] = {"mode": mode}
+        if rolling_policy is not None:
+            policy["rollingUpgradePolicy"] = dict(rolling_policy)
+        single = capacity <= creation.LARGEST_GROUP if single_placement_group is None else single_placement_group
+        own: dict[str, Any] = {
+            "orchestrationMode": orchestration,
+            "singlePlacementGroup": single,
+            "upgradePolicy": policy,
+            "virtualMachineProfile": _profile(vmss_name, resource_id, reference, health_source, ephemeral),
+            "overprovision": overprovision,
+            **({"platformFaultDomainCount": fault_domains} if fault_domains else {}),
+            **(properties or {}),
+        }
+        model: dict[str, Any] = {"id": resource_id, "location": location, "tags": dict(tags or {"service": vmss_name})}
+        model |= {"sku": {"name": size, "tier": "Standard", "capacity": capacity}, "properties": own}
+        if zones:
+            model["zones"] = list(zones)
+        published = [[*UBUNTU, *versions]]
+        return cls(model, None, published, page_size=page_size)
 
     @classmethod
     def load(cls, name_or_path: str) -> "Seed":
@@ -57,39 +130,84 @@ class Seed:
 
     @classmethod
     def from_captured(cls, document: Any) -> "Seed":
-        """A seed from what GET showed: a model, its instances, and image versions if some are named."""
+        """A seed from what GET or az showed, or from a published example of a scale set."""
+        if isinstance(document, Mapping) and "responses" in document and "parameters" in document:
+            return cls._from_example(document)
+        if (
+            isinstance(document, Mapping)
+            and "model" not in document
+            and "virtualMachineScaleSets/" in str(document.get("id", ""))
+        ):
+            document = {"model": document, "instances": None}
         if not isinstance(document, Mapping) or not isinstance(document.get("model"), Mapping):
-            raise SeedError('a seed is {"model": {…}, "instances": […]}, as GET showed them')
-        found = document.get("instances", [])
+            raise SeedError('a seed is {"model": {…}, "instances": […]}, as GET or az showed them')
+        found = document.get("instances")
         found = found.get("value") if isinstance(found, Mapping) else found
-        if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        if found is not None and (not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found)):
             raise SeedError("the instances of a seed are a list of objects, as GET …/virtualMachines showed them")
-        if not isinstance(document["model"].get("properties"), Mapping):
-            raise SeedError("the model of a seed has no properties: use the raw answer of GET, not az's flattened one")
-        return cls(copy.deepcopy(dict(document["model"])), copy.deepcopy(found), document.get("images", []))
+        model = _raw(document["model"])
+        instances = None if found is None else [_raw(one) for one in found]
+        return cls(model, instances, document.get("images", []))
+
+    @classmethod
+    def _from_example(cls, document: Mapping[str, Any]) -> "Seed":
+        asked, answers = document["parameters"], document["responses"]
+        body: dict[str, Any] = next((a["body"] for a in answers.values() if isinstance(a, Mapping) and "body" in a), {})
+        model = _raw({**body, **(asked.get("parameters") or {})})
+        group, name = asked.get("resourceGroupName", "example-rg"), asked.get("vmScaleSetName", "example")
+        model["id"] = (
+            f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{name}"
+        )
+        if not isinstance(model.get("properties"), Mapping) or not model.get("sku"):
+            raise SeedError("that example does not show the model of a scale set")
+        return cls(model, None)
 
     def plant(self, world: World, images: Images) -> ScaleSet:
         """Make it all exist in a world."""
         for publisher, offer, sku, *versions in self.images:
             images.publish(publisher, offer, sku, *versions)
-        scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, without_secrets(self.model))
+        scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, {})
         scale_set.etag = _counter(self.model.get("etag"), 3)
-        scale_set.state = "Succeeded"
-        for position, document in enumerate(self.instances):
-            instance = _instance(world, scale_set, document, position)
-            scale_set.instances[instance.instance_id] = instance
-            self._publish_what_runs(images, document)
-        self._publish_what_runs(images, {"properties": scale_set.profile})
+        scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if self.instances is None:
+            _publish_what_runs(images, {"properties": scale_set.profile})
+            self._grow(world, scale_set)
+        else:
+            for position, document in enumerate(copy.deepcopy(self.instances)):
+                instance = _instance(world, scale_set, document, position)
+                scale_set.instances[instance.instance_id] = instance
+                _publish_what_runs(images, document)
+        _publish_what_runs(images, {"properties": scale_set.profile})
         scale_set.model.setdefault("sku", {}).setdefault("capacity", len(scale_set.instances))
         return scale_set
 
-    @staticmethod
-    def _publish_what_runs(images: Images, document: Mapping[str, Any]) -> None:
-        image = document.get("properties", {}).get("storageProfile", {}).get("imageReference") or {}
-        if image.get("publisher"):
-            named = [image.get("exactVersion"), image.get("version")]
-            versions = [version for version in named if version and version != "latest"]
-            images.publish(image["publisher"], image["offer"], image["sku"], *versions)
+    def _grow(self, world: World, scale_set: ScaleSet) -> None:
+        """The instances that a model alone asks for."""
+        try:
+            model = creation.new_model(world, scale_set.resource_id, scale_set.model)
+        except Refusal as refused:
+            raise SeedError(f"Azure would refuse this scale set: {refused}") from None
+        scale_set.model = without_secrets(model)
+        try:
+            for position in range(int(model["sku"]["capacity"])):
+                instance = world.scale_sets.new_instance(scale_set, position=position)
+                instance.state, instance.power = "Succeeded", "running"
+                instance.health = "healthy" if health.has_source(scale_set) else ""
+        except Refusal as refused:
+            raise SeedError(f"Azure would refuse this scale set: {refused}") from None
+
+
+def _publish_what_runs(images: Images, document: Mapping[str, Any]) -> None:
+    image = document.get("properties", {}).get("storageProfile", {}) or document.get("storageProfile", {})
+    image = image.get("imageReference") or {}
+    if image.get("publisher"):
+        named = [image.get("exactVersion"), image.get("version")]
+        versions = [version for version in named if version and version != "latest"]
+        known = images.versions(image["publisher"], image["offer"], image["sku"])
+        if not versions and not known and "exactVersion" not in image:
+            versions = ["1.0.0"]  # "latest", and nothing says which that is
+        images.publish(image["publisher"], image["offer"], image["sku"], *versions)
 
 
 def _counter(etag: object, default: int) -> int:
@@ -104,12 +222,104 @@ def _instance(world: World, scale_set: ScaleSet, document: dict[str, Any], posit
     if not instance_id:
         raise SeedError(f"instance number {position} of the seed has neither instanceId nor name")
     power = next((s["code"][11:] for s in view.get("statuses", []) if s["code"].startswith("PowerState/")), "running")
-    view = {key: value for key, value in view.items() if key != "statuses"}
-    if not scale_set.model.get("zones"):
-        view.setdefault("platformUpdateDomain", position % UPDATE_DOMAINS)
-    view.setdefault("platformFaultDomain", (position // UPDATE_DOMAINS + position) % FAULT_DOMAINS)
-    group = str(uuid.uuid5(uuid.NAMESPACE_URL, scale_set.resource_id))
-    instance = Instance(instance_id, document, {"placementGroupId": group, **view}, power=power)
+    reported = str(((view.get("vmHealth") or {}).get("status") or {}).get("code", "")).rpartition("/")[2].lower()
+    view = {key: value for key, value in view.items() if key not in ("statuses", "vmHealth") and value is not None}
+    if not scale_set.flexible:
+        if not scale_set.model.get("zones"):
+            view.setdefault("platformUpdateDomain", position % UPDATE_DOMAINS)
+        view.setdefault("platformFaultDomain", (position // UPDATE_DOMAINS + position) % FAULT_DOMAINS)
+        view.setdefault("placementGroupId", str(uuid.uuid5(uuid.NAMESPACE_URL, scale_set.resource_id)))
+        if view["placementGroupId"] not in scale_set.placement_groups:
+            scale_set.placement_groups.append(view["placementGroupId"])
+    document = {**document, "instanceId": instance_id}
+    instance = Instance(instance_id, document, view, power=power, health=reported)
     instance.generation = 0 if properties.get("latestModelApplied", True) else -1
+    instance.booted = instance.generation
     instance.state_since, instance.etag = world.now, _counter(document.get("etag"), 2)
     return instance
+
+
+# --- what az prints: no `properties`, nulls for what is not there ----------------------------------------------------
+
+_TOP = frozenset({
+    *("id", "name", "type", "location", "tags", "sku", "identity", "zones", "plan", "etag", "extendedLocation"),
+    *("instanceId", "resources", "systemData", "placement"),
+})  # fmt: skip
+_LISTS = frozenset({"networkInterfaceConfigurations", "ipConfigurations", "extensions"})
+_NAMED = frozenset({"publicIPAddressConfiguration", "publicIpAddressConfiguration"})
+_OWN = frozenset({"name", "id", "sku", "tags", "type", "location"})
+
+
+def _raw(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document in the API's own form: az's flattened one is put back into `properties`."""
+    if isinstance(document.get("properties"), Mapping):
+        return copy.deepcopy(dict(document))
+    kept = _without_nulls({key: value for key, value in document.items() if key in _TOP})
+    inner = {key: value for key, value in document.items() if key not in _TOP and key != "resourceGroup"}
+    return {**kept, "properties": _unflattened(_without_nulls(inner))}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
+def _unflattened(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unflattened(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    return dict(_members(value))
+
+
+def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if key in _LISTS and isinstance(inner, list) and all(isinstance(one, Mapping) for one in inner):
+            yield key, [_nested(one, keep=frozenset({"name", "id"})) for one in inner]
+        elif key in _NAMED and isinstance(inner, Mapping):
+            yield "publicIPAddressConfiguration", _nested(inner, keep=_OWN)
+        elif key == "instanceView":
+            yield key, inner
+        else:
+            yield key, _unflattened(inner)
+
+
+def _nested(value: Mapping[str, Any], *, keep: frozenset[str]) -> dict[str, Any]:
+    if "properties" in value:
+        return dict(value)
+    kept = {key: inner for key, inner in value.items() if key in keep and key != "type"}
+    return {**kept, "properties": _unflattened({k: v for k, v in value.items() if k not in kept})}
+
+
+# --- a plain VM profile ----------------------------------------------------------------------------------------------
+
+
+def _profile(name: str, resource_id: str, image: dict[str, str], source: str, ephemeral: bool) -> dict[str, Any]:
+    network = resource_id.partition("/providers/")[0] + "/providers/Microsoft.Network"
+    pool = f"{network}/loadBalancers/{name}-lb"
+    address = {
+        "subnet": {"id": f"{network}/virtualNetworks/{name}-vnet/subnets/{name}"},
+        "loadBalancerBackendAddressPools": [{"id": f"{pool}/backendAddressPools/{name}-pool"}],
+    }
+    nic = {"primary": True, "ipConfigurations": [{"name": f"{name}ip", "properties": address}]}
+    disk: dict[str, Any] = {"osType": "Linux", "createOption": "FromImage", "caching": "ReadWrite"}
+    if ephemeral:
+        disk |= {"caching": "ReadOnly", "diffDiskSettings": {"option": "Local"}}
+    key = {"path": "/home/deploy/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAAexample azurerm_lite example"}
+    linux = {"disablePasswordAuthentication": True, "ssh": {"publicKeys": [key]}}
+    profile: dict[str, Any] = {
+        "osProfile": {"computerNamePrefix": name, "adminUsername": "deploy", "linuxConfiguration": linux},
+        "storageProfile": {"osDisk": disk, "imageReference": image},
+        "networkProfile": {"networkInterfaceConfigurations": [{"name": f"{name}nic", "properties": nic}]},
+    }
+    if source == "probe":
+        profile["networkProfile"] = {"healthProbe": {"id": f"{pool}/probes/{name}"}, **profile["networkProfile"]}
+    elif source == "extension":
+        settings = {"protocol": "http", "port": 80, "requestPath": "/healthz", "gracePeriod": 60}
+        own = {"publisher": "Microsoft.ManagedServices", "type": "ApplicationHealthLinux", "typeHandlerVersion": "2.0"}
+        extension = {"name": "health", "properties": {**own, "autoUpgradeMinorVersion": True, "settings": settings}}
+        profile["extensionProfile"] = {"extensions": [extension]}
+    elif source:
+        raise SeedError(f'a health source is "extension" or "probe", not {source!r}')
+    return profile

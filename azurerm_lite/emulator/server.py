@@ -20,7 +20,7 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
 
 from . import compute, identity
-from .app import HOSTS, ArmApp, Dropped
+from .app import HOSTS, SERVER, ArmApp, Dropped
 from .clock import Clock, ScaledClock
 from .faults import FaultError, Faults
 from .journal import Journal
@@ -69,6 +69,12 @@ class Emulator:
         self._folder = Path(tempfile.mkdtemp(prefix="azurerm-lite-emulator-"))
         self.ca_file = str(self._folder / "ca.pem")
         self._server = _server(self.app, self._folder, port)
+        # Managed identity is asked for by plain http on the machine itself; nothing else is answered there.
+        self._metadata = Server(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
+        self._metadata.expiration_interval = 0.1
+        self._metadata.prepare()
+        self.metadata_endpoint = f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
+        threading.Thread(target=self._metadata.serve, name="azurerm-lite-metadata", daemon=True).start()
         self.arm_endpoint = self.authority = f"https://localhost:{self._server.bind_addr[1]}"
         self._proxy = Proxy(self._server.bind_addr[1]) if proxy else None
         self.proxy = self._proxy.url if self._proxy else None
@@ -90,7 +96,7 @@ class Emulator:
         """What a client needs to know, as the one line of JSON that the command prints."""
         names = ("arm_endpoint", "authority", "ca_file", "tenant_id", "client_id", "client_secret")
         also = ("subscription_id", "resource_group", "vmss_name")
-        return {name: getattr(self, name) for name in (*names, *also, "proxy")}
+        return {name: getattr(self, name) for name in (*names, *also, "proxy", "metadata_endpoint")}
 
     def env(self) -> dict[str, str]:
         """The same as environment variables that azurerm_lite, az, azure-identity and azurerm understand."""
@@ -115,8 +121,31 @@ class Emulator:
             "AZURE_CORE_INSTANCE_DISCOVERY": "false",
         }
 
+    def managed_identity_env(self, kind: str = "imds") -> dict[str, str]:
+        """What a VM ("imds") or an App Service ("app-service") with a managed identity has in its environment."""
+        if kind == "app-service":
+            header = self.world.identity.managed_header
+            return {"IDENTITY_ENDPOINT": f"{self.metadata_endpoint}/msi/token", "IDENTITY_HEADER": header}
+        return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": self.metadata_endpoint}
+
+    def add(self, seed: Seed) -> None:
+        """One more scale set, in its own resource group if the seed says so."""
+        with self.world.lock:
+            self.world.settle()
+            compute.plant(self.world, seed)
+
+    def reset(self) -> None:
+        """Back to the seed: its instances, no faults, an empty journal; who is logged in stays so."""
+        with self.world.lock:
+            self.faults.clear()
+            self.journal.entries.clear()
+            self.world.forget_events()
+            self.world.resource_groups.clear()
+            compute.install(self.world, self.seed)
+
     def stop(self) -> None:
         """Close the server and remove the CA of this run."""
+        self._metadata.stop()
         if self._proxy:
             self._proxy.stop()
         self._server.stop()
@@ -132,6 +161,16 @@ class Emulator:
         self.stop()
 
 
+def _metadata_only(app: ArmApp) -> Any:
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("PATH_INFO", "").rstrip("/") not in identity.MANAGED_ROUTES:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        return app(environ, start_response)
+
+    return answer
+
+
 def _server(app: ArmApp, folder: Path, port: int) -> Any:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1", "::1", *sorted(PROXIED))
@@ -139,7 +178,7 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     key_file = folder / "server.pem"
     with open(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
         file.write(certificate.private_key_and_cert_chain_pem.bytes())
-    server = Server(("127.0.0.1", port), app, numthreads=THREADS, server_name="azurerm-lite-emulator")
+    server = Server(("127.0.0.1", port), app, numthreads=THREADS, server_name=SERVER)
     adapter = _LateHandshake(str(key_file), str(key_file))
     adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
     server.ssl_adapter = adapter
@@ -158,15 +197,17 @@ def serve(
     random_seed: int = 0,
     faults: str | None = None,
     proxy: bool = False,
+    throttle: bool = False,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
     `seed`: a Seed, the name of one of ours, or a file. `clock`: real time by default, `time_scale` times as fast; a
     VirtualClock moves only when it is told to. `faults`: a JSON file of what shall go wrong.
-    `proxy`: be reachable under Azure's own names through a loopback proxy.
+    `throttle`: refuse what goes beyond Compute's limits (they are shown in any case). `proxy`: be reachable under Azure's own names through a loopback proxy.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
     emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)
+    emulator.world.throttle.enforced = throttle
     if faults:
         try:
             emulator.faults.load(faults)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .images import Images
     from .operations import Operations
     from .scale_sets import ScaleSets
+    from .throttle import Throttle
 
 Event = list[Any]  # [due, order, action or None when cancelled]
 
@@ -33,7 +34,9 @@ class World:
     images: "Images"
     scale_sets: "ScaleSets"
     identity: "Identity"
+    throttle: "Throttle"
     page_size: int = 0  # 0: all instances in one page, as recorded Azure answers
+    concurrency: str = "conflict"  # a second write while an upgrade runs: "conflict" (409) or "preempt"
 
     def __init__(self, clock: Clock, *, seed: int = 0) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
@@ -43,6 +46,8 @@ class World:
         self.resource_groups: dict[tuple[str, str], tuple[str, str, str]] = {}
         # How many of its seconds pass in one of its callers': what it asks them to wait must shrink by as much.
         self.pace: float = getattr(clock, "scale", 1.0)
+        # Seconds that things take, where other than recorded of Azure: {"upgrade": (301, 325)}.
+        self.durations: dict[str, tuple[float, float]] = {}
         self._events: list[Event] = []
         self._order = itertools.count()
 
@@ -54,6 +59,10 @@ class World:
 
     def after(self, seconds: float, action: Callable[[], None]) -> Event:
         return self.at(self.now + seconds, action)
+
+    def seconds(self, what: str, shortest: float, longest: float) -> float:
+        """How long something takes this time."""
+        return self.rng.uniform(*self.durations.get(what, (shortest, longest)))
 
     @staticmethod
     def cancel(event: Event) -> None:
@@ -73,6 +82,10 @@ class World:
         while self._events and self._events[0][2] is None:
             heapq.heappop(self._events)
         return self._events[0][0] if self._events else None
+
+    def forget_events(self) -> None:
+        """Nothing is due any more."""
+        self._events.clear()
 
     def guid(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
