@@ -41,6 +41,8 @@ class OpenApiJudge:
     def hear(self, entry: Any) -> None:
         if entry.answer_headers.get("x-emulator-fault"):
             return  # what was made wrong on purpose
+        if entry.status == 429 and "code" in (entry.answer or {}):
+            return  # Compute's own body, which its documentation shows and the OpenAPI does not know
         text = json.dumps([entry.method, entry.path, entry.body, entry.status, entry.answer], sort_keys=True)
         if hash(text) in self._seen:
             return
@@ -52,7 +54,7 @@ class OpenApiJudge:
         ours = "azurerm-lite/" in entry.headers.get("user-agent", "")
         answer = json.loads(json.dumps(entry.answer))
         for where, *what in self._checker.check(entry.method, url, entry.body, entry.status, answer):
-            if where == "response" or ours:
+            if where == "response" or (ours and entry.status < 400):
                 self.failures.append(f"{entry.method} {entry.path} {entry.status}: {where} {what}")
 
 

@@ -40,6 +40,10 @@ class ScaledClock:
     def sleep(self, seconds: float) -> None:
         self._sleep(max(0.0, seconds) / self.scale)
 
+    def rescale(self, scale: float) -> None:
+        """Run on from now at another speed."""
+        self._start, self._origin, self.scale = self.time(), self._monotonic(), scale
+
 
 class VirtualClock:
     """Time that moves only when somebody says so: `advance`, or a `sleep` that costs no time at all."""

@@ -104,6 +104,11 @@ def get_provider(_world: World, _request: ArmRequest, *, subscription_id: str, n
     return Answer(200, body, gateway=True)
 
 
+def register_provider(world: World, request: ArmRequest, *, subscription_id: str, namespace: str) -> Answer:
+    """What is registered already stays so."""
+    return get_provider(world, request, subscription_id=subscription_id, namespace=namespace)
+
+
 _ONE = "/subscriptions/<subscription_id>"
 ROUTES: list[Route] = [
     ("GET", "/subscriptions", list_subscriptions, "Microsoft.Resources/subscriptions/read"),
@@ -117,4 +122,5 @@ ROUTES: list[Route] = [
         "Microsoft.Resources/subscriptions/resourceGroups/read",
     ),
     ("GET", f"{_ONE}/providers/<namespace>", get_provider, "Microsoft.Resources/subscriptions/providers/read"),
+    ("POST", f"{_ONE}/providers/<namespace>/register", register_provider, "Microsoft.Compute/register/action"),
 ]

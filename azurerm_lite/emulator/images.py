@@ -1,4 +1,4 @@
-"""The images that exist: versions of platform images, kept by publisher, offer and SKU.
+"""The images that exist: versions of platform images and of galleries; and the quota of a region.
 
 https://learn.microsoft.com/rest/api/compute/virtual-machine-images
 """
@@ -22,6 +22,26 @@ class Images:
     def __init__(self) -> None:
         self._versions: dict[Key, list[str]] = {}
         self._spelling: dict[Key, Key] = {}
+        # Versions of gallery images: (resource group, gallery, image) in lower case -> documents, oldest first.
+        self.gallery: dict[Key, list[dict[str, Any]]] = {}
+        self.cores = 1000  # quota of every region
+
+    def publish_gallery(
+        self, image_id: str, version: str, *regions: str, exclude_from_latest: bool = False, state: str = "Succeeded"
+    ) -> None:
+        """A version of a gallery image (…/galleries/G/images/I), replicated to these regions."""
+        parts = image_id.strip("/").split("/")
+        targets = [{"name": region, "regionalReplicaCount": 1, "excludeFromLatest": False} for region in regions]
+        profile = {"targetRegions": targets, "excludeFromLatest": exclude_from_latest}
+        document = {
+            "name": version,
+            "id": f"{image_id}/versions/{version}",
+            "type": "Microsoft.Compute/galleries/images/versions",
+            "location": regions[0] if regions else "westus2",
+            "properties": {"publishingProfile": profile, "provisioningState": state},
+        }
+        key = (parts[3].lower(), parts[7].lower(), parts[9].lower())
+        self.gallery.setdefault(key, []).append(document)
 
     def publish(self, publisher: str, offer: str, sku: str, *versions: str) -> None:
         """Make versions exist, as if the publisher had just released them."""
@@ -102,6 +122,45 @@ def get_version(
     return Answer(200, entry)
 
 
+def list_gallery_versions(
+    world: World, _request: ArmRequest, *, resource_group: str, gallery: str, image: str, **_: str
+) -> Answer:
+    found = world.images.gallery.get((resource_group.lower(), gallery.lower(), image.lower()))
+    if found is None:
+        what = f"Microsoft.Compute/galleries/{gallery}/images/{image}"
+        text = f"The Resource '{what}' under resource group '{resource_group}' was not found."
+        raise Refusal(404, "ResourceNotFound", text, gateway=True)
+    return Answer(200, {"value": list(found)})
+
+
+def list_usages(world: World, _request: ArmRequest, *, subscription_id: str, location: str) -> Answer:
+    """Cores and scale sets in use in a region, and how many there may be."""
+    there = [
+        one
+        for one in world.scale_sets
+        if one.subscription_id.lower() == subscription_id.lower() and one.location.lower() == location.lower()
+    ]
+    cores = sum(len(one.instances) * _cores(str(one.model["sku"].get("name", ""))) for one in there)
+    rows = [("cores", "Total Regional vCPUs", cores, world.images.cores)]
+    rows.append(("virtualMachineScaleSets", "Virtual Machine Scale Sets", len(there), 2500))
+    value = [
+        {"unit": "Count", "currentValue": used, "limit": limit, "name": {"value": name, "localizedValue": text}}
+        for name, text, used, limit in rows
+    ]
+    return Answer(200, {"value": value})
+
+
+def _cores(size: str) -> int:
+    """The first number of a size's name, which is its vCPUs for the plain families."""
+    digits = "".join(ch if ch.isdigit() else " " for ch in size.partition("_")[2]).split()
+    return int(digits[0]) if digits else 1
+
+
+_GALLERY = (
+    "/subscriptions/<subscription_id>/resourceGroups/<resource_group>/providers/Microsoft.Compute"
+    "/galleries/<gallery>/images/<image>/versions"
+)
+_USAGES = "/subscriptions/<subscription_id>/providers/Microsoft.Compute/locations/<location>/usages"
 _READ = "Microsoft.Compute/locations/publishers/read"
 ROUTES: list[Route] = [
     ("GET", _BASE, list_names, _READ),
@@ -109,4 +168,6 @@ ROUTES: list[Route] = [
     ("GET", f"{_OFFERS}/<offer>/skus", list_names, _READ),
     ("GET", f"{_OFFERS}/<offer>/skus/<sku>/versions", list_versions, _READ),
     ("GET", f"{_OFFERS}/<offer>/skus/<sku>/versions/<version>", get_version, _READ),
+    ("GET", _GALLERY, list_gallery_versions, "Microsoft.Compute/galleries/images/versions/read"),
+    ("GET", _USAGES, list_usages, "Microsoft.Compute/locations/usages/read"),
 ]

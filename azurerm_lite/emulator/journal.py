@@ -31,8 +31,13 @@ class Entry:
 
 def redacted(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: "(secret)" if key in _HIDDEN_FIELDS else redacted(inner) for key, inner in value.items()}
+        return {key: _hidden(inner) if key in _HIDDEN_FIELDS else redacted(inner) for key, inner in value.items()}
     return [redacted(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _hidden(value: Json) -> Json:
+    """A secret's place, of the type that the secret has."""
+    return {"hidden": "(secret)"} if isinstance(value, dict) else "(secret)"
 
 
 class Journal:

@@ -1,4 +1,4 @@
-"""pytest fixtures: a fresh emulator for each test, and an Arm that is connected to it.
+"""pytest fixtures: a fresh emulator for each test, an Arm that is connected to it, and one emulator for the run.
 
 Loaded in every pytest run where azurerm_lite is installed, so nothing is imported before a fixture is asked for.
 """
@@ -19,6 +19,18 @@ def arm_emulator() -> "Iterator[Emulator]":
     from .server import serve  # noqa: PLC0415
 
     with serve(clock=VirtualClock()) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def arm_server() -> "Iterator[Emulator]":
+    """One emulator in real time, sixty times as fast, for the whole run: for tools in processes of their own.
+
+    Its state is shared; `arm_server.reset()` brings the seed back.
+    """
+    from .server import serve  # noqa: PLC0415
+
+    with serve(time_scale=60) as emulator:
         yield emulator
 
 

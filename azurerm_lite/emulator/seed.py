@@ -155,6 +155,7 @@ class Seed:
         body: dict[str, Any] = next((a["body"] for a in answers.values() if isinstance(a, Mapping) and "body" in a), {})
         model = _raw({**body, **(asked.get("parameters") or {})})
         group, name = asked.get("resourceGroupName", "example-rg"), asked.get("vmScaleSetName", "example")
+        group, name = str(group).strip("{}"), str(name).strip("{}")
         model["id"] = (
             f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{name}"
@@ -261,7 +262,8 @@ def _raw(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        dropped = {"resourceGroup"} if "id" in value else set()  # which az reads out of the id
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None and key not in dropped}
     return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 

@@ -92,6 +92,17 @@ class Emulator:
     def faults(self) -> Faults:
         return self.world.faults
 
+    @property
+    def identity(self) -> identity.Identity:
+        return self.world.identity
+
+    def set_health(self, instance_id: str, state: str) -> None:
+        """Let the application of an instance of the first scale set report this: healthy, unhealthy, …"""
+        with self.world.lock:
+            self.world.settle()
+            scale_set = self.world.scale_sets.get(self.subscription_id, self.resource_group, self.vmss_name)
+            self.world.scale_sets.set_health(scale_set, scale_set.instances[instance_id], state)
+
     def ready(self) -> dict[str, str | None]:
         """What a client needs to know, as the one line of JSON that the command prints."""
         names = ("arm_endpoint", "authority", "ca_file", "tenant_id", "client_id", "client_secret")
@@ -133,6 +144,13 @@ class Emulator:
         with self.world.lock:
             self.world.settle()
             compute.plant(self.world, seed)
+
+    def set_time_scale(self, scale: float) -> None:
+        """Let time go on faster or slower (not for a virtual clock)."""
+        clock: Any = self.clock
+        with self.world.lock:
+            clock.rescale(scale)
+            self.world.pace = scale
 
     def reset(self) -> None:
         """Back to the seed: its instances, no faults, an empty journal; who is logged in stays so."""
@@ -203,7 +221,8 @@ def serve(
 
     `seed`: a Seed, the name of one of ours, or a file. `clock`: real time by default, `time_scale` times as fast; a
     VirtualClock moves only when it is told to. `faults`: a JSON file of what shall go wrong.
-    `throttle`: refuse what goes beyond Compute's limits (they are shown in any case). `proxy`: be reachable under Azure's own names through a loopback proxy.
+    `throttle`: refuse what goes beyond Compute's limits (they are shown in any case).
+    `proxy`: be reachable under Azure's own names through a loopback proxy.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
     emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)

@@ -105,8 +105,34 @@ def test_az_drives_a_rolling_upgrade_and_deletes_the_set(az: Az, emulator: Any) 
     latest = az("vmss", "rolling-upgrade", "get-latest", *WEB)
     assert (latest["runningStatus"]["code"], latest["progress"]["successfulInstanceCount"]) == ("Completed", 20)
     assert az("vmss", "get-os-upgrade-history", *WEB)[0]["properties"]["startedBy"] == "User"
+    emulator.set_time_scale(20)  # a batch takes three seconds: there is time to cancel
+    az("vmss", "rolling-upgrade", "start", *WEB, "--no-wait")
+    az("vmss", "rolling-upgrade", "cancel", *WEB)
+    assert az("vmss", "rolling-upgrade", "get-latest", *WEB)["runningStatus"]["code"] == "Cancelled"
     az("vmss", "delete", *WEB)
     assert az("vmss", "list") == []
+
+
+def test_what_az_shows_of_a_set_is_a_seed_to_rehearse_on(az: Az, emulator: Any, tmp_path: Path) -> None:
+    emulator.set_time_scale(20)
+    shown = az("vmss", "show", *WEB)
+    listed = az("vmss", "list-instances", *WEB, "--expand", "instanceView")
+    path = tmp_path / "captured.json"
+    path.write_text(json.dumps({"model": shown, "instances": listed}))
+    before = emulator.world.scale_sets.get(emulator.subscription_id, "web-rg", "web")
+    with serve(str(path)) as again:
+        (after,) = again.world.scale_sets
+        own, old = after.model["properties"], before.model["properties"]
+        assert own == {key: value for key, value in old.items() if key != "provisioningState"} | {
+            "provisioningState": "Succeeded"
+        }
+        assert after.model["sku"] == before.model["sku"]
+        assert list(after.instances) == list(before.instances)
+        for name, instance in after.instances.items():
+            was = before.instances[name]
+            assert instance.view["platformUpdateDomain"] == was.view["platformUpdateDomain"]
+            assert instance.document["properties"]["vmId"] == was.document["properties"]["vmId"]
+            assert instance.power == was.power
 
 
 def test_az_reaches_it_as_stock_azure_cloud_by_the_proxy(program: str, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from azure.core.exceptions import HttpResponseError, ResourceModifiedError, Reso
 from azure.identity import ClientSecretCredential
 from azure.mgmt.compute import ComputeManagementClient
 
+from azurerm_lite.emulator import Seed
+
 NEW = "22.04.202611120"
 LATEST = {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": "latest"}}}}
 
@@ -151,6 +153,51 @@ def test_a_rolling_upgrade_runs_to_its_end_and_can_be_cancelled(
     assert exact == {NEW}
     history = [one.as_dict() for one in sets.get_os_upgrade_history(*web)]
     assert history[0]["properties"]["startedBy"] == "User"
+
+
+def test_a_running_rolling_upgrade_is_cancelled(client: Any, web: tuple[str, str], emulator: Any) -> None:
+    rolling, sets = client.virtual_machine_scale_set_rolling_upgrades, client.virtual_machine_scale_sets
+    sets.begin_update(*web, {"properties": LATEST}).result()
+    emulator.world.durations = {}
+    emulator.set_time_scale(20)  # slow enough to be caught in the middle: a batch takes three seconds
+    rolling.begin_start_os_upgrade(*web)
+    rolling.begin_cancel(*web).result()
+    latest = rolling.get_latest(*web).as_dict()["properties"]
+    assert (latest["runningStatus"]["code"], latest["runningStatus"]["lastAction"]) == ("Cancelled", "Cancel")
+    assert latest["error"]["code"] == "RollingUpgradeInternalError"
+    assert latest["progress"]["pendingInstanceCount"] == 16
+
+
+def test_a_set_is_created_and_its_extensions_and_run_commands_are_stored(
+    client: Any, web: tuple[str, str], emulator: Any
+) -> None:
+    sets = client.virtual_machine_scale_sets
+    body = Seed.build("made", capacity=3, overprovision=True).model
+    made = sets.begin_create_or_update(web[0], "made", body, etag="*", match_condition=MatchConditions.IfMissing)
+    assert made.result().as_dict()["properties"]["provisioningState"] == "Succeeded"
+    assert len(states(client, (web[0], "made"))) == 3
+    own = {"publisher": "Microsoft.ManagedServices", "type": "ApplicationHealthLinux", "typeHandlerVersion": "1.0"}
+    health = client.virtual_machine_scale_set_extensions
+    health.begin_create_or_update(web[0], "made", "health", {"properties": own}).result()
+    assert [one.name for one in health.list(web[0], "made")] == ["health"]
+    instance = next(iter(states(client, (web[0], "made"))))
+    commands, where = client.virtual_machine_scale_set_vm_run_commands, (web[0], "made", instance, "look")
+    script = {"location": "westus2", "properties": {"source": {"script": "uptime"}}}
+    commands.begin_create_or_update(*where, script).result()
+    assert commands.get(*where, expand="instanceView").as_dict()["properties"]["instanceView"]["exitCode"] == 0
+    commands.begin_delete(*where).result()
+    assert list(commands.list(web[0], "made", instance)) == []
+
+
+def test_a_flexible_set_is_upgraded_by_vm_names(client: Any, emulator: Any) -> None:
+    emulator.add(Seed.build("flex", orchestration="Flexible", capacity=3))
+    where, sets = ("web-rg", "flex"), client.virtual_machine_scale_sets
+    image = {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}
+    sets.begin_update(*where, {"properties": image}).result()
+    names = [vm.instance_id for vm in client.virtual_machine_scale_set_vms.list(*where)]
+    sets.begin_update_instances(*where, {"instanceIds": names[:1]}).result()
+    view = client.virtual_machines.instance_view("web-rg", names[0])
+    assert [one.code for one in view.statuses] == ["ProvisioningState/succeeded", "PowerState/running"]
 
 
 def test_deleting_the_set(client: Any, web: tuple[str, str]) -> None:

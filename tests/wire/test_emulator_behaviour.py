@@ -1,0 +1,513 @@
+"""Scale sets that behave: made, placed, upgraded by themselves, sick, repaired, throttled; Uniform and Flexible."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import azurerm_lite as az
+from azurerm_lite.emulator import Emulator, Seed, VirtualClock, serve
+
+from .conftest import NEW, OLD
+
+IMAGE = {"publisher": "Canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts-gen2", "version": OLD}
+Start = Callable[..., "Rig"]
+
+
+class Rig:
+    """An emulator with a seed, and an Arm on it, in virtual time."""
+
+    def __init__(self, emulator: Emulator, arm: az.Arm) -> None:
+        self.emulator, self.arm, self.world = emulator, arm, emulator.world
+        self.web = az.ScaleSet(emulator.subscription_id, emulator.resource_group, emulator.vmss_name)
+        self.clock: Any = emulator.clock
+
+    @property
+    def scale_set(self) -> Any:
+        return self.world.scale_sets.get(*self.web)
+
+    def later(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.world.settle()
+
+    def vms(self, **options: Any) -> dict[str, Any]:
+        return {vm["instanceId"]: vm for vm in az.list_vmss_vms(self.arm, *self.web, **options)}
+
+    def patch(self, properties: dict[str, Any]) -> None:
+        az.patch_vmss(self.arm, *self.web, {"properties": properties}).wait()
+
+    def new_version(self, version: str = NEW) -> None:
+        reference = {"imageReference": {"version": version}}
+        self.patch({"virtualMachineProfile": {"storageProfile": reference}})
+
+    def exact(self) -> Counter[str]:
+        images = [vm["properties"]["storageProfile"]["imageReference"]["exactVersion"] for vm in self.vms().values()]
+        return Counter(images)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    running: list[Any] = []
+
+    def begin(seed: Seed | None = None, **options: Any) -> Rig:
+        emulator = serve(seed or Seed.build(**options), clock=VirtualClock())
+        clock: Any = emulator.clock
+        arm = az.connect(env=emulator.env(), sleep=clock.sleep, now=clock.time)
+        running.extend((arm, emulator))
+        return Rig(emulator, arm)
+
+    yield begin
+    for one in running:
+        one.close() if isinstance(one, az.Arm) else one.stop()
+
+
+# --- coming to be ----------------------------------------------------------------------------------------------------
+
+
+def body(capacity: int, **properties: Any) -> dict[str, Any]:
+    built = Seed.build(capacity=capacity).model
+    own = {**built["properties"], **properties}
+    return {"location": "westus2", "sku": built["sku"], "properties": own}
+
+
+def test_a_put_of_a_new_name_creates_the_set_with_azures_defaults_and_overprovisions(start: Start) -> None:
+    rig = start()
+    other = az.ScaleSet(rig.web.subscription_id, rig.web.resource_group, "other")
+    operation = az.put_vmss(rig.arm, *other, body(5, overprovision=True), if_none_match="*")
+    (entry,) = rig.emulator.journal.find("PUT", "/other")
+    assert entry.status == 201
+    assert "Location" not in entry.answer_headers
+    assert entry.answer["properties"]["provisioningState"] == "Creating"
+    assert len(rig.world.scale_sets.get(*other).instances) == 7  # more than asked for, while it is made
+    model = operation.wait().resource
+    assert model["properties"]["platformFaultDomainCount"] == 5
+    vms = az.list_vmss_vms(rig.arm, *other)
+    assert len(vms) == 5
+    assert {vm["properties"]["provisioningState"] for vm in vms} == {"Succeeded"}
+    with pytest.raises(az.ConcurrencyError):
+        az.put_vmss(rig.arm, *other, body(5), if_match=None, if_none_match="*")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"location": None}, "LocationRequired"), ({"sku": None}, "InvalidParameter")],
+)
+def test_a_body_that_azure_would_refuse_creates_nothing(start: Start, change: dict[str, Any], code: str) -> None:
+    rig = start()
+    given = {key: value for key, value in {**body(2), **change}.items() if value is not None}
+    with pytest.raises(az.ArmError, match=code):
+        az.put_vmss(rig.arm, rig.web[0], rig.web[1], "other", given)
+    assert len(list(rig.world.scale_sets)) == 1
+
+
+def test_instances_are_created_and_deleted_with_the_states_between(start: Start) -> None:
+    rig = start(capacity=4)
+    out = az.patch_vmss(rig.arm, *rig.web, {"sku": {"capacity": 6}})
+    assert Counter(vm["properties"]["provisioningState"] for vm in rig.vms().values()) == {
+        "Succeeded": 4,
+        "Creating": 2,
+    }
+    out.wait()
+    into = az.patch_vmss(rig.arm, *rig.web, {"sku": {"capacity": 3}})
+    assert Counter(vm["properties"]["provisioningState"] for vm in rig.vms().values()) == {
+        "Succeeded": 3,
+        "Deleting": 3,
+    }
+    into.wait()
+    assert len(rig.vms()) == 3
+
+
+# --- placement -------------------------------------------------------------------------------------------------------
+
+
+def test_a_zonal_set_spreads_over_its_zones_and_has_no_update_domains(start: Start) -> None:
+    rig = start(capacity=9, zones=["1", "2", "3"])
+    vms = rig.vms(expand="instanceView").values()
+    assert Counter(vm["zones"][0] for vm in vms) == {"1": 3, "2": 3, "3": 3}
+    views = [vm["properties"]["instanceView"] for vm in vms]
+    assert not any("platformUpdateDomain" in view for view in views)
+    assert {view["platformFaultDomain"] for view in views} == {0}
+
+
+def test_a_large_set_has_a_placement_group_for_each_hundred_with_domains_of_its_own(start: Start) -> None:
+    rig = start(capacity=250, page_size=100)
+    views = [vm["properties"]["instanceView"] for vm in rig.vms(expand="instanceView").values()]
+    groups = Counter(view["placementGroupId"] for view in views)
+    assert sorted(groups.values()) == [50, 100, 100]
+    for group in groups:
+        domains = Counter(view["platformUpdateDomain"] for view in views if view["placementGroupId"] == group)
+        assert set(domains) == {0, 1, 2, 3, 4}
+        assert len(set(domains.values())) == 1
+
+
+def test_a_flexible_set_goes_by_vm_names_and_has_no_view_of_the_set(start: Start) -> None:
+    rig = start(capacity=3, orchestration="Flexible")
+    vms = rig.vms(expand="instanceView")
+    assert all(name.startswith("web_") and len(name) == 12 for name in vms)
+    assert not any("instanceView" in vm["properties"] for vm in vms.values())
+    with pytest.raises(az.ConflictError, match="Flexible"):
+        az.get_vmss_instance_view(rig.arm, *rig.web)
+    rig.new_version()
+    first = next(iter(vms))
+    az.manual_upgrade_instances(rig.arm, *rig.web, [first]).wait()
+    assert rig.exact() == {NEW: 1, OLD: 2}
+    group = f"/subscriptions/{rig.web[0]}/resourceGroups/{rig.web[1]}"
+    view = rig.arm.get(f"{group}/providers/Microsoft.Compute/virtualMachines/{first}/instanceView")
+    assert "platformUpdateDomain" not in view
+    assert view["statuses"][1]["code"] == "PowerState/running"
+    with pytest.raises(az.NotFoundError):
+        rig.arm.get(f"{group}/providers/Microsoft.Compute/virtualMachines/nix/instanceView")
+
+
+# --- upgrading by itself ---------------------------------------------------------------------------------------------
+
+
+def test_an_automatic_set_upgrades_all_at_once_when_its_model_changes(start: Start) -> None:
+    rig = start(mode="Automatic")
+    rig.new_version()
+    assert {vm["properties"]["provisioningState"] for vm in rig.vms().values()} == {"Updating"}
+    rig.later(400)
+    assert rig.exact() == {NEW: 20}
+
+
+def test_a_rolling_set_goes_batch_by_batch_with_pauses_and_waits_for_health(start: Start) -> None:
+    policy = {"maxBatchInstancePercent": 25, "pauseTimeBetweenBatches": "PT2M"}
+    rig = start(mode="Rolling", rolling_policy=policy, health_source="extension")
+    rig.new_version()
+    assert az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]["progress"]["inProgressInstanceCount"] == 5
+    rig.later(61)
+    health = Counter(
+        vm["properties"]["instanceView"]["vmHealth"]["status"]["code"] for vm in rig.vms(expand="instanceView").values()
+    )
+    assert health == {"HealthState/healthy": 15, "HealthState/initializing": 5}
+    rig.later(60)
+    assert rig.exact() == {NEW: 5, OLD: 15}  # the pause
+    rig.later(3600)
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert (latest["runningStatus"]["code"], rig.exact()) == ("Completed", {NEW: 20})
+    (run,) = az.list_vmss_os_upgrade_history(rig.arm, *rig.web)
+    assert (run["properties"]["startedBy"], run["properties"]["progress"]["successfulInstanceCount"]) == (
+        "Platform",
+        20,
+    )
+
+
+def test_a_rolling_upgrade_stops_when_too_many_of_the_upgraded_are_sick(start: Start) -> None:
+    rig = start(mode="Rolling", health_source="probe")
+    rig.emulator.faults.add(on="upgrade", effect="unhealthy", times=2)
+    rig.new_version()
+    rig.later(3600)
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert latest["runningStatus"]["code"] == "Faulted"
+    assert latest["error"]["code"] == "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+    assert latest["progress"] == {
+        "successfulInstanceCount": 2,
+        "failedInstanceCount": 2,
+        "inProgressInstanceCount": 0,
+        "pendingInstanceCount": 16,
+    }
+
+
+def test_a_rolling_upgrade_rolls_the_failed_ones_back_when_its_policy_says_so(start: Start) -> None:
+    policy = {"rollbackFailedInstancesOnPolicyBreach": True}
+    rig = start(mode="Rolling", rolling_policy=policy)
+    rig.emulator.faults.add(on="upgrade", effect="fail", times=3)
+    rig.new_version()
+    rig.later(3600)
+    assert {vm["properties"]["provisioningState"] for vm in rig.vms().values()} == {"Succeeded"}
+    (run,) = az.list_vmss_os_upgrade_history(rig.arm, *rig.web)
+    assert run["properties"]["rollbackInfo"]["successfullyRolledbackInstanceCount"] == 3
+
+
+def test_a_rolling_upgrade_does_not_begin_on_a_sick_set(start: Start) -> None:
+    rig = start(mode="Rolling", health_source="extension", rolling_policy={"prioritizeUnhealthyInstances": True})
+    for number in range(5):
+        rig.world.scale_sets.set_health(rig.scale_set, rig.scale_set.instances[str(number)], "unhealthy")
+    rig.patch({"upgradePolicy": {"rollingUpgradePolicy": {"maxUnhealthyInstancePercent": 5}}})
+    az.power_off_vmss_vms(rig.arm, *rig.web, ["10", "11"]).wait()
+    rig.new_version()
+    rig.later(7200)
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert latest["runningStatus"]["code"] in ("Completed", "Faulted")
+
+
+def test_a_cancelled_rolling_upgrade_keeps_what_is_done_and_the_next_model_starts_anew(start: Start) -> None:
+    rig = start(mode="Rolling")
+    rig.new_version()
+    rig.later(70)
+    az.cancel_rolling_upgrade(rig.arm, *rig.web).wait()
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert (latest["runningStatus"]["code"], latest["runningStatus"]["lastAction"]) == ("Cancelled", "Cancel")
+    assert latest["error"]["details"][0]["code"] == "RollingUpgradeCanceled"
+    rig.later(3600)
+    assert 0 < rig.exact()[NEW] < 20
+    with pytest.raises(az.ConflictError, match="no ongoing Rolling Upgrade"):
+        az.cancel_rolling_upgrade(rig.arm, *rig.web)
+    az.patch_vmss(rig.arm, *rig.web, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
+    rig.later(3600)
+    assert rig.exact() == {NEW: 20}
+
+
+def test_a_new_image_behind_latest_shows_in_no_instance_and_in_no_flag(start: Start) -> None:
+    rig = start(image={**IMAGE, "version": "latest"})
+    rig.world.images.publish(IMAGE["publisher"], IMAGE["offer"], IMAGE["sku"], "22.04.202701010")
+    assert rig.exact() == {NEW: 20}
+    assert {vm["properties"]["latestModelApplied"] for vm in rig.vms().values()} == {True}
+    az.start_os_rolling_upgrade(rig.arm, *rig.web).wait()
+    assert rig.exact() == {"22.04.202701010": 20}
+
+
+# --- health and repairs ----------------------------------------------------------------------------------------------
+
+
+def test_health_is_reported_where_the_model_has_a_source_and_nowhere_else(start: Start) -> None:
+    plain = start(capacity=2)
+    assert not any("vmHealth" in vm["properties"]["instanceView"] for vm in plain.vms(expand="instanceView").values())
+    rig = start(capacity=2, health_source="extension")
+    az.restart_vmss_vms(rig.arm, *rig.web, ["0"]).wait()
+    assert az.get_vmss_vm_instance_view(rig.arm, *rig.web, "0")["vmHealth"]["status"]["code"] in (
+        "HealthState/initializing",
+        "HealthState/healthy",
+    )
+    rig.later(31)
+    assert az.get_vmss_vm_instance_view(rig.arm, *rig.web, "0")["vmHealth"]["status"]["code"] == "HealthState/healthy"
+
+
+@pytest.mark.parametrize("effect", ["unhealthy", "flap", "vanish", "hang", "fail"])
+def test_each_misfortune_of_an_instance(start: Start, effect: str) -> None:
+    rig = start(capacity=3, health_source="extension")
+    rig.new_version()
+    rig.emulator.faults.add(on="upgrade", instance="1", effect=effect)
+    operation = az.manual_upgrade_instances(rig.arm, *rig.web, ["0", "1"])
+    rig.later(200)
+    if effect == "fail":
+        with pytest.raises(az.OperationFailed):
+            operation.wait()
+    operation.poll()
+    assert operation.done == (effect != "hang")
+    seen = set()
+    for _ in range(8):
+        rig.later(60)
+        vm = rig.vms(expand="instanceView").get("1")
+        view = vm["properties"]["instanceView"] if vm else {}
+        seen.add(view.get("vmHealth", {}).get("status", {}).get("code", "gone" if vm is None else "silent"))
+    wanted = {
+        "unhealthy": {"HealthState/unhealthy"},
+        "flap": {"HealthState/unhealthy", "HealthState/healthy"},
+        "vanish": {"gone"},
+    }
+    assert seen == wanted.get(effect, {"HealthState/healthy"})
+
+
+def test_automatic_repairs_replace_a_sick_instance_after_its_grace_unless_suspended(start: Start) -> None:
+    policy = {"automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT10M"}}
+    rig = start(capacity=4, health_source="extension", properties=policy)
+    sick = rig.scale_set.instances["2"]
+    az.set_orchestration_service_state(rig.arm, *rig.web, "Suspend").wait()
+    rig.world.scale_sets.set_health(rig.scale_set, sick, "unhealthy")
+    rig.later(1200)
+    assert "2" in rig.vms()
+    services = az.get_vmss_instance_view(rig.arm, *rig.web)["orchestrationServices"]
+    assert services == [{"serviceName": "AutomaticRepairs", "serviceState": "Suspended"}]
+    az.set_orchestration_service_state(rig.arm, *rig.web, "Resume").wait()
+    rig.world.scale_sets.set_health(rig.scale_set, sick, "healthy")
+    rig.world.scale_sets.set_health(rig.scale_set, sick, "unhealthy")
+    rig.later(1200)
+    assert "2" not in rig.vms()
+    assert len(rig.vms()) == 4
+
+
+# --- upgrade is not reimage ------------------------------------------------------------------------------------------
+
+
+def test_custom_data_reaches_an_instance_with_its_reimage_only(start: Start) -> None:
+    rig = start(capacity=2)
+    rig.patch({"virtualMachineProfile": {"osProfile": {"customData": "ZWNobw=="}, "licenseType": "None"}})
+    az.manual_upgrade_instances(rig.arm, *rig.web, ["0"]).wait()
+    instance = rig.scale_set.instances["0"]
+    assert rig.vms()["0"]["properties"]["latestModelApplied"] is True
+    assert instance.booted < instance.generation
+    az.reimage_vmss_vms(rig.arm, *rig.web, ["0"]).wait()
+    assert instance.booted == instance.generation
+    assert "customData" not in json.dumps(az.get_vmss(rig.arm, *rig.web))
+
+
+def test_an_ephemeral_disk_moves_to_the_new_image_with_a_forced_reimage_only(start: Start) -> None:
+    rig = start(capacity=2, ephemeral=True)
+    rig.new_version()
+    az.manual_upgrade_instances(rig.arm, *rig.web, ["0"]).wait()
+    assert rig.exact() == {OLD: 2}
+    az.reimage_vmss_vms(rig.arm, *rig.web, ["0"]).wait()
+    assert rig.exact() == {OLD: 2}
+    az.reimage_vmss_vms(rig.arm, *rig.web, ["0"], options={"forceUpdateOSDiskForEphemeral": True}).wait()
+    assert rig.exact() == {OLD: 1, NEW: 1}
+
+
+# --- writers in each other's way -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["conflict", "preempt"])
+def test_a_second_upgrade_is_refused_or_takes_over_as_chosen(start: Start, way: str) -> None:
+    rig = start()
+    rig.world.concurrency = way
+    rig.new_version()
+    first = az.manual_upgrade_instances(rig.arm, *rig.web, ["0"])
+    if way == "conflict":
+        with pytest.raises(az.BusyError):
+            az.manual_upgrade_instances(rig.arm, *rig.web, ["1"])
+        first.wait()
+        return
+    az.manual_upgrade_instances(rig.arm, *rig.web, ["1"]).wait()
+    with pytest.raises(az.OperationFailed, match="OperationPreempted"):
+        first.wait()
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_limits_are_shown_in_every_answer_and_refuse_with_computes_own_body_when_enforced(start: Start) -> None:
+    rig = start(capacity=2)
+    az.get_vmss(rig.arm, *rig.web)
+    shown = rig.emulator.journal.entries[-1].answer_headers["x-ms-ratelimit-remaining-resource"]
+    assert shown.startswith("Microsoft.Compute/GetVMScaleSetSubscriptionMaximum;2399,")
+    rig.world.throttle.enforced = True
+    one = az.connect(env=rig.emulator.env(), retry=az.Retry(attempts=1), now=rig.clock.time, sleep=rig.clock.sleep)
+    with one, pytest.raises(az.ThrottledError) as caught:
+        [az.get_vmss(one, *rig.web) for _ in range(60)]
+    entry = rig.emulator.journal.entries[-1]
+    assert entry.status == 429
+    assert set(entry.answer) == {"code", "message", "details", "innererror"}
+    assert entry.answer["details"][0]["code"] == "TooManyRequests"
+    assert int(entry.answer_headers["Retry-After"]) >= 1
+    assert caught.value.code == "OperationNotAllowed"
+    rig.later(60)
+    assert az.get_vmss(rig.arm, *rig.web)["name"] == "web"
+
+
+# --- stored resources ------------------------------------------------------------------------------------------------
+
+
+def test_extensions_of_the_set_are_part_of_its_model(start: Start) -> None:
+    rig = start(capacity=2)
+    own = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+    made = az.put_vmss_extension(
+        rig.arm, *rig.web, "script", {"properties": {**own, "protectedSettings": {"k": "geheim"}}}
+    )
+    assert rig.emulator.journal.entries[-1].status == 201
+    made.wait()
+    assert {vm["properties"]["latestModelApplied"] for vm in rig.vms().values()} == {False}
+    assert [one["name"] for one in az.list_vmss_extensions(rig.arm, *rig.web)] == ["script"]
+    az.patch_vmss_extension(rig.arm, *rig.web, "script", {"properties": {"settings": {"a": 1}}}).wait()
+    found = az.get_vmss_extension(rig.arm, *rig.web, "SCRIPT")
+    assert found["properties"]["settings"] == {"a": 1}
+    assert "geheim" not in json.dumps([entry.answer for entry in rig.emulator.journal.entries])
+    az.delete_vmss_extension(rig.arm, *rig.web, "script").wait()
+    with pytest.raises(az.NotFoundError):
+        az.get_vmss_extension(rig.arm, *rig.web, "script")
+
+
+def test_extensions_and_run_commands_of_an_instance_are_stored(start: Start) -> None:
+    rig = start(capacity=1)
+    script = {"properties": {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0"}}
+    az.put_vmss_vm_extension(rig.arm, *rig.web, "0", "e", script).wait()
+    assert [one["name"] for one in az.list_vmss_vm_extensions(rig.arm, *rig.web, "0")] == ["e"]
+    az.delete_vmss_vm_extension(rig.arm, *rig.web, "0", "e").wait()
+    assert az.list_vmss_vm_extensions(rig.arm, *rig.web, "0") == []
+    command = {"location": "westus2", "properties": {"source": {"script": "uptime"}}}
+    az.put_vmss_vm_run_command(rig.arm, *rig.web, "0", "c", command).wait()
+    found = az.get_vmss_vm_run_command(rig.arm, *rig.web, "0", "c", expand="instanceView")
+    assert found["properties"]["instanceView"]["executionState"] == "Succeeded"
+    az.patch_vmss_vm_run_command(rig.arm, *rig.web, "0", "c", {"properties": {"timeoutInSeconds": 5}}).wait()
+    az.delete_vmss_vm_run_command(rig.arm, *rig.web, "0", "c").wait()
+    assert az.list_vmss_vm_run_commands(rig.arm, *rig.web, "0") == []
+
+
+def test_the_rarer_endpoints_do_what_they_say(start: Start) -> None:
+    rig = start(capacity=3, properties={"virtualMachineProfile": spot_profile()})
+    arm, web = rig.arm, rig.web
+    assert {row["sku"]["name"] for row in az.list_vmss_skus(arm, *web)} >= {"Standard_D2s_v3"}
+    assert [one["name"] for one in az.list_vmss_location(arm, web[0], "westus2")] == ["web"]
+    assert az.list_vmss_location(arm, web[0], "nowhere") == []
+    az.approve_rolling_upgrade_vmss_vms(arm, *web, ["0"]).wait()
+    az.simulate_eviction_vmss_vm(arm, *web, "1")
+    rig.later(60)
+    assert az.get_vmss_vm_instance_view(arm, *web, "1")["statuses"][1]["code"] == "PowerState/deallocated"
+    assert "vmAgent" not in az.get_vmss_vm_instance_view(arm, *web, "1")
+    assert az.retrieve_boot_diagnostics_vmss_vm(arm, *web, "0")["serialConsoleLogBlobUri"]
+    output = (
+        az.run_command_vmss_vm(arm, *web, "0", {"commandId": "RunShellScript", "script": ["uptime"]}).wait().resource
+    )
+    assert output["value"][0]["code"].startswith("ComponentStatus/StdOut")
+    az.scale_out_vmss(arm, *web, 2).wait()
+    assert len(rig.vms()) == 5
+    az.convert_vmss_to_single_placement_group(arm, *web)
+    assert az.get_vmss(arm, *web)["properties"]["singlePlacementGroup"] is False
+    walk = az.force_recovery_service_fabric_platform_update_domain_walk(arm, *web, 0)
+    assert walk == {"walkPerformed": True, "nextPlatformUpdateDomain": 1}
+    usages = {row["name"]["value"]: row["currentValue"] for row in az.list_usages(arm, web[0], "westus2")}
+    assert usages == {"cores": 10, "virtualMachineScaleSets": 1}
+    az.attach_detach_data_disks_vmss_vm(arm, *web, "0", {"dataDisksToAttach": [{"diskId": "/d/disk", "lun": 1}]}).wait()
+    assert rig.vms()["0"]["properties"]["storageProfile"]["dataDisks"][0]["lun"] == 1
+
+
+def spot_profile() -> dict[str, Any]:
+    profile: dict[str, Any] = Seed.build().model["properties"]["virtualMachineProfile"]
+    return {**profile, "priority": "Spot", "evictionPolicy": "Deallocate"}
+
+
+def test_the_newest_version_of_a_gallery_image_is_the_one_that_the_region_has(start: Start) -> None:
+    rig = start(capacity=1)
+    image = f"/subscriptions/{rig.web[0]}/resourceGroups/{rig.web[1]}/providers/Microsoft.Compute/galleries/g/images/i"
+    rig.world.images.publish_gallery(image, "1.0.9", "westus2", "eastus")
+    rig.world.images.publish_gallery(image, "1.0.10", "West US 2")
+    rig.world.images.publish_gallery(image, "1.0.11", "eastus")
+    rig.world.images.publish_gallery(image, "1.0.12", "westus2", exclude_from_latest=True)
+    found = az.list_gallery_image_versions(rig.arm, rig.web[0], rig.web[1], "g", "i")
+    assert az.newest_gallery_version(found, "westus2") == "1.0.10"
+    with pytest.raises(az.NotFoundError):
+        az.list_gallery_image_versions(rig.arm, rig.web[0], rig.web[1], "g", "nix")
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reset_brings_the_seed_back_and_keeps_who_is_logged_in(start: Start) -> None:
+    rig = start(capacity=3)
+    az.delete_vmss_vms(rig.arm, *rig.web, ["0"]).wait()
+    rig.emulator.reset()
+    assert len(rig.vms()) == 3
+    rig.emulator.add(Seed.build("second", resource_group="other-rg", capacity=1))
+    assert [one["name"] for one in az.list_vmss_sub(rig.arm, rig.web[0])] == ["web", "second"]
+
+
+def examples() -> list[Any]:
+    from .test_recorded_traffic import FOLDER
+
+    found = sorted((FOLDER.parent / "examples" / "2024-07-01").glob("*.json"))
+    return [path for path in found if "VirtualMachineScaleSet_Create" in path.name]
+
+
+@pytest.mark.usefixtures("arm_data")
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in examples()])
+def test_every_published_example_of_a_set_can_be_grown_and_upgraded(start: Start, path: Path) -> None:
+    document = json.loads(path.read_text())
+    rig = start(Seed.from_captured(document))
+    rig.emulator.journal.listeners = []  # the examples themselves take liberties
+    model = az.get_vmss(rig.arm, *rig.web)
+    assert len(rig.vms()) == model["sku"]["capacity"]
+    az.patch_vmss(rig.arm, *rig.web, {"tags": {"seen": "yes"}}).wait()
+    assert az.get_vmss(rig.arm, *rig.web)["tags"] == {**(model.get("tags") or {}), "seen": "yes"}
+
+
+def test_the_same_seed_and_calls_give_the_same_history(start: Start) -> None:
+    histories = []
+    for _ in range(2):
+        rig = start(capacity=6, health_source="extension")
+        rig.new_version()
+        az.manual_upgrade_instances(rig.arm, *rig.web, ["0", "3"]).wait()
+        rig.later(600)
+        histories.append([(name, one, up) for _, name, one, up in rig.world.scale_sets.history])
+    assert histories[0] == histories[1]
