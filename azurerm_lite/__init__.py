@@ -16,7 +16,9 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .arm import Arm as Arm
+    from .arm import Auth as Auth
     from .arm import connect as connect
+    from .arm import fetch_cloud as fetch_cloud
     from .auth import Credential as Credential
     from .auth import Token as Token
     from .clouds import CHINA as CHINA
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from .credentials import azure_cli_credential as azure_cli_credential
     from .credentials import certificate_credential as certificate_credential
     from .credentials import client_secret_credential as client_secret_credential
+    from .credentials import device_code_credential as device_code_credential
     from .credentials import get_access_token as get_access_token
+    from .credentials import interactive_browser_credential as interactive_browser_credential
+    from .credentials import managed_identity_credential as managed_identity_credential
     from .credentials import workload_identity_credential as workload_identity_credential
     from .errors import ArmError as ArmError
     from .errors import AuthError as AuthError
@@ -48,18 +53,23 @@ if TYPE_CHECKING:
     from .errors import ThrottledError as ThrottledError
     from .errors import TransportError as TransportError
     from .extensions import delete_vmss_extension as delete_vmss_extension
+    from .extensions import delete_vmss_vm_diagnostic_run_command as delete_vmss_vm_diagnostic_run_command
     from .extensions import delete_vmss_vm_extension as delete_vmss_vm_extension
     from .extensions import delete_vmss_vm_run_command as delete_vmss_vm_run_command
     from .extensions import get_vmss_extension as get_vmss_extension
+    from .extensions import get_vmss_vm_diagnostic_run_command as get_vmss_vm_diagnostic_run_command
     from .extensions import get_vmss_vm_extension as get_vmss_vm_extension
     from .extensions import get_vmss_vm_run_command as get_vmss_vm_run_command
     from .extensions import list_vmss_extensions as list_vmss_extensions
+    from .extensions import list_vmss_vm_diagnostic_run_commands as list_vmss_vm_diagnostic_run_commands
     from .extensions import list_vmss_vm_extensions as list_vmss_vm_extensions
     from .extensions import list_vmss_vm_run_commands as list_vmss_vm_run_commands
     from .extensions import patch_vmss_extension as patch_vmss_extension
+    from .extensions import patch_vmss_vm_diagnostic_run_command as patch_vmss_vm_diagnostic_run_command
     from .extensions import patch_vmss_vm_extension as patch_vmss_vm_extension
     from .extensions import patch_vmss_vm_run_command as patch_vmss_vm_run_command
     from .extensions import put_vmss_extension as put_vmss_extension
+    from .extensions import put_vmss_vm_diagnostic_run_command as put_vmss_vm_diagnostic_run_command
     from .extensions import put_vmss_vm_extension as put_vmss_vm_extension
     from .extensions import put_vmss_vm_run_command as put_vmss_vm_run_command
     from .images import get_image_version as get_image_version
@@ -93,15 +103,19 @@ if TYPE_CHECKING:
     from .vmss import (
         force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,  # noqa: E501
     )
+    from .vmss import get_lifecycle_hook_event as get_lifecycle_hook_event
     from .vmss import get_rolling_upgrade as get_rolling_upgrade
     from .vmss import get_vmss as get_vmss
     from .vmss import get_vmss_instance_view as get_vmss_instance_view
+    from .vmss import list_lifecycle_hook_events as list_lifecycle_hook_events
     from .vmss import list_vmss as list_vmss
     from .vmss import list_vmss_location as list_vmss_location
     from .vmss import list_vmss_os_upgrade_history as list_vmss_os_upgrade_history
     from .vmss import list_vmss_skus as list_vmss_skus
     from .vmss import list_vmss_sub as list_vmss_sub
     from .vmss import manual_upgrade_instances as manual_upgrade_instances
+    from .vmss import migrate_availability_zone_vmss_vms as migrate_availability_zone_vmss_vms
+    from .vmss import patch_lifecycle_hook_event as patch_lifecycle_hook_event
     from .vmss import patch_vmss as patch_vmss
     from .vmss import perform_maintenance_vmss_vms as perform_maintenance_vmss_vms
     from .vmss import power_off_vmss_vms as power_off_vmss_vms
@@ -120,6 +134,8 @@ if TYPE_CHECKING:
     from .vmss_vms import attach_detach_data_disks_vmss_vm as attach_detach_data_disks_vmss_vm
     from .vmss_vms import deallocate_vmss_vm as deallocate_vmss_vm
     from .vmss_vms import delete_vmss_vm as delete_vmss_vm
+    from .vmss_vms import get_flexible_vm as get_flexible_vm
+    from .vmss_vms import get_flexible_vm_instance_view as get_flexible_vm_instance_view
     from .vmss_vms import get_vmss_vm as get_vmss_vm
     from .vmss_vms import get_vmss_vm_instance_view as get_vmss_vm_instance_view
     from .vmss_vms import list_vmss_vms as list_vmss_vms
@@ -136,9 +152,10 @@ if TYPE_CHECKING:
     from .vmss_vms import start_vmss_vm as start_vmss_vm
 
 _HOME = {
-    "arm": "Arm connect",
+    "arm": "Arm Auth connect fetch_cloud",
     "auth": "Credential Token",
-    "credentials": "azure_cli_credential certificate_credential client_secret_credential get_access_token "
+    "credentials": "azure_cli_credential certificate_credential client_secret_credential "
+    "device_code_credential get_access_token interactive_browser_credential managed_identity_credential "
     "workload_identity_credential",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
     "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "
@@ -152,7 +169,9 @@ _HOME = {
     "extensions": "delete_vmss_extension delete_vmss_vm_extension delete_vmss_vm_run_command get_vmss_extension "
     "get_vmss_vm_extension get_vmss_vm_run_command list_vmss_extensions list_vmss_vm_extensions "
     "list_vmss_vm_run_commands patch_vmss_extension patch_vmss_vm_extension patch_vmss_vm_run_command "
-    "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command",
+    "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command "
+    "delete_vmss_vm_diagnostic_run_command get_vmss_vm_diagnostic_run_command list_vmss_vm_diagnostic_run_commands "
+    "patch_vmss_vm_diagnostic_run_command put_vmss_vm_diagnostic_run_command",
     "images": "get_image_version list_gallery_image_versions list_image_versions "
     "list_usages newest_gallery_version resolve_image_version",
     "update": "update_vmss",
@@ -163,8 +182,10 @@ _HOME = {
     "list_vmss_sub manual_upgrade_instances patch_vmss perform_maintenance_vmss_vms power_off_vmss_vms "
     "put_vmss reapply_vmss redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms "
     "scale_out_vmss set_orchestration_service_state start_extension_rolling_upgrade "
-    "start_os_rolling_upgrade start_vmss_vms",
-    "vmss_vms": "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
+    "start_os_rolling_upgrade start_vmss_vms get_lifecycle_hook_event list_lifecycle_hook_events "
+    "migrate_availability_zone_vmss_vms patch_lifecycle_hook_event",
+    "vmss_vms": "get_flexible_vm get_flexible_vm_instance_view "
+    "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
     "get_vmss_vm get_vmss_vm_instance_view list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "
     "put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm restart_vmss_vm "
     "retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",

@@ -21,9 +21,10 @@ from . import credentials as _credentials
 from ._version import __version__
 from .clouds import Cloud, Reach
 from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
+from .login import Login
 from .operation import Operation
 from .retry import Outcome, Retry, decide
-from .types import Json, JsonDict
+from .types import Json, JsonDict, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
     from .transport import Answer, Timeouts, Transport
@@ -45,7 +46,7 @@ class Arm:
 
     def __init__(
         self,
-        credential: object,
+        credential: TokenCredential | TokenInfoCredential | str,
         *,
         cloud: Cloud = clouds.PUBLIC,
         api_version: str = API_VERSION,
@@ -301,6 +302,10 @@ class Arm:
         return operation
 
 
+# What may stand as the first argument of every endpoint function.
+Auth = Arm | TokenCredential | TokenInfoCredential | str
+
+
 def unknown_outcome(method: str, target: str, found: Mapping[str, Any]) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"{method} {_shown(target)}: its answer was lost, and the resource (etag {found.get('etag')}) does not show "
@@ -323,9 +328,9 @@ def _short(error: Exception) -> str:
 
 
 def connect(
-    credential: object = None,
+    credential: TokenCredential | TokenInfoCredential | str | None = None,
     *,
-    cloud: Cloud | None = None,
+    cloud: Cloud | str | None = None,
     env: Mapping[str, str] = os.environ,
     ca_file: str | None = None,
     proxy: str | None = None,
@@ -334,18 +339,47 @@ def connect(
     """An Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
 
     Without a credential anywhere it raises CredentialError, which lists what was tried and how to try the emulator.
-    `options` go to Arm. An explicit `ca_file` wins over REQUESTS_CA_BUNDLE.
+    `cloud`: a Cloud, the name of one (public, us-government, china), or the address of a resource manager that says by
+    itself where its login service is (Azure Stack, an emulator). `options` go to Arm.
+    An explicit `ca_file` wins over REQUESTS_CA_BUNDLE.
     """
-    chosen = cloud or clouds.cloud_from_environment(env)
     reach = clouds.reach_from_environment(env)
     reach = reach._replace(ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy)
+    chosen = _chosen_cloud(cloud, env, reach)
     if credential is None:
-        login = _credentials.Login(chosen.authority, reach, options.get("now", time.time))
+        login = Login(chosen.authority, reach, options.get("now", time.time))
         credential = _credentials.from_environment(env, login)
     return Arm(credential, cloud=chosen, reach=reach, **options)
 
 
-def arm_of(auth: object) -> Arm:
+def _chosen_cloud(cloud: Cloud | str | None, env: Mapping[str, str], reach: Reach) -> Cloud:
+    if isinstance(cloud, Cloud):
+        return cloud
+    if cloud is None:
+        return clouds.cloud_from_environment(env)
+    return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, reach)
+
+
+def fetch_cloud(resource_manager: str, reach: Reach = clouds.DIRECT) -> Cloud:
+    """The cloud of a resource manager, as its `/metadata/endpoints` describes it. Needs no credential.
+
+    https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use
+    """
+    from .transport import Transport  # noqa: PLC0415  (imports requests)
+
+    base = clouds.base_address(resource_manager, "resource manager")
+    transport = Transport(base, reach)
+    try:
+        answer = transport.send("GET", "/metadata/endpoints?api-version=2022-09-01", {"Accept": "application/json"})
+    finally:
+        transport.close()
+    if answer.status != 200:
+        raise wire.decode_error(answer.status, answer.headers, answer.body, method="GET", path="/metadata/endpoints")
+    document = wire.decode_json(answer.body, answer.headers)
+    return clouds.cloud_from_metadata(base, document if isinstance(document, dict) else {})
+
+
+def arm_of(auth: Auth) -> Arm:
     """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
     if isinstance(auth, Arm):
         return auth

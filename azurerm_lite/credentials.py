@@ -1,7 +1,6 @@
-"""Ways to get a token: one function for each, all by msal or by calling out, and the walk through the environment.
+"""Ways to get a token: one function for each, all by msal (in `login`) or by calling out, and the walk through the
+environment.
 
-msal is imported when the first token is needed. Its objects are made anew each time and its caches are not used: they
-would keep an error for a minute, and lose a token in hand to a 503. The cache is Credential's alone.
 Secrets live in closures here and in no message, repr, log or file.
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
@@ -16,134 +15,18 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import urlsplit
 
 from . import clouds
-from .auth import Credential, Token, checked_token, first_line
-from .clouds import Reach
-from .errors import CredentialError, InvalidInput, ProtocolError, TransportError, printable
+from .auth import Credential, Token, checked_token
+from .errors import CredentialError, InvalidInput, TransportError, printable
+from .login import DEFAULT_LOGIN, Login, LoginHttp, by_msal, login_http
 from .types import JsonDict
-
-if TYPE_CHECKING:
-    from .transport import Answer, Transport
 
 log = logging.getLogger(__name__)
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-
-
-class Login(NamedTuple):
-    """How to reach the login service: everything that a flow needs besides who is asking."""
-
-    authority: str = clouds.PUBLIC.authority
-    reach: Reach = clouds.DIRECT
-    now: Callable[[], float] = time.time
-
-
-DEFAULT_LOGIN = Login()
-
-# Azure China's discovery document sends clients on to this host.
-_ALSO_ALLOWED = {clouds.CHINA.authority: ("https://login.partner.microsoftonline.cn",)}
-
-
-class LoginHttp:
-    """The HTTP client that msal is given: our transport, to the hosts that we name and to no others."""
-
-    def __init__(self, origins: tuple[str, ...], reach: Reach) -> None:
-        self._origins, self._reach = origins, reach
-        self._transports: dict[str, Transport] = {}
-
-    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
-        return self._send("GET", _with_query(url, params), headers, None)
-
-    def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
-        form = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-        body = data if isinstance(data, bytes | str) else urlencode(data or {})
-        return self._send("POST", _with_query(url, params), {**form, **(headers or {})}, body)
-
-    def close(self) -> None:
-        for transport in self._transports.values():
-            transport.close()
-
-    def _send(self, method: str, url: str, headers: Any, body: bytes | str | None) -> "_LoginAnswer":
-        origin = next((one for one in self._origins if url.startswith(one + "/")), None)
-        if origin is None:
-            raise ProtocolError(f"the login service pointed to {printable(url, 120)}: not followed")
-        data = body.encode() if isinstance(body, str) else body
-        lengths = {} if data is None else {"Content-Length": str(len(data))}
-        answer = self._transport(origin).send(method, url[len(origin) :], {**(headers or {}), **lengths}, data)
-        return _LoginAnswer(answer)
-
-    def _transport(self, origin: str) -> "Transport":
-        from .transport import Timeouts, Transport  # noqa: PLC0415  (imports requests)
-
-        if origin not in self._transports:
-            limits = Timeouts(connect=5.0, read=30.0, total=60.0)
-            self._transports[origin] = Transport(origin, self._reach, timeouts=limits)
-        return self._transports[origin]
-
-
-class _LoginAnswer:
-    """What msal reads of an answer. A body that is not JSON is dropped here: msal would log it, token and all."""
-
-    def __init__(self, answer: "Answer") -> None:
-        self.status_code, self.headers = answer.status, answer.headers
-        try:
-            self.text = json.dumps(json.loads(answer.body))
-        except (ValueError, RecursionError):
-            self.text = '{"error":"invalid_response","error_description":"the login service did not answer in JSON"}'
-
-    def raise_for_status(self) -> None:
-        if self.status_code >= 400:
-            raise CredentialError(f"the login service answered {self.status_code}", code=str(self.status_code))
-
-
-def _with_query(url: str, params: Any) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}" if params else url
-
-
-def _by_msal(
-    kind: str, login: Login, ask: Callable[[Any, LoginHttp, str | None], Any]
-) -> Callable[[str | None], Token]:
-    """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line."""
-
-    def acquire(claims: str | None) -> Token:
-        import msal  # noqa: PLC0415  (imported when the first token is needed)
-
-        http = LoginHttp((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.reach)
-        try:
-            result = ask(msal, http, claims)
-        except CredentialError:
-            raise
-        except TransportError as error:
-            reason, code = f"{kind}: {error}", "unreachable"
-        except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
-            reason, code = f"{kind}: no token from {login.authority}: {first_line(error)}", type(error).__name__
-        else:
-            return _token_of(kind, result, login)
-        finally:
-            http.close()
-        raise CredentialError(reason, code=code)
-
-    return acquire
-
-
-def _token_of(kind: str, result: Any, login: Login) -> Token:
-    """The token in msal's answer, or an error with Entra's own code and first line."""
-    result = result if isinstance(result, Mapping) else {}
-    if not result.get("access_token"):
-        code = str(result.get("error") or "no_token")
-        text = str(result.get("error_description") or "the login service gave no token").partition("\n")[0]
-        text = re.sub(r"\s*Trace ID:.*", "", text)
-        raise CredentialError(
-            f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}", code=code
-        )
-    try:
-        lifetime = int(result.get("expires_in") or 0)
-    except (TypeError, ValueError):
-        lifetime = 0
-    return Token(checked_token(result["access_token"], "what the login service gave"), int(login.now()) + lifetime)
 
 
 def client_secret_credential(tenant_id: str, client_id: str, secret: str, login: Login = DEFAULT_LOGIN) -> Credential:
@@ -169,7 +52,7 @@ def _service_principal(kind: str, tenant_id: str, client_id: str, proof: Callabl
             )
             return app.acquire_token_for_client(scopes=[scope], claims_challenge=claims)
 
-        return _by_msal(title, login, ask)(claims)
+        return by_msal(title, login, ask)(claims)
 
     return Credential(title, acquire, now=login.now)
 
@@ -304,14 +187,145 @@ def _token_of_az(done: "subprocess.CompletedProcess[bytes]") -> Token:
     raise CredentialError(reason, code="az_failed")
 
 
+# --- the machine's own identity --------------------------------------------------------------------------------------
+
+IMDS = "http://169.254.169.254"
+IMDS_SECONDS = 1.5  # the whole of a probe: a machine that is none of Azure's costs no more
+_MANAGED = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
+
+
+def managed_identity_credential(
+    *,
+    client_id: str | None = None,
+    object_id: str | None = None,
+    resource_id: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    now: Callable[[], float] = time.time,
+) -> Credential:
+    """The identity that Azure gave to this VM, App Service or container: the system's own, or the one that is named.
+
+    msal reads where it is from the process's own environment, whatever `env` says.
+    https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
+    """
+    named = {"ClientId": client_id, "ObjectId": object_id, "ResourceId": resource_id}
+    chosen = {key: value for key, value in named.items() if value}
+    if len(chosen) > 1:
+        raise InvalidInput("a managed identity is named by one of client_id, object_id and resource_id")
+    kind, who = next(iter(chosen.items()), ("SystemAssigned", None))
+    title = "managed identity" + (f" {who}" if who else "")
+
+    def acquire(scope: str, claims: str | None) -> Token:
+        def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
+            identity = {"ManagedIdentityIdType": kind, "Id": who}
+            client = msal.ManagedIdentityClient(identity, http_client=http)
+            return client.acquire_token_for_client(
+                resource=scope.removesuffix("/.default"), **({"claims_challenge": claims} if claims else {})
+            )
+
+        here = _identity_address(env)
+        return by_msal(title, Login(here, now=now), ask, lambda: LoginHttp((here,), clouds.DIRECT, 10.0))(claims)
+
+    return Credential(title, acquire, now=now)
+
+
+def _identity_address(env: Mapping[str, str]) -> str:
+    """Where this machine asks for its own identity; the addresses of Azure's hosts themselves are plain http."""
+    address = env.get("IDENTITY_ENDPOINT") or env.get("MSI_ENDPOINT") or env.get("AZURE_POD_IDENTITY_AUTHORITY_HOST")
+    parts = urlsplit(address or IMDS)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _identity_is_there(env: Mapping[str, str]) -> bool:
+    """Whether anything answers where a VM's identity lives. Without the header that it wants, it gives no token."""
+    http = LoginHttp((_identity_address(env),), clouds.DIRECT, IMDS_SECONDS)
+    try:
+        http.get(f"{_identity_address(env)}/metadata/identity/oauth2/token?api-version=2018-02-01")
+    except TransportError:
+        return False
+    finally:
+        http.close()
+    return True
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+AZ_CLIENT_ID = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"  # az's own public client, known to every tenant
+
+
+def device_code_credential(
+    prompt: Callable[[str], object],
+    tenant_id: str = "organizations",
+    client_id: str = AZ_CLIENT_ID,
+    login: Login = DEFAULT_LOGIN,
+) -> Credential:
+    """Somebody who logs in with a browser elsewhere: `prompt` is given the sentence with address and code to show.
+
+    https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
+    """
+
+    def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
+        flow = app.initiate_device_flow(scopes=scopes)
+        if "user_code" not in flow:
+            return flow
+        prompt(printable(str(flow.get("message", "")), 400))
+        return app.acquire_token_by_device_flow(flow, **({"claims_challenge": claims} if claims else {}))
+
+    return _person("device code", tenant_id, client_id, begin, login)
+
+
+def interactive_browser_credential(
+    tenant_id: str = "organizations",
+    client_id: str = AZ_CLIENT_ID,
+    *,
+    timeout: float = 300.0,
+    login: Login = DEFAULT_LOGIN,
+) -> Credential:
+    """Somebody who logs in with the browser of this machine, within `timeout` seconds.
+
+    https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
+    """
+
+    def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
+        return app.acquire_token_interactive(scopes=scopes, timeout=timeout, claims_challenge=claims)
+
+    return _person("browser", tenant_id, client_id, begin, login)
+
+
+def _person(
+    kind: str, tenant_id: str, client_id: str, begin: Callable[[Any, list[str], str | None], Any], login: Login
+) -> Credential:
+    """A person logs in once; after that the refresh token, which msal keeps in memory, does."""
+    _check_principal(tenant_id, client_id)
+    kept: dict[str, Any] = {}
+
+    def acquire(scope: str, claims: str | None) -> Token:
+        def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
+            if "app" not in kept:
+                where = f"{login.authority}/{tenant_id}"
+                options = {"authority": where, "instance_discovery": False, "http_client": http}
+                kept["app"] = msal.PublicClientApplication(client_id, **options)
+            for account in kept["app"].get_accounts():
+                found = kept["app"].acquire_token_silent(
+                    [scope], account=account, force_refresh=True, claims_challenge=claims
+                )
+                if found and "access_token" in found:
+                    return found
+            return begin(kept["app"], [scope], claims)
+
+        http = kept.setdefault("http", login_http(login))
+        return by_msal(kind, login, ask, lambda: http)(claims)
+
+    return Credential(kind, acquire, now=login.now)
+
+
 # --- what the environment has ----------------------------------------------------------------------------------------
 
 
 def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     """The first credential that the environment has what it needs for; CredentialError lists what was tried.
 
-    In this order: client secret, certificate, federated token file, az login. AZURE_TOKEN_CREDENTIALS=prod leaves out
-    az, =dev everything else.
+    In this order: client secret, certificate, federated token file, managed identity, az login.
+    AZURE_TOKEN_CREDENTIALS=prod leaves out az, =dev everything else.
     """
     choice = env.get("AZURE_TOKEN_CREDENTIALS", "").lower()
     tried = []
@@ -360,6 +374,14 @@ def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
     return workload_identity_credential(tenant, client, file, login)
 
 
+def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:
+    if any(env.get(name) != os.environ.get(name) for name in _MANAGED):
+        return "its variables must stand in the environment of the process itself"
+    if not env.get("IDENTITY_ENDPOINT") and not env.get("MSI_ENDPOINT") and not _identity_is_there(env):
+        return f"nothing answers at {_identity_address(env)}"
+    return managed_identity_credential(client_id=env.get("AZURE_CLIENT_ID") or None, env=env, now=login.now)
+
+
 def _az_from(env: Mapping[str, str], login: Login) -> Credential | str:
     if shutil.which("az", path=env.get("PATH", "")) is None:
         return "az is not on PATH"
@@ -370,5 +392,6 @@ _CHAIN: tuple[tuple[str, str, Callable[[Mapping[str, str], Login], Credential | 
     ("client secret", "prod", _secret_from),
     ("certificate", "prod", _certificate_from),
     ("federated token file", "prod", _federated_from),
+    ("managed identity", "prod", _managed_from),
     ("az login", "dev", _az_from),
 )

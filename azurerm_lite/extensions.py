@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from . import wire
-from .arm import arm_of
+from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict
 from .vmss import vmss_path
 from .vmss_vms import vm_path
+
+DIAGNOSTIC_SINCE = "2026-04-01"
 
 
 def _of_set(subscription_id: str, resource_group: str, vmss_name: str, name: str) -> str:
@@ -29,8 +31,15 @@ def _command_of_vm(subscription_id: str, resource_group: str, vmss_name: str, in
     return f"{path}/runCommands/{wire.segment(name, 'run command name')}"
 
 
+def _diagnostic_of_vm(
+    subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, name: str
+) -> str:
+    path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
+    return f"{path}/diagnosticRunCommands/{wire.segment(name, 'run command name')}"
+
+
 def get_vmss_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -49,7 +58,7 @@ def get_vmss_extension(
 
 
 def put_vmss_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -68,7 +77,7 @@ def put_vmss_extension(
 
 
 def patch_vmss_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -87,7 +96,7 @@ def patch_vmss_extension(
 
 
 def delete_vmss_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -105,7 +114,7 @@ def delete_vmss_extension(
 
 
 def list_vmss_extensions(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
     """All extensions of a scale set.
 
@@ -116,7 +125,7 @@ def list_vmss_extensions(
 
 
 def get_vmss_vm_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -136,7 +145,7 @@ def get_vmss_vm_extension(
 
 
 def put_vmss_vm_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -156,7 +165,7 @@ def put_vmss_vm_extension(
 
 
 def patch_vmss_vm_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -176,7 +185,7 @@ def patch_vmss_vm_extension(
 
 
 def delete_vmss_vm_extension(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -195,7 +204,7 @@ def delete_vmss_vm_extension(
 
 
 def list_vmss_vm_extensions(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -214,7 +223,7 @@ def list_vmss_vm_extensions(
 
 
 def get_vmss_vm_run_command(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -234,7 +243,7 @@ def get_vmss_vm_run_command(
 
 
 def put_vmss_vm_run_command(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -254,7 +263,7 @@ def put_vmss_vm_run_command(
 
 
 def patch_vmss_vm_run_command(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -274,7 +283,7 @@ def patch_vmss_vm_run_command(
 
 
 def delete_vmss_vm_run_command(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -293,7 +302,7 @@ def delete_vmss_vm_run_command(
 
 
 def list_vmss_vm_run_commands(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -308,4 +317,105 @@ def list_vmss_vm_run_commands(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/list
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/runCommands"
+    return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})
+
+
+# --- diagnostic run commands: younger than the default api-version ---------------------------------------------------
+
+
+def get_vmss_vm_diagnostic_run_command(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_id: str | int,
+    run_command_name: str,
+    *,
+    expand: str | None = None,
+    api_version: str = DIAGNOSTIC_SINCE,
+) -> JsonDict:
+    """One diagnostic run command of an instance. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/get
+    """
+    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
+
+
+def put_vmss_vm_diagnostic_run_command(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_id: str | int,
+    run_command_name: str,
+    run_command: Mapping[str, Any],
+    *,
+    api_version: str = DIAGNOSTIC_SINCE,
+) -> Operation:
+    """The Operation that creates or replaces one diagnostic run command of an instance. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/create-or-update
+    """
+    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
+
+
+def patch_vmss_vm_diagnostic_run_command(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_id: str | int,
+    run_command_name: str,
+    patch: Mapping[str, Any],
+    *,
+    api_version: str = DIAGNOSTIC_SINCE,
+) -> Operation:
+    """The Operation that merges `patch` into one diagnostic run command of an instance. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/update
+    """
+    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+
+
+def delete_vmss_vm_diagnostic_run_command(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_id: str | int,
+    run_command_name: str,
+    *,
+    api_version: str = DIAGNOSTIC_SINCE,
+) -> Operation:
+    """The Operation that deletes one diagnostic run command of an instance. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/delete
+    """
+    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    return arm_of(auth).start("DELETE", path, api_version=api_version)
+
+
+def list_vmss_vm_diagnostic_run_commands(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_id: str | int,
+    *,
+    expand: str | None = None,
+    api_version: str = DIAGNOSTIC_SINCE,
+) -> list[JsonDict]:
+    """All diagnostic run commands of an instance. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/list
+    """
+    path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/diagnosticRunCommands"
     return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})

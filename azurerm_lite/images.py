@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from . import wire
-from .arm import arm_of
+from .arm import Auth, arm_of
 from .errors import NotFoundError
 from .types import ImageVersion, JsonDict
 
@@ -34,7 +34,7 @@ def in_order(versions: Iterable[str]) -> list[str]:
 
 
 def list_image_versions(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     location: str,
@@ -54,7 +54,7 @@ def list_image_versions(
 
 
 def get_image_version(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     location: str,
@@ -74,7 +74,7 @@ def get_image_version(
 
 
 def resolve_image_version(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     location: str,
@@ -103,7 +103,7 @@ def resolve_image_version(
 
 
 def list_gallery_image_versions(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -141,7 +141,7 @@ def _offered(properties: dict[str, Any], region: str) -> bool:
 
 
 def list_usages(
-    auth: object, /, subscription_id: str, location: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, location: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
     """How much of each quota a subscription has used in a region: cores for a surge, for one.
 

@@ -30,6 +30,13 @@ class TokenCredential(Protocol):
     def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
 
 
+@runtime_checkable
+class TokenInfoCredential(Protocol):
+    """Anything with azure-core's newer `get_token_info`."""
+
+    def get_token_info(self, *scopes: str, **options: Any) -> AccessToken: ...
+
+
 class ScaleSet(NamedTuple):
     """The address of one scale set; `get_vmss(arm, *web)` reads well."""
 

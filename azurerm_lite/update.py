@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import model as _model
-from .arm import arm_of
+from .arm import Arm, Auth, arm_of
 from .errors import ConcurrencyError, InvalidInput
 from .operation import Operation
 from .types import Vmss
@@ -19,7 +19,7 @@ Changer = Callable[[Vmss], object]
 
 
 def update_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -48,7 +48,7 @@ def update_vmss(
 
 
 def _write(
-    arm: object, address: tuple[str, str, str], before: Vmss, after: Mapping[str, Any], api_version: str | None
+    arm: Arm, address: tuple[str, str, str], before: Vmss, after: Mapping[str, Any], api_version: str | None
 ) -> Operation | None:
     patch = _model.merge_patch(before, after)
     if not patch:

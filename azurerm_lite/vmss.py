@@ -11,21 +11,22 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from . import wire
-from .arm import arm_of
+from .arm import Auth, arm_of
 from .operation import Operation
 from .types import Ids, JsonDict, Vmss, VmssInstanceView
 
 OWN_ETAG = "the model's own etag"
+HOOKS_SINCE = "2025-11-01"
 
 
-def _group(subscription_id: str, resource_group: str) -> str:
-    subscription = wire.subscription_segment(subscription_id)
-    return f"/subscriptions/{subscription}/resourceGroups/{wire.resource_group_segment(resource_group)}"
+def group_path(subscription_id: str, resource_group: str) -> str:
+    subscription, group = wire.subscription_segment(subscription_id), wire.resource_group_segment(resource_group)
+    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute"
 
 
 def vmss_path(subscription_id: str, resource_group: str, vmss_name: str) -> str:
     name = wire.segment(vmss_name, "scale set name", 64)
-    return f"{_group(subscription_id, resource_group)}/providers/Microsoft.Compute/virtualMachineScaleSets/{name}"
+    return f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets/{name}"
 
 
 def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
@@ -45,7 +46,7 @@ def _instances(instance_ids: Ids | None, all_instances: bool) -> JsonDict:
 
 
 def get_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -63,7 +64,7 @@ def get_vmss(
 
 
 def put_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -87,7 +88,7 @@ def put_vmss(
 
 
 def patch_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -108,17 +109,17 @@ def patch_vmss(
 
 
 def list_vmss(
-    auth: object, /, subscription_id: str, resource_group: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, *, api_version: str | None = None
 ) -> list[Vmss]:
     """The models of all scale sets in a resource group.
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list
     """
-    path = f"{_group(subscription_id, resource_group)}/providers/Microsoft.Compute/virtualMachineScaleSets"
+    path = f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets"
     return arm_of(auth).list(path, api_version=api_version)
 
 
-def list_vmss_sub(auth: object, /, subscription_id: str, *, api_version: str | None = None) -> list[Vmss]:
+def list_vmss_sub(auth: Auth, /, subscription_id: str, *, api_version: str | None = None) -> list[Vmss]:
     """The models of all scale sets in a subscription.
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-all
@@ -129,13 +130,7 @@ def list_vmss_sub(auth: object, /, subscription_id: str, *, api_version: str | N
 
 
 def get_vmss_instance_view(
-    auth: object,
-    /,
-    subscription_id: str,
-    resource_group: str,
-    vmss_name: str,
-    *,
-    api_version: str | None = None,
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> VmssInstanceView:
     """How many instances are in which provisioning state, and the state of the set itself. Not for Flexible sets.
 
@@ -146,7 +141,7 @@ def get_vmss_instance_view(
 
 
 def manual_upgrade_instances(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -171,7 +166,7 @@ def manual_upgrade_instances(
 
 
 def start_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -191,7 +186,7 @@ def start_vmss_vms(
 
 
 def restart_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -211,7 +206,7 @@ def restart_vmss_vms(
 
 
 def power_off_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -232,7 +227,7 @@ def power_off_vmss_vms(
 
 
 def deallocate_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -253,7 +248,7 @@ def deallocate_vmss_vms(
 
 
 def redeploy_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -273,7 +268,7 @@ def redeploy_vmss_vms(
 
 
 def perform_maintenance_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -293,7 +288,7 @@ def perform_maintenance_vmss_vms(
 
 
 def reimage_all_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -313,7 +308,7 @@ def reimage_all_vmss_vms(
 
 
 def approve_rolling_upgrade_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -333,7 +328,7 @@ def approve_rolling_upgrade_vmss_vms(
 
 
 def reimage_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -355,7 +350,7 @@ def reimage_vmss_vms(
 
 
 def delete_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -379,7 +374,7 @@ def delete_vmss_vms(
 
 
 def delete_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -399,7 +394,7 @@ def delete_vmss(
 
 
 def reapply_vmss(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
     """The Operation that pushes the model's profile to the instances again.
 
@@ -410,7 +405,7 @@ def reapply_vmss(
 
 
 def set_orchestration_service_state(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -429,7 +424,7 @@ def set_orchestration_service_state(
 
 
 def convert_vmss_to_single_placement_group(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -448,7 +443,7 @@ def convert_vmss_to_single_placement_group(
 
 
 def force_recovery_service_fabric_platform_update_domain_walk(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -470,7 +465,7 @@ def force_recovery_service_fabric_platform_update_domain_walk(
 
 
 def scale_out_vmss(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -494,7 +489,7 @@ def scale_out_vmss(
 
 
 def list_vmss_skus(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
     """The VM sizes that this scale set may have, and how many of each.
 
@@ -504,7 +499,7 @@ def list_vmss_skus(
 
 
 def list_vmss_os_upgrade_history(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
     """The last five OS upgrades of two months, newest first.
 
@@ -516,7 +511,7 @@ def list_vmss_os_upgrade_history(
 
 
 def list_vmss_location(
-    auth: object, /, subscription_id: str, location: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, location: str, *, api_version: str | None = None
 ) -> list[Vmss]:
     """The models of all scale sets of a subscription in one region.
 
@@ -531,7 +526,7 @@ def list_vmss_location(
 
 
 def start_os_rolling_upgrade(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
     """The Operation in which Azure rolls every instance to the newest image. It does not roll back by itself.
 
@@ -542,7 +537,7 @@ def start_os_rolling_upgrade(
 
 
 def start_extension_rolling_upgrade(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
     """The Operation in which Azure rolls every instance to the newest extensions.
 
@@ -553,7 +548,7 @@ def start_extension_rolling_upgrade(
 
 
 def cancel_rolling_upgrade(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
     """The Operation that stops the rolling upgrade under way; ConflictError when there is none.
 
@@ -564,7 +559,7 @@ def cancel_rolling_upgrade(
 
 
 def get_rolling_upgrade(
-    auth: object, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> JsonDict:
     """The newest rolling upgrade: its status, and counts without instance ids.
 
@@ -572,3 +567,76 @@ def get_rolling_upgrade(
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/latest"
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))
+
+
+# --- younger than the default api-version ----------------------------------------------------------------------------
+
+
+def migrate_availability_zone_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids,
+    target_zone: str | None = None,
+    *,
+    api_version: str = "2026-04-01",
+) -> Operation:
+    """The Operation that moves instances to another availability zone, Azure's choice or yours. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
+    body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def list_lifecycle_hook_events(
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str = HOOKS_SINCE
+) -> list[JsonDict]:
+    """What Azure waits for an answer to before it goes on with an automatic OS upgrade. Born in 2025-11-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/list
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents"
+    return arm_of(auth).list(path, api_version=api_version)
+
+
+def get_lifecycle_hook_event(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    event_name: str,
+    *,
+    api_version: str = HOOKS_SINCE,
+) -> JsonDict:
+    """One lifecycle hook event. Born in 2025-11-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/get
+    """
+    name = wire.segment(event_name, "lifecycle hook event name")
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
+    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))
+
+
+def patch_lifecycle_hook_event(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    event_name: str,
+    patch: Mapping[str, Any],
+    *,
+    api_version: str = HOOKS_SINCE,
+) -> JsonDict:
+    """The lifecycle hook event as it is after it was approved, rejected or put off. Born in 2025-11-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/update
+    """
+    name = wire.segment(event_name, "lifecycle hook event name")
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
+    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))

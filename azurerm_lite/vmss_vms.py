@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from . import wire
-from .arm import arm_of
+from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict, VmssVm, VmssVmInstanceView
-from .vmss import OWN_ETAG, flag, own_etag, vmss_path
+from .vmss import OWN_ETAG, flag, group_path, own_etag, vmss_path
 
 
 def vm_path(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int) -> str:
@@ -21,7 +21,7 @@ def vm_path(subscription_id: str, resource_group: str, vmss_name: str, instance_
 
 
 def list_vmss_vms(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -43,7 +43,7 @@ def list_vmss_vms(
 
 
 def get_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -62,7 +62,7 @@ def get_vmss_vm(
 
 
 def get_vmss_vm_instance_view(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -80,7 +80,7 @@ def get_vmss_vm_instance_view(
 
 
 def put_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -100,7 +100,7 @@ def put_vmss_vm(
 
 
 def delete_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -122,7 +122,7 @@ def delete_vmss_vm(
 
 
 def start_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -140,7 +140,7 @@ def start_vmss_vm(
 
 
 def restart_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -158,7 +158,7 @@ def restart_vmss_vm(
 
 
 def deallocate_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -176,7 +176,7 @@ def deallocate_vmss_vm(
 
 
 def redeploy_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -194,7 +194,7 @@ def redeploy_vmss_vm(
 
 
 def perform_maintenance_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -212,7 +212,7 @@ def perform_maintenance_vmss_vm(
 
 
 def reimage_all_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -230,7 +230,7 @@ def reimage_all_vmss_vm(
 
 
 def approve_rolling_upgrade_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -248,7 +248,7 @@ def approve_rolling_upgrade_vmss_vm(
 
 
 def power_off_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -267,7 +267,7 @@ def power_off_vmss_vm(
 
 
 def reimage_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -286,7 +286,7 @@ def reimage_vmss_vm(
 
 
 def simulate_eviction_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -304,7 +304,7 @@ def simulate_eviction_vmss_vm(
 
 
 def retrieve_boot_diagnostics_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -324,7 +324,7 @@ def retrieve_boot_diagnostics_vmss_vm(
 
 
 def attach_detach_data_disks_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -343,7 +343,7 @@ def attach_detach_data_disks_vmss_vm(
 
 
 def run_command_vmss_vm(
-    auth: object,
+    auth: Auth,
     /,
     subscription_id: str,
     resource_group: str,
@@ -359,3 +359,32 @@ def run_command_vmss_vm(
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/runCommand"
     return arm_of(auth).start("POST", path, command, api_version=api_version)
+
+
+# --- VMs of Flexible sets --------------------------------------------------------------------------------------------
+
+
+def _flexible_path(subscription_id: str, resource_group: str, vm_name: str) -> str:
+    return f"{group_path(subscription_id, resource_group)}/virtualMachines/{wire.segment(vm_name, 'VM name')}"
+
+
+def get_flexible_vm(
+    auth: Auth, /, subscription_id: str, resource_group: str, vm_name: str, *, api_version: str | None = None
+) -> JsonDict:
+    """One VM of a Flexible set by its own name, as the VM API shows it.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machines/get
+    """
+    path = _flexible_path(subscription_id, resource_group, vm_name)
+    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))
+
+
+def get_flexible_vm_instance_view(
+    auth: Auth, /, subscription_id: str, resource_group: str, vm_name: str, *, api_version: str | None = None
+) -> VmssVmInstanceView:
+    """Power and health of one VM of a Flexible set, which the scale set itself does not show. It has no domains.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machines/instance-view
+    """
+    path = f"{_flexible_path(subscription_id, resource_group, vm_name)}/instanceView"
+    return cast(VmssVmInstanceView, arm_of(auth).get(path, api_version=api_version))

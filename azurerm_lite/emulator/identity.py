@@ -6,6 +6,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -371,6 +372,12 @@ def authorize(world: World, request: ArmRequest, *, tenant: str) -> Answer:  # n
     names = ("client_id", "redirect_uri", "code_challenge", "nonce")
     world.identity.codes[code] = {name: query.get(name, "") for name in names}
     info = _encoded({"uid": query.get("client_id", ""), "utid": world.identity.tenant_id})
+    if query.get("response_mode") == "form_post":  # what msal asks for: the code never stands in an address
+        fields = {"code": code, "state": query.get("state", ""), "client_info": info}
+        inputs = "".join(f'<input type="hidden" name="{k}" value="{html.escape(v)}">' for k, v in fields.items())
+        form = f'<form method="post" action="{html.escape(redirect)}">{inputs}</form>'
+        page = f"<!doctype html><title>Signed in</title>{form}<script>document.forms[0].submit()</script>"
+        return Answer(200, page.encode(), {"Content-Type": "text/html; charset=utf-8"}, gateway=True)
     location = f"{redirect}?code={code}&state={quote(query.get('state', ''))}&client_info={info}"
     return Answer(302, None, {"Location": location}, gateway=True)
 

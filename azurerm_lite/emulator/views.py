@@ -191,7 +191,5 @@ def set_view(world: "World", scale_set: "ScaleSet") -> dict[str, Json]:
         **({"time": world.timestamp()} if done else {}),
     }
     if health.repairs(scale_set):
-        shown["orchestrationServices"] = [
-            {"serviceName": "AutomaticRepairs", "serviceState": scale_set.repairs_state},
-        ]
+        shown["orchestrationServices"] = [{"serviceName": "AutomaticRepairs", "serviceState": scale_set.repairs_state}]
     return {**shown, "statuses": [status]}

@@ -2,6 +2,8 @@
 
 from typing import assert_type
 
+from azure.identity import DefaultAzureCredential
+
 import azurerm_lite as az
 from azurerm_lite.types import Vmss, VmssInstanceView, VmssVm, VmssVmInstanceView
 
@@ -33,3 +35,16 @@ class Foreign:
 def foreign_credentials_fit(subscription_id: str) -> None:
     az.get_vmss(Foreign(), subscription_id, "web-rg", "web")
     az.connect(Foreign(), cloud=az.US_GOVERNMENT)
+    az.get_vmss(DefaultAzureCredential(), subscription_id, "web-rg", "web")
+
+
+def every_way_to_log_in(tenant_id: str, client_id: str) -> list[az.Credential]:
+    return [
+        az.client_secret_credential(tenant_id, client_id, "s"),
+        az.certificate_credential(tenant_id, client_id, "client.pem", send_chain=True),
+        az.workload_identity_credential(tenant_id, client_id, "token"),
+        az.managed_identity_credential(client_id=client_id),
+        az.device_code_credential(print),
+        az.interactive_browser_credential(tenant_id),
+        az.azure_cli_credential(),
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 import azurerm_lite as az
 from azurerm_lite.clouds import reach_from_environment
-from azurerm_lite.credentials import Login, from_environment
+from azurerm_lite.credentials import from_environment
+from azurerm_lite.emulator import serve
+from azurerm_lite.login import Login
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -216,3 +219,157 @@ def test_what_is_no_token_never_becomes_a_header(token: Any) -> None:
 
     with pytest.raises(az.CredentialError, match="is not a bearer token"):
         az.Arm(Odd())._token()
+
+
+# --- managed identity, device code, browser --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An emulator in real time, and a way to put the process on a machine with its identity."""
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(time_scale=1) as emulator:
+        yield emulator
+
+
+@pytest.mark.parametrize("kind", ["imds", "app-service"])
+@pytest.mark.parametrize("who", ["system", "client_id", "object_id", "resource_id"])
+def test_a_managed_identity_gets_and_renews_its_token(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, kind: str, who: str
+) -> None:
+    user = machine.identity.register_managed(role="Reader", resource_id="/subscriptions/s/userAssignedIdentities/u")
+    for name, value in machine.managed_identity_env(kind).items():
+        monkeypatch.setenv(name, value)
+    chosen = {} if who == "system" else {who: getattr(user, who)}
+    credential = az.managed_identity_credential(**chosen)
+    first = credential.get_token(SCOPE)
+    assert credential.get_token(SCOPE) is first
+    again = credential.renew(SCOPE, first.token)
+    assert again.token != first.token
+    principal = machine.identity.principal_of(f"Bearer {again.token}")
+    assert principal.client_id == (machine.identity.managed[0] if who == "system" else user).client_id
+
+
+def test_a_managed_identity_of_another_name_is_one_clear_line(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in machine.managed_identity_env("imds").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(az.CredentialError, match="Identity not found") as caught:
+        az.managed_identity_credential(client_id="nobody").get_token(SCOPE)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(az.InvalidInput):
+        az.managed_identity_credential(client_id="a", object_id="b")
+
+
+def test_connect_finds_the_identity_of_the_machine(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in machine.managed_identity_env("imds").items():
+        monkeypatch.setenv(name, value)
+    for name, value in machine.env().items():
+        monkeypatch.setenv(name, value)
+    for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_ID"):
+        monkeypatch.delenv(name)
+    with az.connect() as arm:
+        assert "managed identity" in repr(arm)
+        assert az.get_vmss(arm, machine.subscription_id, "web-rg", "web")["name"] == "web"
+
+
+def test_a_machine_that_is_none_of_azures_is_known_in_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+    import time
+
+    with socket.socket() as silent:  # takes the connection and never says a word, as some networks do
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("PATH", "")
+        began = time.monotonic()
+        with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
+            from_environment(dict(__import__("os").environ), Login())
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login: Login) -> None:
+    arm_emulator.identity.confirms_at_once = True
+    said: list[str] = []
+    credential = az.device_code_credential(said.append, arm_emulator.tenant_id, login=login)
+    first = credential.get_token(SCOPE)
+    again = credential.renew(SCOPE, first.token)
+    assert first.token != again.token
+    assert len(said) == 1
+    assert "enter the code" in said[0]
+
+
+def test_a_device_login_that_is_declined_is_one_clear_line(arm_emulator: Any, login: Login) -> None:
+    def decline(_message: str) -> None:
+        arm_emulator.identity.confirm(decline=True)
+
+    with pytest.raises(az.CredentialError, match="authorization_declined") as caught:
+        az.device_code_credential(decline, arm_emulator.tenant_id, login=login).get_token(SCOPE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_login_by_browser(arm_emulator: Any, login: Login) -> None:
+    import threading
+    import webbrowser
+
+    import requests
+
+    class Person(webbrowser.BaseBrowser):
+        """Opens the page, says yes, and is sent back to the script."""
+
+        def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+            threading.Thread(target=self.log_in, args=(url,)).start()
+            return True
+
+        def log_in(self, url: str) -> None:
+            page = requests.get(url, verify=arm_emulator.ca_file, timeout=20).text
+            (back,) = re.findall(r'action="([^"]+)"', page)
+            requests.post(back, dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page)), timeout=20)
+
+    webbrowser.register("person", None, Person("person"), preferred=True)
+    try:
+        credential = az.interactive_browser_credential(arm_emulator.tenant_id, timeout=20, login=login)
+        token = credential.get_token(SCOPE)
+        assert credential.renew(SCOPE, token.token).token != token.token
+    finally:
+        webbrowser._tryorder.remove("person")  # type: ignore[attr-defined]
+        del webbrowser._browsers["person"]  # type: ignore[attr-defined]
+
+
+# --- clouds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cloud_of_ones_own_says_by_itself_where_it_is(arm_emulator: Any) -> None:
+    env = {**arm_emulator.env()}
+    for name in ("AZURE_AUTHORITY_HOST", "AZURE_RM_ENDPOINT", "AZURE_AUTH_ENDPOINT"):
+        del env[name]
+    clock = arm_emulator.clock
+    with az.connect(cloud=arm_emulator.arm_endpoint, env=env, now=clock.time, sleep=clock.sleep) as arm:
+        assert (arm.cloud.name, arm.cloud.authority) == ("AzureEmulator", arm_emulator.authority)
+        assert arm.cloud.scope == f"{arm_emulator.arm_endpoint}/.default"
+        assert az.list_vmss_sub(arm, arm_emulator.subscription_id)[0]["name"] == "web"
+    with pytest.raises(az.AzurermLiteError):
+        az.connect("token", cloud="http://far.example")
+
+
+def test_the_clouds_by_name() -> None:
+    government = az.connect("token", cloud="us-government", env={})
+    assert government.base == "https://management.usgovcloudapi.net"
+    assert government.cloud.scope == "https://management.core.usgovcloudapi.net/.default"
+    assert az.connect("token", cloud="china", env={}).cloud == az.CHINA
+
+
+# --- our credentials in other hands ----------------------------------------------------------------------------------
+
+
+def test_our_credentials_fit_the_official_sdk(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.mgmt.compute import ComputeManagementClient
+
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    reach = reach_from_environment({"REQUESTS_CA_BUNDLE": machine.ca_file})
+    login = Login(machine.authority, reach)
+    credential: Any = az.client_secret_credential(machine.tenant_id, machine.client_id, machine.client_secret, login)
+    options = {"base_url": machine.arm_endpoint, "credential_scopes": [SCOPE], "connection_verify": machine.ca_file}
+    with ComputeManagementClient(credential, machine.subscription_id, **options) as client:
+        assert client.virtual_machine_scale_sets.get("web-rg", "web").name == "web"

@@ -92,8 +92,7 @@ def test_a_put_of_a_new_name_creates_the_set_with_azures_defaults_and_overprovis
 
 
 @pytest.mark.parametrize(
-    ("change", "code"),
-    [({"location": None}, "LocationRequired"), ({"sku": None}, "InvalidParameter")],
+    ("change", "code"), [({"location": None}, "LocationRequired"), ({"sku": None}, "InvalidParameter")]
 )
 def test_a_body_that_azure_would_refuse_creates_nothing(start: Start, change: dict[str, Any], code: str) -> None:
     rig = start()

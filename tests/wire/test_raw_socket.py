@@ -106,11 +106,7 @@ def test_a_body_that_unpacks_to_too_much_is_stopped_at_the_cap(rude: Start) -> N
         arm_at(rude(head + bomb).base).get(PATH)
 
 
-CUT = [
-    sized(b'{"a": 1', 99),
-    HEAD + b'Transfer-Encoding: chunked\r\n\r\n7\r\n{"a": 1\r\n',
-    b"",
-]
+CUT = [sized(b'{"a": 1', 99), HEAD + b'Transfer-Encoding: chunked\r\n\r\n7\r\n{"a": 1\r\n', b""]
 
 
 @pytest.mark.parametrize("answer", CUT)

@@ -1,0 +1,140 @@
+"""How msal is let out: the login service that it may talk to, by our own transport, and what becomes of its answers.
+
+msal is imported when the first token is needed. Its objects are made anew each time and its caches are not used, but
+for the refresh tokens of people: they would keep an error for a minute, and lose a token in hand to a 503. The cache is
+Credential's alone.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+from . import clouds
+from .auth import Token, checked_token, first_line
+from .clouds import Reach
+from .errors import CredentialError, ProtocolError, TransportError, printable
+
+if TYPE_CHECKING:
+    from .transport import Answer, Transport
+
+
+class Login(NamedTuple):
+    """How to reach the login service: everything that a flow needs besides who is asking."""
+
+    authority: str = clouds.PUBLIC.authority
+    reach: Reach = clouds.DIRECT
+    now: Callable[[], float] = time.time
+
+
+DEFAULT_LOGIN = Login()
+
+# Azure China's discovery document sends clients on to this host.
+_ALSO_ALLOWED = {clouds.CHINA.authority: ("https://login.partner.microsoftonline.cn",)}
+
+
+class LoginHttp:
+    """The HTTP client that msal is given: our transport, to the hosts that we name and to no others."""
+
+    def __init__(self, origins: tuple[str, ...], reach: Reach, seconds: float = 60.0) -> None:
+        self._origins, self._reach, self._seconds = origins, reach, seconds
+        self._transports: dict[str, Transport] = {}
+
+    def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
+        return self._send("GET", _with_query(url, params), headers, None)
+
+    def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        body = data if isinstance(data, bytes | str) else urlencode(data or {})
+        return self._send("POST", _with_query(url, params), {**form, **(headers or {})}, body)
+
+    def close(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+
+    def _send(self, method: str, url: str, headers: Any, body: bytes | str | None) -> "_LoginAnswer":
+        origin = next((one for one in self._origins if url.startswith(one + "/")), None)
+        if origin is None:
+            raise ProtocolError(f"the login service pointed to {printable(url, 120)}: not followed")
+        data = body.encode() if isinstance(body, str) else body
+        lengths = {} if data is None else {"Content-Length": str(len(data))}
+        answer = self._transport(origin).send(method, url[len(origin) :], {**(headers or {}), **lengths}, data)
+        return _LoginAnswer(answer)
+
+    def _transport(self, origin: str) -> "Transport":
+        from .transport import Timeouts, Transport  # noqa: PLC0415  (imports requests)
+
+        if origin not in self._transports:
+            limits = Timeouts(min(5.0, self._seconds), min(30.0, self._seconds), self._seconds)
+            self._transports[origin] = Transport(origin, self._reach, timeouts=limits)
+        return self._transports[origin]
+
+
+def login_http(login: Login) -> LoginHttp:
+    """The login service of a cloud, and the hosts that it may send us on to."""
+    return LoginHttp((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.reach)
+
+
+class _LoginAnswer:
+    """What msal reads of an answer. A body that is not JSON is dropped here: msal would log it, token and all."""
+
+    def __init__(self, answer: "Answer") -> None:
+        self.status_code, self.headers = answer.status, answer.headers
+        try:
+            self.text = json.dumps(json.loads(answer.body))
+        except (ValueError, RecursionError):
+            self.text = '{"error":"invalid_response","error_description":"the login service did not answer in JSON"}'
+
+    def raise_for_status(self) -> None:
+        if self.status_code >= 400:
+            raise CredentialError(f"the login service answered {self.status_code}", code=str(self.status_code))
+
+
+def _with_query(url: str, params: Any) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(params)}" if params else url
+
+
+Ask = Callable[[Any, LoginHttp, str | None], Any]
+
+
+def by_msal(kind: str, login: Login, ask: Ask, http_of: Callable[[], LoginHttp] | None = None) -> Callable[..., Token]:
+    """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line."""
+
+    def acquire(claims: str | None) -> Token:
+        import msal  # noqa: PLC0415  (imported when the first token is needed)
+
+        http = http_of() if http_of else login_http(login)
+        try:
+            result = ask(msal, http, claims)
+        except CredentialError:
+            raise
+        except TransportError as error:
+            reason, code = f"{kind}: {error}", "unreachable"
+        except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
+            reason, code = f"{kind}: no token from {login.authority}: {first_line(error)}", type(error).__name__
+        else:
+            return token_of(kind, result, login)
+        finally:
+            http.close()
+        raise CredentialError(reason, code=code)
+
+    return acquire
+
+
+def token_of(kind: str, result: Any, login: Login) -> Token:
+    """The token in msal's answer, or an error with Entra's own code and first line."""
+    result = result if isinstance(result, Mapping) else {}
+    if not result.get("access_token"):
+        code = str(result.get("error") or "no_token")
+        text = str(result.get("error_description") or "the login service gave no token").partition("\n")[0]
+        text = re.sub(r"\s*Trace ID:.*", "", text)
+        raise CredentialError(
+            f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}", code=code
+        )
+    try:
+        lifetime = int(result.get("expires_in") or 0)
+    except (TypeError, ValueError):
+        lifetime = 0
+    return Token(checked_token(result["access_token"], "what the login service gave"), int(login.now()) + lifetime)
