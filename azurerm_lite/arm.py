@@ -23,7 +23,7 @@ from .clouds import Cloud, Reach
 from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
 from .login import Login
 from .operation import Operation
-from .retry import Outcome, Retry, decide
+from .retry import Outcome, Retry, breather, decide
 from .types import Json, JsonDict, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 USER_AGENT = f"azurerm-lite/{__version__}"
 API_VERSION = "2024-07-01"
 MOST_PAGES = 1000
+MOST_BUCKETS = 1000  # kinds of requests whose limits are remembered
+LOOKS, LOOK_SECONDS = 2, 5.0  # how an upgrade whose answer was lost is looked for
 DEFAULT_RETRY = Retry()
 
 
@@ -71,6 +73,7 @@ class Arm:
         self._transport_made: Transport | None = None
         self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
+        self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
 
     def __repr__(self) -> str:
         emulator = " EMULATOR" if self.is_emulator else ""
@@ -127,19 +130,26 @@ class Arm:
         api_version: str | None = None,
         if_match: str | None = None,
         if_none_match: str | None = None,
-        **query: str | None,
+        by_instances: tuple[str, tuple[str, ...]] | None = None,
+        **query: Any,
     ) -> Operation:
         """Send what Azure may run long; an Operation, done already when Azure was quick.
 
-        When the answer to a PUT or PATCH is lost, the resource itself says whether it happened.
+        When the answer to a PUT or PATCH is lost, the resource itself says whether it happened; `by_instances` (path
+        of their list, ids) lets the instances say it for an upgrade.
         """
         target = self._target(path, api_version, query)
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
         chosen = {name: wire.header_value(value, name) for name, value in headers.items() if value is not None}
         data = None if body is None else wire.encode_json(body)
+        instances = None
+        if by_instances is not None:
+            instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
         try:
-            return self._operation(method, target, self._send(method, target, data, chosen))
+            return self._operation(method, target, self._send(method, target, data, chosen), instances)
         except OutcomeUnknown as unknown:
+            if instances is not None:
+                return self._seen_in_instances(method, target, data, instances, unknown)
             if method not in ("PUT", "PATCH") or not isinstance(body, Mapping):
                 raise
             found = self._look(target, unknown)
@@ -150,6 +160,27 @@ class Arm:
             raise unknown_outcome(method, target, found)
         # Untouched since it was read, and If-Match lets it happen once at most.
         return self._operation(method, target, self._send(method, target, data, chosen))
+
+    def _seen_in_instances(
+        self, method: str, target: str, data: bytes | None, instances: wire.Monitor, unknown: OutcomeUnknown
+    ) -> Operation:
+        """An upgrade whose answer was lost: watched in its instances when it shows there, sent again when it does not.
+
+        Looked for twice, a few seconds apart. Sent again it could do no harm: Azure upgrades no instance twice to the
+        same model, and refuses a second upgrade while one runs.
+        """
+        path = instances.path.partition("?")[0]
+        version = instances.path.rpartition("api-version=")[2]
+        for _ in range(LOOKS):
+            try:
+                items = self.list(path, api_version=version)
+            except (ArmError, TransportError):
+                raise unknown from None
+            if wire.upgrade_begun(items, instances.ids):
+                log.info("%s %s: its answer was lost, and it shows in the instances", method, _shown(target))
+                return Operation(self, method, target, instances)
+            self._sleep(LOOK_SECONDS)
+        return self._operation(method, target, self._send(method, target, data), instances)
 
     def _look(self, target: str, unknown: OutcomeUnknown) -> JsonDict:
         """The resource that a write was for; the unknown outcome itself when that cannot be read."""
@@ -199,6 +230,7 @@ class Arm:
     ) -> "Answer":
         """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
         attempt, waited, token, refreshed = 0, 0.0, self._token(), False
+        self._breathe(method, target)
         while True:
             attempt += 1
             answer, failure = self._attempt(method, target, token, body, headers)
@@ -221,6 +253,14 @@ class Arm:
                 raise OutcomeUnknown(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
             else:
                 raise error
+
+    def _breathe(self, method: str, target: str) -> None:
+        """Wait a little when the last answer to such a request said that its bucket is nearly empty."""
+        left, at = self._left.get((method, _shown(target)), ({}, 0.0))
+        seconds = breather(method, left, self._now() - at)
+        if seconds:
+            log.info("%s %s: nearly throttled (%s); waiting %.1f s", method, _shown(target), left, seconds)
+            self._sleep(seconds)
 
     def _attempt(
         self, method: str, target: str, token: str, body: bytes | None, headers: Mapping[str, str] | None
@@ -246,8 +286,14 @@ class Arm:
         except TransportError as error:
             log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
             return None, error
+        if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
+            return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
-            self.remaining |= wire.remaining_requests(answer.headers)
+            left = wire.remaining_requests(answer.headers)
+            self.remaining |= left
+            if len(self._left) > MOST_BUCKETS:
+                self._left.clear()
+            self._left[method, _shown(target)] = left, self._now()
         if log.isEnabledFor(logging.INFO):
             spent = 1000 * (self._monotonic() - begun)
             azure_id = answer.headers.get("x-ms-request-id")
@@ -278,9 +324,13 @@ class Arm:
                     self._transport_made = transport.Transport(self.base, self._reach, timeouts=limits, **options)
         return self._transport_made
 
-    def _operation(self, method: str, target: str, answer: "Answer") -> Operation:
+    def _operation(
+        self, method: str, target: str, answer: "Answer", instances: wire.Monitor | None = None
+    ) -> Operation:
         body = wire.decode_json(answer.body, answer.headers)
         how = wire.monitor(method, target, answer.status, answer.headers, body, self.base)
+        if how.kind == "resource" and instances is not None:
+            how = instances  # accepted, and no word on where to look
         status = wire.RUNNING
         if how.kind == "none":
             status = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED

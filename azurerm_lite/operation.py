@@ -27,6 +27,7 @@ SCHEMA = 1
 FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
 SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0, 600.0
 MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
+MOST_PAGES = 1000
 
 
 class Reader(Protocol):
@@ -84,7 +85,7 @@ class Operation:
             return self.status
         self.polls += 1
         try:
-            status, headers, body = self._reader.read(self._monitor.path)
+            status, headers, body = self._read_monitor()
         except (AuthError, ForbiddenError):
             raise
         except (TransportError, ArmError) as error:
@@ -134,7 +135,7 @@ class Operation:
             "schema": SCHEMA,
             "method": self.method,
             "path": self.path,
-            "monitor": self._monitor._asdict(),
+            "monitor": {**self._monitor._asdict(), "ids": list(self._monitor.ids)},
             "status": self.status,
             "request_id": self.request_id,
             "correlation_id": self.correlation_id,
@@ -150,8 +151,24 @@ class Operation:
             operation.error = operation._failure(operation.status, {})
         return operation
 
+    def _read_monitor(self) -> tuple[int, Mapping[str, str], Json]:
+        status, headers, body = self._reader.read(self._monitor.path)
+        if self._monitor.kind != "instances":
+            return status, headers, body
+        items, following = wire.page_of(body, self._reader.base)
+        pages = 1
+        while following is not None and pages < MOST_PAGES:
+            more, following = wire.page_of(self._reader.read(following)[2], self._reader.base)
+            items, pages = items + more, pages + 1
+        state, who = wire.instances_state(items, self._monitor.ids)
+        document: JsonDict = {"status": state}
+        if who:
+            text = f"the upgrade left instances {who} as Failed; why is in their instance views"
+            document["error"] = {"code": "InstanceFailed", "message": text, "target": who}
+        return status, headers, document
+
     def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str | None:
-        if self._monitor.kind == "status":
+        if self._monitor.kind in ("status", "instances"):
             return wire.operation_state(body)
         if self._monitor.kind == "resource":
             return wire.provisioning_state(body)
@@ -202,7 +219,7 @@ class Operation:
         self._unread += 1
         self._retry_after = error.retry_after if isinstance(error, ThrottledError) else None
         if self._unread > MOST_UNREAD or now - self._unread_since > MOST_UNREAD_SECONDS:
-            if self._monitor.kind == "resource" or self.method in ("POST", "DELETE"):
+            if self._monitor.kind in ("resource", "instances") or self.method in ("POST", "DELETE"):
                 raise error
             self._monitor, self._unread = Monitor("resource", self.path), 0
         return self.status
@@ -225,7 +242,7 @@ def _checked(stored: Mapping[str, Any], base: str) -> JsonDict:
     if stored.get("schema") != SCHEMA:
         raise InvalidInput(f"stored operation has schema {stored.get('schema')!r}, this version reads {SCHEMA}")
     monitor, method, status = stored.get("monitor"), stored.get("method"), stored.get("status")
-    kinds = ("status", "location", "resource", "none")
+    kinds = ("status", "location", "resource", "instances", "none")
     if not isinstance(monitor, Mapping) or monitor.get("kind") not in kinds or status not in (RUNNING, *TERMINAL):
         raise InvalidInput("stored operation has no valid monitor and status")
     if method not in ("PUT", "PATCH", "POST", "DELETE") or not isinstance(stored.get("started_at"), int | float):
@@ -233,11 +250,14 @@ def _checked(stored: Mapping[str, Any], base: str) -> JsonDict:
     ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
     if not all(value is None or (isinstance(value, str) and len(value) < 200) for value in ids.values()):
         raise InvalidInput("stored operation has invalid ids")
+    ids_of = monitor.get("ids", [])
+    if not isinstance(ids_of, list) or not all(isinstance(one, str) and 0 < len(one) < 100 for one in ids_of):
+        raise InvalidInput("stored operation has invalid instance ids")
     paths = [_own(stored.get("path"), base), _own(monitor.get("path"), base), _own(monitor.get("result_path"), base)]
     return {
         "method": method,
         "path": paths[0],
-        "monitor": Monitor(monitor["kind"], paths[1], paths[2]),
+        "monitor": Monitor(monitor["kind"], paths[1], paths[2], tuple(ids_of)),
         "status": status,
         "started_at": float(stored["started_at"]),
         **ids,

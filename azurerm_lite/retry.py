@@ -5,6 +5,7 @@ once after a 401 with a fresh token (not executed either). Any other trouble wit
 unknown means look first. A Retry-After header alone is never a reason.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 
@@ -57,9 +58,25 @@ def decide(
     return Decision("again", wait)
 
 
+SCARCE = 1  # requests left in a bucket at which the next one waits
+REFILL_SECONDS = {"GET": 5.0}  # every published per-resource bucket gives a read back within 6 s, a write within 15
+SLOWEST_REFILL = 15.0
+
+
+def breather(method: str, left: Mapping[str, int], age: float) -> float:
+    """Seconds to wait before the next request of a kind whose buckets held so many requests `age` seconds ago.
+
+    https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits
+    """
+    counted = [count for name, count in left.items() if "Queued" not in name]
+    if not counted or min(counted) > SCARCE:
+        return 0.0
+    return max(0.0, REFILL_SECONDS.get(method, SLOWEST_REFILL) - max(0.0, age))
+
+
 def wait_seconds(limits: Retry, asked: float | None, attempt: int, chance: float) -> float:
     """Exponential with jitter; never less than the server asked for, and a little more, so that many wake apart."""
     spread = min(limits.cap_seconds, limits.base_seconds * 2.0 ** min(attempt - 1, 30))
     if asked is None:
         return min(limits.cap_seconds, limits.base_seconds + spread * chance)
-    return asked + min(spread, max(1.0, asked * 0.1)) * chance
+    return asked + min(limits.cap_seconds, max(1.0, asked * 0.1)) * chance

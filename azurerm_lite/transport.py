@@ -6,7 +6,11 @@ Importing this module imports requests, so it is imported when the first request
 """
 
 import functools
+import http.client
+import io
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -51,6 +55,50 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+_now_sending = threading.local()  # .deadline: the second of time.monotonic() by which this thread's answer must be here
+
+
+class _DeadlineReader(socket.SocketIO):
+    """What is read of a socket, within the total deadline of the request that this thread sends.
+
+    A socket's own time limit is for each piece: headers that drip byte by byte would never end.
+    """
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        super().__init__(sock, "r")
+        self._deadline, self._usual = deadline, sock.gettimeout()
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the total deadline of the request is over")
+        if self._usual is None or left < self._usual:
+            self._sock.settimeout(left)  # type: ignore[attr-defined]
+        try:
+            return super().readinto(buffer)
+        finally:
+            self._sock.settimeout(self._usual)  # type: ignore[attr-defined]
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        deadline = getattr(_now_sending, "deadline", None)
+        if deadline is not None:
+            plain = self.fp
+            sock._io_refs += 1  # as socket.makefile counts what still reads from it
+            self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
+            plain.close()
+
+
+class _TimedHTTP(urllib3.connection.HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TimedHTTPS(urllib3.connection.HTTPSConnection):
+    response_class = _TimedResponse
+
+
 class OriginAdapter(HTTPAdapter):
     """requests' adapter with one TLS context, and with a pool that can only reach the origin it was made for."""
 
@@ -60,6 +108,7 @@ class OriginAdapter(HTTPAdapter):
         parts = urlsplit(base)
         manager = self.proxy_manager_for(proxy, ssl_context=context) if proxy else self.poolmanager
         self._pool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
+        self._pool.ConnectionCls = _TimedHTTPS if parts.scheme == "https" else _TimedHTTP
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
@@ -116,6 +165,7 @@ class Transport:
         prepared.base, prepared.method, prepared.url = self.base, method, self.base + path
         prepared.headers, prepared.body = headers, body  # type: ignore[assignment]
         deadline = self._monotonic() + self._timeouts.total
+        _now_sending.deadline = time.monotonic() + self._timeouts.total
         try:
             response = self._adapter.send(prepared, stream=True, timeout=self._timeout, proxies={})
             return self._answer(response, deadline)

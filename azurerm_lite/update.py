@@ -10,12 +10,15 @@ from typing import Any
 
 from . import model as _model
 from .arm import Arm, Auth, arm_of
-from .errors import ConcurrencyError, InvalidInput
+from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
 from .types import Vmss
 from .vmss import get_vmss, patch_vmss
 
 Changer = Callable[[Vmss], object]
+
+
+BUSY_TURNS, BUSY_SECONDS = 20, 15.0  # how often and how long to wait for an operation that holds the set
 
 
 def update_vmss(
@@ -32,9 +35,20 @@ def update_vmss(
 
     `change` gets the model and changes it, or gives a new one or an Edit: `lambda m: set_image_version(m, "1.2.3")`.
     Only what changed is sent, with the model's etag. When somebody else wrote in between, the change is made once more
-    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them.
+    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. While
+    another operation holds the set it is tried again, for a few minutes.
     """
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
+    for _ in range(BUSY_TURNS):
+        try:
+            return _once(arm, address, change, api_version)
+        except BusyError as busy:
+            held = busy
+            arm.pause(BUSY_SECONDS)
+    raise held
+
+
+def _once(arm: Arm, address: tuple[str, str, str], change: Changer, api_version: str | None) -> Operation | None:
     before = get_vmss(arm, *address, api_version=api_version)
     after = _changed(before, change)
     try:
@@ -53,6 +67,8 @@ def _write(
     patch = _model.merge_patch(before, after)
     if not patch:
         return None
+    if "etag" not in before and _paths(before, get_vmss(arm, *address, api_version=api_version)):
+        raise ConcurrencyError("the model has no etag, and it has changed since it was read", status=412)
     return patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
 
 

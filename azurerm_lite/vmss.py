@@ -83,7 +83,7 @@ def put_vmss(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
-    etags = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
+    etags: dict[str, Any] = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
     return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
 
 
@@ -158,8 +158,9 @@ def manual_upgrade_instances(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
     """
     body = _instances(instance_ids, all_instances)
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/manualupgrade"
-    return arm_of(auth).start("POST", path, body, api_version=api_version)
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    seen_in = (f"{path}/virtualMachines", () if all_instances else tuple(body["instanceIds"]))
+    return arm_of(auth).start("POST", f"{path}/manualupgrade", body, api_version=api_version, by_instances=seen_in)
 
 
 # --- several of its instances: named, or all of them in so many words -------------------------------------------------
@@ -366,7 +367,7 @@ def delete_vmss_vms(
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/delete"
     body = _instances(instance_ids, all_instances=False)
-    query = {"forceDeletion": flag(force_deletion)}
+    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
     return arm_of(auth).start("POST", path, body, api_version=api_version, **query)
 
 
@@ -387,7 +388,7 @@ def delete_vmss(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete
     """
-    query = {"forceDeletion": flag(force_deletion)}
+    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
     return arm_of(auth).start(
         "DELETE", vmss_path(subscription_id, resource_group, vmss_name), api_version=api_version, **query
     )

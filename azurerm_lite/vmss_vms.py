@@ -114,10 +114,8 @@ def delete_vmss_vm(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/delete
     """
-    path, query = (
-        vm_path(subscription_id, resource_group, vmss_name, instance_id),
-        {"forceDeletion": flag(force_deletion)},
-    )
+    path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
+    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
     return arm_of(auth).start("DELETE", path, api_version=api_version, **query)
 
 

@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -319,11 +319,12 @@ _STATES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "canc
 
 
 class Monitor(NamedTuple):
-    """How an operation can be watched: `kind` is status (Azure-AsyncOperation), location, resource, or none."""
+    """How an operation can be watched: `kind` is status (Azure-AsyncOperation), location, resource, instances, none."""
 
     kind: str
     path: str = ""
     result_path: str = ""  # where the result of a POST waits after the status says Succeeded
+    ids: tuple[str, ...] = ()  # of the instances that an upgrade is about; none means all
 
 
 def monitor(method: str, path: str, status: int, headers: Headers, body: Json, base: str) -> Monitor:
@@ -354,6 +355,43 @@ def operation_state(document: Json) -> str | None:
     """The state in an operation document; None when the document says nothing, which is not a failure."""
     status = document.get("status") if isinstance(document, dict) else None
     return normal_state(status) if isinstance(status, str) and status.strip() else None
+
+
+def _chosen(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:
+    found = [one for one in items if isinstance(one, dict)]
+    return [one for one in found if not ids or str(one.get("instanceId")) in ids]
+
+
+def _on_latest_model(instance: JsonDict) -> bool:
+    properties = instance.get("properties")
+    return isinstance(properties, dict) and properties.get("latestModelApplied") is True
+
+
+def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
+    """Whether an upgrade of these instances shows in them: one is being changed, or none is behind any more."""
+    chosen = _chosen(items, ids)
+    return all(map(_on_latest_model, chosen)) or any(provisioning_state(one) == RUNNING for one in chosen)
+
+
+def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
+    """Where an upgrade of these instances stands by their own word, and who failed; those that are gone are done."""
+    states = {str(one.get("instanceId")): provisioning_state(one) for one in _chosen(items, ids)}
+    failed = [one for one, state in states.items() if state == FAILED]
+    behind = [one for one in _chosen(items, ids) if not _on_latest_model(one)]
+    if RUNNING in states.values() or (behind and not failed):
+        return RUNNING, ""
+    return (FAILED, ", ".join(failed)) if failed else (SUCCEEDED, "")
+
+
+def is_cut(headers: Headers, data: bytes) -> bool:
+    """Whether a body that only the end of the connection delimits stops in the middle."""
+    if not data or "content-length" in headers or "transfer-encoding" in headers:
+        return False
+    try:
+        json.loads(data)
+    except ValueError:
+        return data.lstrip()[:1] in (b"{", b"[")
+    return False
 
 
 def operation_error(state: str, document: Json, **context: Any) -> ArmError:

@@ -14,6 +14,10 @@ import pytest
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-comparison", action="store_true", help="write docs/comparison.md anew")
+
+
 @pytest.fixture(scope="session")
 def arm_data() -> Path:
     """Recorded Azure traffic, the published OpenAPI and its checker; kept outside the project."""

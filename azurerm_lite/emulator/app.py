@@ -82,7 +82,7 @@ class ArmApp:
         if rule is not None and rule.link:
             misled(answer, request.base_url, rule.link)
         if rule is not None and not rule.status:
-            answer.headers |= rule.headers
+            answer.headers = {name: value for name, value in (answer.headers | rule.headers).items() if value}
         return refusal(rule) if rule is not None and rule.status else answer
 
     def _real_answer(self, request: ArmRequest) -> Answer:

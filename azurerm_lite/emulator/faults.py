@@ -33,7 +33,7 @@ class Fault:
     code: str = "InjectedFault"
     message: str = "This failure was asked for."
     body: Json = None  # instead of code and message
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # "" takes one away
     retry_after: float | None = None
     delay: float = 0.0  # seconds of the emulator's clock, before anything else
     drop: str = ""  # "before" or "after" the request has had its effect

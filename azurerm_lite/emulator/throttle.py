@@ -117,7 +117,8 @@ class Throttle:
                 self.refused += 1
                 return refusal(self._world, name, bucket)
         for _, bucket in buckets:
-            bucket.left = max(0.0, bucket.left - 1) if self.enforced else max(1.0, bucket.left - 1)
+            floor = 0.0 if self.enforced else bucket.most / 2  # nobody has to hurry slowly where nothing is refused
+            bucket.left = max(floor, bucket.left - 1)
         return None
 
     def headers(self, draw: Draw, request: ArmRequest, answer: Answer) -> dict[str, str]:

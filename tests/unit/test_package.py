@@ -19,6 +19,25 @@ def test_importing_it_imports_no_http_library_and_no_room() -> None:
     assert done.stdout.strip() == "['azurerm_lite._version']"
 
 
+def test_importing_it_touches_nothing() -> None:
+    """No connection, no file written, no thread, no change of the environment."""
+    code = """
+import os, sys, threading
+seen = []
+def hook(event, args):
+    if event.startswith(("socket.", "subprocess.", "os.putenv", "os.remove", "os.mkdir")) or (
+        event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")):
+        seen.append((event, args[:2]))
+sys.dont_write_bytecode = True
+sys.addaudithook(hook)
+before = dict(os.environ)
+import azurerm_lite, azurerm_lite.vmss, azurerm_lite.arm
+assert not seen, seen
+assert threading.active_count() == 1 and dict(os.environ) == before
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+
 def test_what_type_checkers_see_is_what_there_is() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]

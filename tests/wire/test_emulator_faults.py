@@ -46,7 +46,7 @@ def test_a_failure_that_stays_ends_with_the_last_answer(arm: az.Arm, faults: Any
 def test_an_action_whose_answer_is_lost_is_not_sent_again(arm: az.Arm, faults: Any, web: Any, fault: Any) -> None:
     rule = faults.next("POST", "web", **fault)
     with pytest.raises(az.OutcomeUnknown, match="may have happened"):
-        az.manual_upgrade_instances(arm, *web, ["0"])
+        az.restart_vmss_vms(arm, *web, ["0"])
     assert rule.seen == 1
 
 

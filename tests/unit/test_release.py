@@ -1,0 +1,65 @@
+"""What is released: the same bytes from the same source, nothing in it that does not belong, no known holes."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(folder: Path) -> dict[str, str]:
+    """Wheel and sdist of the tree as git has it, in a folder of their own; their hashes by name."""
+    source, out = folder / "source", folder / "dist"
+    source.mkdir(parents=True)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    for name in filter(None, (one.decode() for one in names)):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    line = [sys.executable, "tools/build_release.py", str(out)]
+    done = subprocess.run(line, cwd=source, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], dict[str, str]]:
+    pytest.importorskip("build", reason="the package build is not installed")
+    pytest.importorskip("setuptools", reason="setuptools is not installed")
+    folder = tmp_path_factory.mktemp("builds")
+    return folder, build(folder / "one"), build(folder / "two")
+
+
+def test_two_builds_are_the_same_to_the_byte(builds: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    _, first, second = builds
+    assert first == second
+    assert {name.rpartition(".")[2] for name in first} == {"whl", "gz"}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(builds: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    folder, first, _ = builds
+    (wheel,) = [name for name in first if name.endswith(".whl")]
+    names = zipfile.ZipFile(folder / "one" / "dist" / wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"azurerm_lite", wheel.rsplit("-", 3)[0] + ".dist-info"}
+    assert "azurerm_lite/py.typed" in names
+    assert "azurerm_lite/emulator/seeds/default.json" in names
+    assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
+    (sdist,) = [name for name in first if name.endswith(".tar.gz")]
+    with tarfile.open(folder / "one" / "dist" / sdist) as packed:
+        inside = packed.getnames()
+    assert not any("/tests/" in name or "__pycache__" in name for name in inside)
+
+
+def test_the_floors_are_those_without_known_holes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    floors = {re.split(r"[<>=]", one)[0]: one for one in project["dependencies"]}
+    assert set(floors) == {"requests", "msal"}
+    assert "requests>=2.33" in floors["requests"]  # 2.33 asks for a urllib3 without CVE-2026-21441 and its kin

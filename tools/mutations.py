@@ -1,0 +1,144 @@
+"""Break a guard, and see that a test notices: `python tools/mutations.py [NAME]`.
+
+Each mutation takes one guard out of a copy of the package and runs the tests that stand for it; a suite that stays
+green is the failure. Nothing in the tree itself is touched.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Mutation(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = [
+    Mutation(
+        "host check",
+        "wire.py",
+        "(origin is not None and _origin(origin) != _origin(base))",
+        "False",
+        "tests/unit/test_wire.py tests/wire/test_comparison.py",
+    ),
+    Mutation(
+        "If-Match",
+        "arm.py",
+        'headers = {"If-Match": if_match, "If-None-Match": if_none_match}',
+        'headers = {"If-Match": None, "If-None-Match": if_none_match}',
+        "tests/wire/test_main_job.py tests/wire/test_update.py",
+    ),
+    Mutation(
+        "POST retry rule",
+        "retry.py",
+        "(status in _TRANSIENT and not write)",
+        "(status in _TRANSIENT)",
+        "tests/unit/test_retry.py tests/wire/test_emulator_faults.py",
+    ),
+    Mutation(
+        "deadline", "transport.py", "if self._monotonic() > deadline:", "if False:", "tests/wire/test_raw_socket.py"
+    ),
+    Mutation(
+        "deadline of the headers",
+        "transport.py",
+        "        if deadline is not None:",
+        "        if False:",
+        "tests/wire/test_faults.py -k headers_that_drip",
+    ),
+    Mutation(
+        "clamp of Retry-After",
+        "operation.py",
+        "return min(LONGEST_SECONDS, max(floor, self._retry_after))",
+        "return self._retry_after",
+        "tests/wire tests/unit -k 'retry_after or wait or deadline or poll'",
+    ),
+    Mutation(
+        "token lock",
+        "auth.py",
+        "self._acquire, self._now, self._lock = acquire, now, threading.Lock()",
+        "self._acquire, self._now, self._lock = acquire, now, __import__('contextlib').nullcontext()",
+        "tests/unit/test_auth.py",
+    ),
+    Mutation("size cap", "transport.py", "if size > self._max_bytes:", "if False:", "tests/wire/test_raw_socket.py"),
+    Mutation(
+        "redaction",
+        "auth.py",
+        "return f\"Token(token='(secret)', expires_on={self.expires_on})\"",
+        'return f"Token({self.token}, {self.expires_on})"',
+        "tests/unit/test_auth.py tests/wire/test_main_job.py",
+    ),
+    Mutation(
+        "segment check",
+        "wire.py",
+        'value.strip(".") == "" or ',
+        "",
+        "tests/unit/test_wire.py tests/unit/test_endpoints.py",
+    ),
+    Mutation(
+        "reconcile of a model",
+        "arm.py",
+        "if model.reflects(found, model.without_read_only(body)):",
+        "if True:",
+        "tests/wire/test_emulator_faults.py",
+    ),
+    Mutation(
+        "reconcile of an upgrade",
+        "arm.py",
+        "if wire.upgrade_begun(items, instances.ids):",
+        "if False:",
+        "tests/wire/test_faults.py",
+    ),
+    Mutation(
+        "slowing before the 429",
+        "retry.py",
+        "if not counted or min(counted) > SCARCE:",
+        "if True:",
+        "tests/wire/test_faults.py",
+    ),
+]
+
+
+def survives(mutation: Mutation) -> bool:
+    """Whether the tests stay green without this guard."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        leave = shutil.ignore_patterns(".git", ".venv*", ".ci", "__pycache__", ".hypothesis", ".*_cache")
+        shutil.copytree(ROOT, copy, ignore=leave)
+        path = copy / "azurerm_lite" / mutation.file
+        text = path.read_text()
+        if text.count(mutation.old) != 1:
+            raise SystemExit(f"{mutation.name}: {mutation.old!r} stands {text.count(mutation.old)} times, not once")
+        path.write_text(text.replace(mutation.old, mutation.new))
+        line = f"{sys.executable} -m pytest -q -x -p no:cacheprovider {mutation.tests}"
+        env = {**os.environ, "PYTHONPATH": str(copy)}
+        done = subprocess.run(line, shell=True, cwd=copy, env=env, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{mutation.name}: the tests did not run: {done.stdout[-800:]} {done.stderr[-800:]}")
+        return done.returncode == 0
+
+
+def main(*wanted: str) -> int:
+    survivors = []
+    for mutation in MUTATIONS:
+        if wanted and mutation.name not in wanted:
+            continue
+        survived = survives(mutation)
+        survivors += [mutation.name] if survived else []
+        print(f"{'SURVIVED' if survived else 'noticed '}  {mutation.name}", flush=True)
+    if survivors:
+        print(f"{len(survivors)} guards can be taken out without a test that notices")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
