@@ -19,12 +19,14 @@ class Source:
     def __init__(self, lifetime: int = 3600) -> None:
         self.time, self.lifetime, self.asked, self.fails = 1000.0, lifetime, 0, False
         self.claims: list[str | None] = []
+        self.takes = 0.0  # seconds, in which others may ask too
 
     def now(self) -> float:
         return self.time
 
     def acquire(self, _scope: str, claims: str | None) -> Token:
         self.asked += 1
+        threading.Event().wait(self.takes)
         self.claims.append(claims)
         if self.fails:
             raise CredentialError("the login service stumbles")
@@ -36,6 +38,7 @@ class Source:
 
 def test_64_threads_on_a_cold_cache_make_one_request() -> None:
     source, together = Source(), threading.Barrier(64)
+    source.takes = 0.02
     credential = source.credential()
 
     def ask() -> str:

@@ -94,7 +94,11 @@ def test_the_default_timeouts_are_finite_and_longer_than_arms_own() -> None:
 
 def test_a_body_that_drips_is_ended_by_the_total_deadline(rude: Start) -> None:
     hours = itertools.count(step=3600)
-    arm = arm_at(rude(HEAD + b"Content-Length: 99\r\nx-keep: keep\r\n\r\n{").base, monotonic=lambda: float(next(hours)))
+    arm = arm_at(
+        rude(HEAD + b"Content-Length: 99\r\nx-keep: keep\r\n\r\n{").base,
+        monotonic=lambda: float(next(hours)),
+        timeouts=Timeouts(read=2.0),
+    )
     with pytest.raises(az.TransportError, match="took more than 120 s"):
         arm.get(PATH)
 
