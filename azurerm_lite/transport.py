@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+import urllib3.connection
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
@@ -68,14 +69,14 @@ class _DeadlineReader(socket.SocketIO):
         super().__init__(sock, "r")
         self._deadline, self._usual = deadline, sock.gettimeout()
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, b: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the total deadline of the request is over")
         if self._usual is None or left < self._usual:
             self._sock.settimeout(left)  # type: ignore[attr-defined]
         try:
-            return super().readinto(buffer)
+            return super().readinto(b)
         finally:
             self._sock.settimeout(self._usual)  # type: ignore[attr-defined]
 

@@ -4,6 +4,7 @@ It composes endpoints and is none itself. Capacity is written only when the chan
 have moved it between the read and the write.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,12 +41,10 @@ def update_vmss(
     """
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_TURNS):
-        try:
+        with contextlib.suppress(BusyError):
             return _once(arm, address, change, api_version)
-        except BusyError as busy:
-            held = busy
-            arm.pause(BUSY_SECONDS)
-    raise held
+        arm.pause(BUSY_SECONDS)
+    return _once(arm, address, change, api_version)
 
 
 def _once(arm: Arm, address: tuple[str, str, str], change: Changer, api_version: str | None) -> Operation | None:
