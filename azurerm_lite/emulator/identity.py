@@ -62,7 +62,7 @@ class Identity:
         self.tenant_id = world.guid()
         self.token_seconds = TOKEN_SECONDS
         self.principals: dict[str, Principal] = {}
-        self._tokens: dict[str, Token] = {}
+        self.tokens: dict[str, Token] = {}
         self.refresh_tokens: dict[str, str] = {}
         self.codes: dict[str, dict[str, str]] = {}
         self.device_logins: dict[str, DeviceLogin] = {}
@@ -112,7 +112,7 @@ class Identity:
 
     def expire_tokens(self, client_id: str = "") -> None:
         """Let the tokens that are out be over at once, whatever was said when they were given."""
-        for token_ in self._tokens.values():
+        for token_ in self.tokens.values():
             if client_id in ("", token_.client_id):
                 token_.ends = self._world.now
 
@@ -122,7 +122,7 @@ class Identity:
 
     def issue(self, client_id: str, claims: str = "") -> str:
         given = f"emu.{self._world.guid()}.{self._world.guid()}".replace("-", "")
-        self._tokens[given] = Token(client_id, self._world.now + self.token_seconds * self._world.pace, claims)
+        self.tokens[given] = Token(client_id, self._world.now + self.token_seconds * self._world.pace, claims)
         return given
 
     def principal_of(self, authorization: str) -> Principal:
@@ -132,7 +132,7 @@ class Identity:
             raise _unauthorized(
                 self.tenant_id, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
             )
-        known = self._tokens.get(token_)
+        known = self.tokens.get(token_)
         if known is None:
             raise _unauthorized(self.tenant_id, "InvalidAuthenticationToken", "The access token is invalid.")
         if known.ends <= self._world.now:

@@ -47,10 +47,11 @@ class Journal:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.keeps_answers = True
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
-        for listener in self.listeners:
+        for listener in self.listeners if self.keeps_answers else ():
             listener(entry)
         if len(self.entries) > MOST_ENTRIES:
             del self.entries[: MOST_ENTRIES // 10]

@@ -1,0 +1,53 @@
+"""Upgrade a scale set without downtime: plan it, run it, resume it, take it back, rehearse it.
+
+from azurerm_lite.upgrade import Policy, plan, upgrade
+wanted = plan(arm, *web, "22.04.202611120", policy=Policy(canary_instances=1))
+print(wanted)
+verdict = upgrade(arm, wanted, journal="web.jsonl")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .journal import Journal as Journal
+    from .journal import Locked as Locked
+    from .observe import Observation as Observation
+    from .observe import observe as observe
+    from .plan import Plan as Plan
+    from .plan import PlanRefused as PlanRefused
+    from .plan import look as look
+    from .plan import plan as plan
+    from .policy import Policy as Policy
+    from .rehearsal import Rehearsal as Rehearsal
+    from .rehearsal import rehearse as rehearse
+    from .rollback import rollback as rollback
+    from .runner import Runner as Runner
+    from .runner import resume as resume
+    from .runner import upgrade as upgrade
+    from .verdict import Verdict as Verdict
+
+_HOME = {
+    "journal": "Journal Locked",
+    "observe": "Observation observe",
+    "plan": "Plan PlanRefused look plan",
+    "policy": "Policy",
+    "rehearsal": "Rehearsal rehearse",
+    "rollback": "rollback",
+    "runner": "Runner resume upgrade",
+    "verdict": "Verdict",
+}
+_ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
+__all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_ROOM_OF)

@@ -1,0 +1,198 @@
+"""What an upgrade has done and means to do, one JSON object a line, on disk before it is acted on.
+
+An entry is written and fsynced before the request that it announces, and after the answer. Reading it back gives the
+progress again (`fold`), in any process. No secrets: models are stored without them, operations without hosts or tokens.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import AzurermLiteError, InvalidInput
+from .planner import Batch, Progress
+
+Entry = dict[str, Any]
+SCHEMA = 1
+
+
+class Locked(AzurermLiteError):
+    """Another process of this machine upgrades this scale set, or uses this journal."""
+
+
+class Journal:
+    """The entries of one upgrade: in memory, and in a file when there is one."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path) if path is not None else None
+        self.entries: list[Entry] = []
+        self._file: int | None = None
+        self._lock: int | None = None
+
+    def create(self) -> None:
+        """Begin a new file, which must not exist: mode 0600, no symbolic link followed."""
+        if self.path is None:
+            return
+        try:
+            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        except FileExistsError:
+            raise InvalidInput(f"{self.path} exists already: resume it, or choose another file") from None
+        except OSError as error:
+            raise InvalidInput(f"cannot write the journal {self.path}: {error.strerror}") from None
+        _sync_folder(self.path.parent)
+
+    def reopen(self) -> None:
+        """Take up an existing file where it ends. A last line that was cut is dropped: it was never acted on."""
+        if self.path is None:
+            return
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        self.entries = list(_parsed(whole, self.path))
+        self._file = os.open(self.path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+        os.ftruncate(self._file, len(whole))
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry, and be sure that it is there before going on."""
+        if self._file is not None:
+            data = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
+            try:
+                written = os.write(self._file, data)
+                os.fsync(self._file)
+            except OSError as error:
+                raise AzurermLiteError(f"the journal {self.path} cannot be written ({error.strerror})") from None
+            if written != len(data):
+                raise AzurermLiteError(f"the journal {self.path} cannot be written: the disk is full")
+        self.entries.append(entry)
+
+    def lock(self, resource_id: str) -> None:
+        """Be the only one on this machine who upgrades this scale set."""
+        try:
+            import fcntl  # noqa: PLC0415  (POSIX)
+        except ImportError:  # pragma: no cover
+            return
+        name = hashlib.sha256(resource_id.lower().encode()).hexdigest()[:20]
+        path = Path(tempfile.gettempdir()) / f"azurerm-lite-{os.getuid()}-{name}.lock"
+        self._lock = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._lock, 100).decode("utf-8", "replace").strip()
+            os.close(self._lock)
+            self._lock = None
+            raise Locked(f"{resource_id} is being upgraded by process {holder or '?'} of this machine") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def close(self) -> None:
+        for handle in (self._file, self._lock):
+            if handle is not None:
+                os.close(handle)
+        self._file = self._lock = None
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _parsed(text: bytes, path: Path) -> Iterable[Entry]:
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            raise InvalidInput(f"{path} line {number} is not JSON: this journal cannot be resumed") from None
+        if not isinstance(entry, dict) or "kind" not in entry:
+            raise InvalidInput(f"{path} line {number} is no entry of an upgrade")
+        yield entry
+
+
+def read(path: str | os.PathLike[str]) -> list[Entry]:
+    """The entries of a journal, for looking only."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read the journal {path}: {error.strerror}") from None
+    return list(_parsed(text[: text.rfind(b"\n") + 1], Path(path)))
+
+
+# --- what the entries mean -------------------------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    """Where an upgrade stands. `phase`: model, batches, ended. `operation`: the stored handle of the one in flight."""
+
+    phase: str = "model"
+    progress: Progress | None = None
+    operation: Mapping[str, Any] | None = None
+    model_written: bool = False
+    verdict: Mapping[str, Any] | None = None
+    took: tuple[float, ...] = ()
+    lowest: int | None = None
+
+
+def begun(entries: list[Entry]) -> Entry:
+    """The first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
+    if not entries or entries[0].get("kind") != "begin":
+        raise InvalidInput("that journal does not begin with an upgrade")
+    if entries[0].get("schema") != SCHEMA:
+        raise InvalidInput(f"that journal has schema {entries[0].get('schema')!r}, this version reads {SCHEMA}")
+    return entries[0]
+
+
+def progress_of(entry: Mapping[str, Any]) -> Progress:
+    """The progress with which an upgrade began."""
+    return Progress(
+        entry["version"],
+        entry["capacity"],
+        dict(entry["zone_sizes"]),
+        frozenset(entry["sick_before"]),
+        frozenset(entry["known"]),
+    )
+
+
+def fold(entries: list[Entry]) -> State:
+    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
+    state = State(progress=progress_of(begun(entries)))
+    for entry in entries[1:]:
+        state = apply(state, entry)
+    return state
+
+
+def apply(state: State, entry: Entry) -> State:
+    """One entry more."""
+    kind, progress = entry["kind"], state.progress
+    assert progress is not None  # noqa: S101  (set by the first entry)
+    batch = progress.batch
+    if kind == "model-written":
+        return state._replace(phase="batches", model_written=True)
+    if kind == "intent":
+        made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
+        fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)
+        return state._replace(progress=fresh, operation=None)
+    if kind == "unposted":
+        fresh = replace(progress, batch=None, posted=progress.posted - set(entry["ids"]))
+        return state._replace(progress=fresh, operation=None)
+    if kind == "posted":
+        return state._replace(operation=entry["operation"])
+    if kind == "ended" and batch is not None:
+        ended = replace(batch, ended=entry["at"], error=entry.get("error", ""))
+        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, entry["at"] - batch.begun))
+    if kind == "fit" and batch is not None:
+        return state._replace(progress=replace(progress, batch=replace(batch, fit_since=entry["at"])))
+    if kind == "settled":
+        classes = {**progress.classes, **entry["classes"]}
+        done = replace(progress, batch=None, classes=classes, batches=progress.batches + 1, closed_at=entry["at"])
+        return state._replace(progress=done, operation=None)
+    if kind == "stuck":
+        return state._replace(progress=replace(progress, stuck_since=entry["since"]))
+    if kind == "end":
+        return state._replace(phase="ended", verdict=entry["verdict"])
+    return state

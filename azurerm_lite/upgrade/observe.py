@@ -1,0 +1,93 @@
+"""What a list of instances says: one Member for each, and whether it is fit to serve. PURE.
+
+Unknown health is not health: an instance counts as healthy only where everything that reports on it says so.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
+
+
+class Member(NamedTuple):
+    """One instance as it was seen. `health`: what its application reports, "" when nothing does."""
+
+    instance_id: str
+    vm_id: str
+    zone: str
+    group: str
+    update_domain: int | None
+    fault_domain: int | None
+    latest: bool
+    version: str
+    state: str
+    power: str
+    health: str
+    protected: bool
+
+    @property
+    def fit(self) -> bool:
+        """Provisioned, running, and well by its own report if there is one."""
+        return self.state == "Succeeded" and self.power in ("running", "") and self.health in ("", "healthy")
+
+    @property
+    def settling(self) -> bool:
+        """On its way: what it is will show later."""
+        return self.state in ("Creating", "Updating", "Deleting") or self.health == "initializing"
+
+
+class Observation(NamedTuple):
+    """All instances at one moment. `reports`: whether a health source exists, so that silence is not health."""
+
+    members: dict[str, Member]
+    at: float
+    reports: bool = False
+
+    def fit(self, member: Member) -> bool:
+        return member.fit and (member.health == "healthy" or not self.reports)
+
+
+def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Observation:
+    """The members in a list of instances with their instance views, in numeric order."""
+    found = [_member(one) for one in instances if isinstance(one, Mapping) and one.get("instanceId")]
+    members = {one.instance_id: one for one in sorted(found, key=lambda one: natural(one.instance_id))}
+    return Observation(members, at, any(one.health for one in found))
+
+
+def natural(text: str) -> tuple[int, int, str]:
+    """Numbers as numbers, names after them."""
+    return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
+
+
+def _member(instance: Mapping[str, Any]) -> Member:
+    properties = _mapping(instance.get("properties"))
+    view = _mapping(properties.get("instanceView"))
+    image = _mapping(_mapping(properties.get("storageProfile")).get("imageReference"))
+    zones = instance.get("zones")
+    policy = _mapping(properties.get("protectionPolicy"))
+    codes = [str(_mapping(one).get("code", "")) for one in view.get("statuses") or []]
+    power = next((code[11:] for code in codes if code.startswith("PowerState/")), "")
+    report = str(_mapping(_mapping(view.get("vmHealth")).get("status")).get("code", ""))
+    health = report.rpartition("/")[2].lower()
+    return Member(
+        str(instance["instanceId"]),
+        str(properties.get("vmId") or ""),
+        str(zones[0]) if isinstance(zones, list) and zones else "",
+        str(view.get("placementGroupId") or ""),
+        _number(view.get("platformUpdateDomain")),
+        _number(view.get("platformFaultDomain")),
+        properties.get("latestModelApplied") is True,
+        str(image.get("exactVersion") or image.get("version") or image.get("id") or ""),
+        str(properties.get("provisioningState") or ""),
+        power,
+        health if health in REPORTS or not health else "unknown",
+        policy.get("protectFromScaleSetActions") is True,
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,21 @@
+"""When to look at a batch's operation again. PURE.
+
+Azure asks for nothing between the polls of an upgrade, and grants 15 a minute. How long the batches before took says
+when it is worth asking often: little is asked until shortly before that, then every few seconds.
+"""
+
+from collections.abc import Sequence
+
+FIRST, USUAL = 4.0, 12.0
+CLOSE = 3.5  # seconds between polls once the end is near; Azure's own floor for status reads is four a minute and more
+NEAR = 0.94  # of the shortest batch so far: from there on it may be over
+
+
+def next_gap(age: float, before: Sequence[float]) -> float:
+    """Seconds to wait, for an operation of this age, knowing how long the batches before it took."""
+    if before and min(before) > 60:
+        window = NEAR * min(before)
+        if age < window:
+            return max(0.5, window - age)
+        return CLOSE if age < 1.25 * max(before) else USUAL
+    return min(USUAL, max(FIRST, age / 4))

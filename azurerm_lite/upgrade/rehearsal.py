@@ -1,0 +1,137 @@
+"""An upgrade on a copy of the scale set: the same plan, the same engine, an emulator in virtual time.
+
+The only room that knows the emulator and the core. What it says of availability comes from the emulator's own record
+of each instance, not from the engine.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..arm import Arm, Auth, arm_of
+from ..auth import Credential, Token
+from ..clouds import custom_cloud
+from ..emulator import compute, identity
+from ..emulator.adapter import InProcessAdapter
+from ..emulator.app import ArmApp
+from ..emulator.clock import VirtualClock
+from ..emulator.seed import Seed
+from ..emulator.world import World
+from ..types import JsonDict, ScaleSet
+from ..vmss import get_vmss
+from ..vmss_vms import list_vmss_vms
+from .plan import Change, Plan, plan
+from .policy import Policy
+from .runner import OnEvent, _silent, upgrade
+from .verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would happen. `lowest`: the fewest instances that were really available, by the emulator's own record."""
+
+    plan: Plan
+    verdict: Verdict
+    seconds: float
+    lowest: int
+    requests: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        asked = sum(self.requests.values())
+        return f"rehearsed: {self.verdict}; at least {self.lowest} available, {asked} requests"
+
+
+class Stage:
+    """A world of one scale set, and an Arm in it."""
+
+    def __init__(self, seed: Seed, *, random_seed: int = 0, start: float = 1_790_000_000.0) -> None:
+        self.clock = VirtualClock(start)
+        self.world = World(self.clock, seed=random_seed)
+        principal = identity.install(self.world)
+        compute.install(self.world, seed)
+        self.app = ArmApp(self.world)
+        self.app.compact = True
+        self.app.journal.keeps_answers = False
+        self.address = ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name)
+        token = Token(self.world.identity.issue(principal.client_id), 2**40)
+        self.world.identity.tokens[token.token].ends = float(2**40)
+        credential = Credential("rehearsal", lambda _scope, _claims: token, now=self.clock.time)
+        self.arm = Arm(
+            credential,
+            cloud=custom_cloud("https://localhost", "https://localhost"),
+            adapter=InProcessAdapter(self.app),
+            sleep=self.clock.sleep,
+            now=self.clock.time,
+            monotonic=self.clock.time,
+            chance=self.world.rng.random,
+        )
+
+    @property
+    def scale_set(self) -> Any:
+        return self.world.scale_sets.get(*self.address)
+
+    def lowest(self) -> int:
+        """The fewest instances that were available at any moment."""
+        up: dict[str, bool] = {}
+        least, begun = 10**9, False
+        for when, _, instance_id, available in self.world.scale_sets.history:
+            begun = begun or when > self.world.scale_sets.history[0][0]
+            if begun:
+                least = min(least, sum(up.values()))
+            up[instance_id] = available
+        return min(least, sum(up.values()))
+
+
+def capture(auth: Auth, address: ScaleSet) -> JsonDict:
+    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …}."""
+    arm = arm_of(auth)
+    return {
+        "model": {**get_vmss(arm, *address)},
+        "instances": [{**one} for one in list_vmss_vms(arm, *address, expand="instanceView")],
+    }
+
+
+def rehearse(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    change: Change = None,
+    *,
+    policy: Policy | None = None,
+    faults: Iterable[Mapping[str, Any]] = (),
+    random_seed: int = 0,
+    on_event: OnEvent = _silent,
+) -> Rehearsal:
+    """What that upgrade would do, tried on a copy of the scale set. Of Azure it reads only.
+
+    `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
+    """
+    found = capture(auth, ScaleSet(subscription_id, resource_group, vmss_name))
+    return rehearse_captured(found, change, policy=policy, faults=faults, random_seed=random_seed, on_event=on_event)
+
+
+def rehearse_captured(
+    captured: Mapping[str, Any] | Seed,
+    change: Change = None,
+    *,
+    policy: Policy | None = None,
+    faults: Iterable[Mapping[str, Any]] = (),
+    random_seed: int = 0,
+    on_event: OnEvent = _silent,
+) -> Rehearsal:
+    """The same from what was captured before, or from a Seed; without any Azure."""
+    stage = Stage(captured if isinstance(captured, Seed) else Seed.from_captured(captured), random_seed=random_seed)
+    if isinstance(change, str) and change != "latest":
+        image = stage.scale_set.image
+        if image.get("publisher"):
+            stage.world.images.publish(image["publisher"], image["offer"], image["sku"], change)
+    wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
+    for fault in faults:
+        stage.world.faults.add(**fault)
+    begun = stage.clock.time()
+    verdict = upgrade(stage.arm, wanted, on_event=on_event)
+    requests = Counter(entry.method for entry in stage.app.journal.entries)
+    return Rehearsal(wanted, verdict, stage.clock.time() - begun, stage.lowest(), dict(requests))

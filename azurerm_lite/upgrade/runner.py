@@ -1,0 +1,342 @@
+"""Acts on what the planner decides and records it: one step at a time, so that anybody's loop may own it.
+
+Before each POST: a fresh list of instances, the model's fingerprint, an entry in the journal. After it: another entry.
+Whatever happens between the two is settled by looking at the instances, here or in another process.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import model, vmss, wire
+from ..arm import Arm, Auth, arm_of
+from ..errors import (
+    ArmError,
+    AzurermLiteError,
+    BusyError,
+    ConcurrencyError,
+    InvalidInput,
+    OperationFailed,
+    OutcomeUnknown,
+)
+from ..operation import Operation
+from ..types import ScaleSet
+from . import journal as _journal
+from . import planner, polling
+from .journal import Journal, State
+from .observe import Observation
+from .plan import Plan, PlanRefused, is_flexible, look
+from .policy import Policy
+from .verdict import Verdict
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], object]
+Stop = Callable[[], bool]
+BUSY_SECONDS = 30.0
+
+
+def _silent(_event: Event) -> None: ...
+
+
+def _never() -> bool:
+    return False
+
+
+class Runner:
+    """One upgrade under way. `step()` does at most one thing and says how long to wait; None when it has ended."""
+
+    def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent) -> None:
+        self.arm, self.journal, self._on_event = arm, journal, on_event
+        first = _journal.begun(journal.entries)
+        self.address = ScaleSet.parse(first["scale_set"])
+        self.policy = Policy.from_dict(first["policy"])
+        self.state: State = _journal.fold(journal.entries)
+        self._first, self._operation = first, self._stored_operation()
+        self._lowest = self.state.lowest
+
+    @property
+    def verdict(self) -> Verdict | None:
+        stored = self.state.verdict
+        if stored is None:
+            return None
+        return Verdict(**{key: value for key, value in stored.items() if key != "counts"})
+
+    @property
+    def progress(self) -> planner.Progress:
+        assert self.state.progress is not None  # noqa: S101  (folded from the first entry)
+        return self.state.progress
+
+    # --- one step ----------------------------------------------------------------------------------------------------
+
+    def step(self) -> float | None:
+        """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
+        if self.state.phase == "ended":
+            return None
+        if self.state.phase == "model":
+            return self._model_step()
+        batch = self.progress.batch
+        if batch is not None and batch.ended is None:
+            return self._follow(batch)
+        seen = self._look()
+        if batch is not None and batch.fit_since is None and planner.all_fit(self.progress, seen):
+            self._record("fit")
+        return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
+
+    def _act(self, action: planner.Action, seen: Observation) -> float | None:
+        if action.kind == "post":
+            return self._post(action, seen)
+        if action.kind == "settle":
+            self._record("settled", classes=dict(action.classes))
+            return 0.0
+        if action.kind == "done":
+            self.end("succeeded", "", seen)
+            return None
+        if action.kind == "stop":
+            self.end("stopped", action.reason, seen)
+            return None
+        self._note_stuck(action)
+        return max(0.5, action.seconds)
+
+    def _note_stuck(self, action: planner.Action) -> None:
+        waits_for_health = self.progress.batch is None and not action.reason.startswith("pause")
+        if waits_for_health and self.progress.stuck_since is None:
+            self._record("stuck", since=self.arm.time(), reason=action.reason)
+
+    # --- the model ---------------------------------------------------------------------------------------------------
+
+    def _model_step(self) -> float | None:
+        """Write the change, unless it is there; what is there instead of it ends the upgrade."""
+        found = vmss.get_vmss(self.arm, *self.address)
+        now = model.fingerprint(found)
+        if now == self._first["fingerprint_after"]:
+            self._record("model-written")
+            return 0.0
+        if now != self._first["fingerprint_before"]:
+            self.end("stopped", "the model has changed since it was planned: plan again", self._look())
+            return None
+        self._record("model-intent")
+        patch = self._first["patch"]
+        try:
+            operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
+            operation.wait(timeout=self.policy.operation_timeout_seconds)
+        except ConcurrencyError:
+            self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
+            return None
+        self._record("model-written", request_id=operation.request_id)
+        return 0.0
+
+    # --- a batch -----------------------------------------------------------------------------------------------------
+
+    def _post(self, action: planner.Action, seen: Observation) -> float | None:
+        if model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self._first["fingerprint_after"]:
+            self.end("stopped", "somebody changed the model while the upgrade ran", seen)
+            return None
+        vm_ids = [seen.members[one].vm_id for one in action.ids]
+        self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=self._fit(seen))
+        try:
+            self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(action.ids))
+        except OutcomeUnknown:
+            return 5.0  # the intent stands; the next step looks at the instances
+        except BusyError as busy:
+            return self._not_posted(action, str(busy), BUSY_SECONDS)
+        except ArmError as refused:
+            if refused.status == 400 and "not an active" in refused.message:
+                return self._not_posted(action, str(refused), 1.0)  # one of them is gone: list again
+            self._not_posted(action, str(refused), 0.0)
+            raise
+        self._record("posted", operation=self._operation.to_dict())
+        return polling.next_gap(0.0, self.state.took)
+
+    def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
+        self._record("unposted", ids=list(action.ids), reason=reason)
+        return seconds
+
+    def _follow(self, batch: planner.Batch) -> float | None:
+        """Look how the operation of the batch does; find it again when a crash came between intent and answer."""
+        if self._operation is None:
+            self._find_again(batch)
+        operation = self._operation
+        assert operation is not None  # noqa: S101  (found again, or made)
+        age = self.arm.time() - batch.begun
+        operation.poll()
+        if operation.done:
+            return self._ended(batch, operation)
+        if age > self.policy.operation_timeout_seconds:
+            self._record("ended", error=f"the operation did not end within {age:.0f} s")
+            return 0.0
+        return polling.next_gap(age, self.state.took)
+
+    def _ended(self, batch: planner.Batch, operation: Operation) -> float:
+        error = str(operation.error) if operation.error is not None else ""
+        if "reimage" in self._first["stages"] and not error:
+            with contextlib.suppress(OperationFailed):
+                forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
+                again = vmss.reimage_vmss_vms(self.arm, *self.address, list(batch.ids), options=forced)
+                again.wait(timeout=self.policy.operation_timeout_seconds)
+        self._record("ended", error=error, request_id=operation.request_id)
+        return 0.0
+
+    def _find_again(self, batch: planner.Batch) -> None:
+        """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now."""
+        path = f"{vmss.vmss_path(*self.address)}/virtualMachines"
+        if wire.upgrade_begun(self.arm.list(path), batch.ids):
+            listed = f"{path}?api-version={self.arm.api_version}"
+            watch = wire.Monitor("instances", listed, "", batch.ids)
+            target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
+            self._operation = Operation(self.arm, "POST", target, watch)
+        else:
+            self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(batch.ids))
+        self._record("posted", operation=self._operation.to_dict(), found_again=True)
+
+    def _stored_operation(self) -> Operation | None:
+        stored = self.state.operation
+        return Operation.from_dict(self.arm, stored) if stored is not None else None
+
+    # --- the rest ----------------------------------------------------------------------------------------------------
+
+    def _look(self) -> Observation:
+        seen = look(self.arm, self.address, flexible=self._first["flexible"])
+        fit = self._fit(seen)
+        self._lowest = fit if self._lowest is None else min(self._lowest, fit)
+        return seen
+
+    @staticmethod
+    def _fit(seen: Observation) -> int:
+        return sum(map(seen.fit, seen.members.values()))
+
+    def _record(self, kind: str, **fields: Any) -> None:
+        entry = {"kind": kind, "at": self.arm.time(), **fields}
+        self.journal.append(entry)
+        self.state = _journal.apply(self.state, entry)
+        if kind in ("settled", "unposted"):
+            self._operation = None
+        self._on_event({**entry, "progress": _share(self.progress)})
+
+    def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
+        """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
+        classes = dict(self.progress.classes)
+        if seen is not None:
+            classes = planner.verdict_classes(self.policy, self.progress, seen)
+        began = float(self._first["at"])
+        where = str(self.journal.path) if self.journal.path else None
+        took = self.arm.time() - began
+        made = Verdict(
+            outcome, reason, classes, self.progress.version, self.progress.batches, took, self._lowest, where
+        )
+        self._record("end", verdict=made.to_dict())
+
+
+def _share(progress: planner.Progress) -> dict[str, int]:
+    done = sum(kind == "updated" for kind in progress.classes.values())
+    return {"updated": done, "posted": len(progress.posted), "known": len(progress.known)}
+
+
+# --- whole runs ------------------------------------------------------------------------------------------------------
+
+
+def upgrade(
+    auth: Auth, plan: Plan, *, journal: str | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
+) -> Verdict:
+    """Do what the plan says, batch by batch; the Verdict says how it came out, instance by instance.
+
+    `journal`: a new file in which each step stands before it is taken; `resume(auth, journal)` goes on from it in any
+    process. `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has
+    moved from the plan, Locked when this machine upgrades that scale set already.
+    """
+    arm = _lasting(auth)
+    kept = Journal(journal)
+    kept.lock(plan.address.resource_id)
+    try:
+        _refuse_a_moved_world(arm, plan)
+        kept.create()
+        kept.append(first_entry(plan, arm.time()))
+        return _drive(Runner(arm, kept, on_event), should_stop)
+    finally:
+        kept.close()
+
+
+def resume(auth: Auth, journal: str, *, on_event: OnEvent = _silent, should_stop: Stop = _never) -> Verdict:
+    """Go on with an upgrade from its journal, in this process, without repeating what was done."""
+    arm, kept = _lasting(auth), Journal(journal)
+    kept.entries = _journal.read(journal)
+    kept.lock(_journal.begun(kept.entries)["scale_set"])
+    try:
+        kept.reopen()
+        runner = Runner(arm, kept, on_event)
+        if runner.verdict is not None and runner.verdict.outcome in ("succeeded", "stopped"):
+            return runner.verdict
+        runner.state = runner.state._replace(phase="batches" if runner.state.model_written else "model", verdict=None)
+        return _drive(runner, should_stop)
+    finally:
+        kept.close()
+
+
+def _lasting(auth: Auth) -> Arm:
+    arm = arm_of(auth)
+    if not arm.credential.lasting:
+        raise InvalidInput(
+            "an upgrade outlives a bare token, which cannot be renewed: give it a credential, or connect()"
+        )
+    return arm
+
+
+def _refuse_a_moved_world(arm: Arm, plan: Plan) -> None:
+    found = vmss.get_vmss(arm, *plan.address)
+    if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
+        raise PlanRefused("the model has changed since it was planned: plan again")
+    seen = look(arm, plan.address, flexible=is_flexible(found))
+    mine = {one for ids in plan.batches for one in ids}
+    if gone := [one for one in mine if one not in seen.members]:
+        raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
+
+
+def first_entry(plan: Plan, at: float) -> dict[str, Any]:
+    """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it."""
+    begun = planner.begin(plan.observation, plan.version)
+    disk = ((plan.before.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
+    return {
+        "kind": "begin",
+        "schema": _journal.SCHEMA,
+        "at": at,
+        **{key: value for key, value in plan.to_dict().items() if key not in ("seconds", "requests", "lowest")},
+        "patch": plan.patch,
+        "undo": undo(plan),
+        "fingerprint_before": plan.fingerprint_before,
+        "fingerprint_after": plan.fingerprint_after,
+        "flexible": is_flexible(plan.before),
+        "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
+        "capacity": begun.capacity,
+        "zone_sizes": dict(begun.zone_sizes),
+        "sick_before": sorted(begun.sick_before),
+        "known": sorted(begun.known),
+    }
+
+
+def undo(plan: Plan) -> dict[str, Any]:
+    """The patch that takes the change back."""
+    after = model.merged(plan.before, plan.patch)
+    return model.merge_patch(after, plan.before)
+
+
+def _drive(runner: Runner, should_stop: Stop) -> Verdict:
+    """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
+    for wait in _steps(runner):
+        if should_stop():
+            runner.end("cancelled", "stopped on request; resume goes on with it", None)
+            break
+        if wait:
+            runner.arm.pause(wait)
+    assert runner.verdict is not None  # noqa: S101  (every end is recorded)
+    return runner.verdict
+
+
+def _steps(runner: Runner) -> Iterator[float]:
+    while True:
+        try:
+            wait = runner.step()
+        except AzurermLiteError as error:
+            runner.end("paused", str(error))
+            return
+        if wait is None:
+            return
+        yield wait

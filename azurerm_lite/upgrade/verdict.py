@@ -1,0 +1,42 @@
+"""How an upgrade came out: every instance in exactly one class, and the evidence. PURE."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+OUTCOMES = ("succeeded", "stopped", "paused", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did).
+
+    `classes`: instance id to updated, already-current, arrived-current, skipped-protected, not-selected, vanished,
+    failed or not-reached. `lowest`: the fewest healthy instances that were seen.
+    """
+
+    outcome: str
+    reason: str
+    classes: Mapping[str, str]
+    version: str
+    batches: int
+    seconds: float
+    lowest: int | None = None
+    journal: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "succeeded"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(self.classes.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "classes": dict(self.classes), "counts": self.counts}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.outcome}{why} ({counts or 'no instances'}; {self.batches} batches in {self.seconds:.0f} s)"
