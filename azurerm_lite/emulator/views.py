@@ -41,6 +41,11 @@ def etag_header(request: ArmRequest, etag: int) -> dict[str, str]:
     return {"ETag": f'"{etag}"'} if has_etag(request) else {}
 
 
+_NEVER_READ = frozenset(
+    {"networkProfileConfiguration", "networkProfile", "osProfile", "hardwareProfile", "timeCreated"}
+)
+
+
 def model(scale_set: "ScaleSet", request: ArmRequest) -> dict[str, Json]:
     """A model as GET shows it: keys in Azure's order, etag from the api-version that has it, no user data unasked."""
     stored = scale_set.model
@@ -80,7 +85,8 @@ def instance(world: "World", scale_set: "ScaleSet", one: "Instance", request: Ar
     """One instance as GET shows it, with its instance view when `$expand` asks for that (Uniform sets only)."""
     expand = request.query.get("$expand", "").lower()
     document = {key: value for key, value in one.document.items() if key != "etag"}
-    properties = {**one.document["properties"]}
+    hidden = _NEVER_READ if world.lean else ()
+    properties = {key: value for key, value in one.document["properties"].items() if key not in hidden}
     properties["latestModelApplied"] = one.generation == scale_set.generation
     properties["provisioningState"] = one.state
     if expand != "userdata":
@@ -106,11 +112,12 @@ def selected(document: dict[str, Json]) -> dict[str, Json]:
 def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dict[str, Json]:
     """Where an instance stands and how it does; what only a running VM can say is missing when it does not run."""
     view: dict[str, Json] = {**one.view}
-    if one.power != "deallocated":
+    if one.power != "deallocated" and not world.lean:
         view |= _guest(world, scale_set, one)
-        if reported := health.shown(world, one):
-            view["vmHealth"] = reported
-    view = {**view, **_disks(world, one)}
+    if reported := health.shown(world, one):
+        view["vmHealth"] = reported
+    if not world.lean:
+        view |= _disks(world, one)
     state: dict[str, Json] = {
         "code": f"ProvisioningState/{one.state.lower()}",
         "level": "Error" if one.state == "Failed" else "Info",

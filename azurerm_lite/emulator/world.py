@@ -36,6 +36,7 @@ class World:
     identity: "Identity"
     throttle: "Throttle"
     page_size: int = 0  # 0: all instances in one page, as recorded Azure answers
+    lean: bool = False  # leave out of instances what no engine reads: for rehearsals by the thousand
     concurrency: str = "conflict"  # a second write while an upgrade runs: "conflict" (409) or "preempt"
 
     def __init__(self, clock: Clock, *, seed: int = 0) -> None:

@@ -51,7 +51,7 @@ class Stage:
         principal = identity.install(self.world)
         compute.install(self.world, seed)
         self.app = ArmApp(self.world)
-        self.app.compact = True
+        self.app.compact = self.world.lean = True
         self.app.journal.keeps_answers = False
         self.address = ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name)
         token = Token(self.world.identity.issue(principal.client_id), 2**40)

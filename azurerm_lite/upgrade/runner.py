@@ -87,7 +87,8 @@ class Runner:
             return self._post(action, seen)
         if action.kind == "settle":
             self._record("settled", classes=dict(action.classes))
-            return 0.0
+            # What was seen a moment ago is what the next batch is chosen by.
+            return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
         if action.kind == "done":
             self.end("succeeded", "", seen)
             return None
@@ -128,7 +129,7 @@ class Runner:
     # --- a batch -----------------------------------------------------------------------------------------------------
 
     def _post(self, action: planner.Action, seen: Observation) -> float | None:
-        if model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self._first["fingerprint_after"]:
+        if self._drifted():
             self.end("stopped", "somebody changed the model while the upgrade ran", seen)
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
@@ -147,14 +148,18 @@ class Runner:
         self._record("posted", operation=self._operation.to_dict())
         return polling.next_gap(0.0, self.state.took)
 
+    def _drifted(self) -> bool:
+        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != str(self._first["fingerprint_after"])
+
     def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
         self._record("unposted", ids=list(action.ids), reason=reason)
         return seconds
 
     def _follow(self, batch: planner.Batch) -> float | None:
         """Look how the operation of the batch does; find it again when a crash came between intent and answer."""
-        if self._operation is None:
-            self._find_again(batch)
+        if self._operation is None and not self._find_again(batch):
+            self.end("stopped", "somebody changed the model while the upgrade ran", self._look())
+            return None
         operation = self._operation
         assert operation is not None  # noqa: S101  (found again, or made)
         age = self.arm.time() - batch.begun
@@ -176,17 +181,23 @@ class Runner:
         self._record("ended", error=error, request_id=operation.request_id)
         return 0.0
 
-    def _find_again(self, batch: planner.Batch) -> None:
-        """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now."""
+    def _find_again(self, batch: planner.Batch) -> bool:
+        """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now.
+
+        False when it has not begun and the model is no longer the one that was meant.
+        """
         path = f"{vmss.vmss_path(*self.address)}/virtualMachines"
         if wire.upgrade_begun(self.arm.list(path), batch.ids):
             listed = f"{path}?api-version={self.arm.api_version}"
             watch = wire.Monitor("instances", listed, "", batch.ids)
             target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
             self._operation = Operation(self.arm, "POST", target, watch)
+        elif self._drifted():
+            return False
         else:
             self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(batch.ids))
         self._record("posted", operation=self._operation.to_dict(), found_again=True)
+        return True
 
     def _stored_operation(self) -> Operation | None:
         stored = self.state.operation

@@ -1,0 +1,308 @@
+"""Engine and emulator together, driven at random: topologies, policies, faults, other writers, crashes and resumes.
+
+The invariants are judged on the emulator's journal and its own record of each instance, never on what the engine says.
+AZURERM_LITE_ROLLOUTS says how many roll-outs are tried (CI: 10,000 over all its workers).
+"""
+
+import json
+import math
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import azurerm_lite as az
+from azurerm_lite.emulator import Seed
+from azurerm_lite.upgrade import Policy, plan
+from azurerm_lite.upgrade.journal import Journal
+from azurerm_lite.upgrade.plan import PlanRefused
+from azurerm_lite.upgrade.planner import CLASSES
+from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.runner import Runner, first_entry
+
+NEW = "22.04.202611120"
+ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "400"))
+MOST_STEPS = 600
+
+TOPOLOGIES = st.fixed_dictionaries(
+    {
+        "capacity": st.integers(1, 14),
+        "zones": st.sampled_from([(), ("1", "2"), ("1", "2", "3")]),
+        "health_source": st.sampled_from(["", "extension", "probe"]),
+        "page_size": st.sampled_from([0, 3]),
+        "orchestration": st.sampled_from(["Uniform", "Uniform", "Uniform", "Flexible"]),
+    }
+)
+POLICIES = st.builds(
+    Policy,
+    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    max_batch_instance_percent=st.sampled_from([10, 20, 34, 50, 100]),
+    batch_size=st.sampled_from([None, None, 1, 2, 3]),
+    min_healthy_instance_percent=st.sampled_from([0, 50, 66, 80]),
+    min_healthy_zone_percent=st.sampled_from([0, 30, 50]),
+    failure_budget=st.sampled_from([0, 0, 1, 3]),
+    canary_instances=st.sampled_from([0, 1, 2]),
+    canary_bake_seconds=st.sampled_from([0.0, 60.0]),
+    bake_seconds=st.sampled_from([0.0, 45.0]),
+    pause_seconds=st.sampled_from([0.0, 30.0]),
+    health_timeout_seconds=st.sampled_from([60.0, 300.0]),
+    floor_timeout_seconds=st.just(120.0),
+    sick_first=st.booleans(),
+)
+MISFORTUNES = st.sampled_from(["fail", "unhealthy", "flap", "vanish"])
+TROUBLES = st.sampled_from(
+    [
+        {"drop": "before"}, {"drop": "after"}, {"status": 503}, {"status": 504}, {"truncate": 3}, {"status": 409},
+        {"status": 429, "retry_after": 3}, {"expire": True}, {"garbage": "<html>"},
+    ]
+)  # fmt: skip
+
+
+class Rollout(RuleBasedStateMachine):
+    """One upgrade, and everything that may happen to it."""
+
+    @initialize(topology=TOPOLOGIES, policy=POLICIES, seed=st.integers(0, 10**6), protected=st.booleans())
+    def begin(self, topology: dict[str, Any], policy: Policy, seed: int, protected: bool) -> None:
+        self.runner: Runner | None = None
+        self.refused = False
+        self.foreign_edit = False
+        self.seen: set[str] = set()
+        self.stage = Stage(Seed.build(**topology), random_seed=seed)
+        self.stage.app.journal.keeps_answers = False
+        self.world, self.arm, self.policy = self.stage.world, self.stage.arm, policy
+        self.posts_seen, self.steps = 0, 0
+        if protected:
+            first = next(iter(self.there.values()))
+            first.document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
+        self.had = dict(self.there)
+        try:
+            self.plan = plan(self.arm, *self.stage.address, NEW, policy=policy)
+        except PlanRefused:
+            self.refused = True
+            self.nothing_was_written()
+            return
+        self.nothing_was_written()
+        self.journal = Journal()
+        self.journal.append(first_entry(self.plan, self.arm.time()))
+        self.runner = Runner(self.arm, self.journal)
+
+    @property
+    def scale_set(self) -> Any:
+        return self.stage.scale_set
+
+    @property
+    def there(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.scale_set.instances
+        return found
+
+    def nothing_was_written(self) -> None:
+        """I23: looking and planning are reads."""
+        assert self.stage.app.journal.writes() == []
+
+    def ended(self) -> bool:
+        return self.runner is None or self.runner.verdict is not None
+
+    # --- what the engine does
+
+    @rule(turns=st.integers(1, 12))
+    def go_on(self, turns: int) -> None:
+        for _ in range(turns):
+            self.one_step()
+
+    def one_step(self) -> None:
+        if self.ended():
+            return
+        assert self.runner is not None
+        self.steps += 1
+        self.before_step()
+        try:
+            wait = self.runner.step()
+        except az.AzurermLiteError as error:
+            self.runner.end("paused", str(error))
+            wait = None
+        self.judge_posts()
+        if wait:
+            self.stage.clock.advance(wait)
+            self.world.settle()
+
+    def before_step(self) -> None:
+        """What the world is like when the step begins: the truth that a POST is judged by."""
+        self.world.settle()
+        self.truth = {
+            one: (vm.available, vm.state, vm.protected, vm.generation == self.scale_set.generation, vm.zone)
+            for one, vm in self.there.items()
+        }
+        self.seen |= set(self.there)
+
+    def judge_posts(self) -> None:
+        """I1, I2, I4, I6, I8: at each POST of an upgrade, by the emulator's own truth."""
+        posts = self.stage.app.journal.find("POST", "manualupgrade")
+        fresh, self.posts_seen = posts[self.posts_seen :], len(posts)
+        for entry in fresh:
+            ids = entry.body["instanceIds"]
+            assert ids
+            assert len(set(ids)) == len(ids)
+            assert "*" not in ids
+            if entry.status >= 400:
+                continue
+            total = max(len(self.plan.observation.members), len(self.truth))
+            up = [one for one, facts in self.truth.items() if facts[0]]
+            left = [one for one in up if one not in ids]
+            need = math.ceil(self.policy.min_healthy_instance_percent * total / 100)
+            assert len(left) >= need or not set(ids) & set(up), (ids, up, need)
+            size = self.policy.batch_size or max(1, self.policy.max_batch_instance_percent * total // 100)
+            assert len(ids) <= size
+            for one in ids:
+                assert one in self.truth, f"{one} was not there"
+                assert not self.truth[one][2], f"{one} is protected"
+                assert not self.truth[one][3], f"{one} was current already"
+                assert self.truth[one][1] not in ("Creating", "Deleting", "Updating"), (one, self.truth[one])
+            if self.policy.order == "update_domain" and self.scale_set.name == "web":
+                keys = {(vm.zone, vm.view.get("platformUpdateDomain")) for n, vm in self.there.items() if n in ids}
+                assert len(keys) <= 1
+
+    @rule()
+    def crash_and_resume(self) -> None:
+        """L3: another process takes up the journal; what it knows is what was written."""
+        if self.ended():
+            return
+        entries = json.loads(json.dumps(self.journal.entries))
+        self.journal = Journal()
+        self.journal.entries = entries
+        self.runner = Runner(self.arm, self.journal)
+
+    @rule(cut=st.integers(1, 2))
+    def crash_before_the_last_entries_reached_the_disk(self, cut: int) -> None:
+        """A crash between what was done and the entry that says so: intents are never lost, answers may be."""
+        if self.ended() or len(self.journal.entries) <= cut:
+            return
+        kept = self.journal.entries
+        for _ in range(cut):
+            if kept[-1]["kind"] in ("posted", "ended", "fit", "settled"):
+                kept = kept[:-1]
+        self.journal = Journal()
+        self.journal.entries = json.loads(json.dumps(kept))
+        self.runner = Runner(self.arm, self.journal)
+
+    # --- what others do
+
+    @rule(number=st.integers(0, 13), effect=MISFORTUNES)
+    def an_instance_will_fare_badly(self, number: int, effect: str) -> None:
+        ids = list(self.there)
+        if ids and not self.refused:
+            self.world.faults.add(on="upgrade", instance=ids[number % len(ids)], effect=effect)
+
+    @rule(trouble=TROUBLES, method=st.sampled_from(["GET", "POST", "PATCH"]))
+    def the_network_or_azure_has_trouble(self, trouble: dict[str, Any], method: str) -> None:
+        self.world.faults.add(method=method, **trouble)
+
+    @rule(count=st.integers(1, 3))
+    def somebody_scales_out(self, count: int) -> None:
+        self.scale(len(self.there) + count)
+
+    @rule()
+    def somebody_scales_in(self) -> None:
+        if len(self.there) > 1:
+            self.scale(len(self.there) - 1)
+
+    def scale(self, capacity: int) -> None:
+        if self.refused or self.scale_set.state != "Succeeded":
+            return
+        self.world.scale_sets.write(self.scale_set, {"sku": {"capacity": capacity}}, null_deletes=True)
+
+    @rule(number=st.integers(0, 13), state=st.sampled_from(["healthy", "unhealthy", "unknown"]))
+    def an_application_changes_its_mind(self, number: int, state: str) -> None:
+        ids = list(self.there)
+        if ids and self.plan_has_health():
+            self.world.scale_sets.set_health(self.scale_set, self.there[ids[number % len(ids)]], state)
+
+    def plan_has_health(self) -> bool:
+        return not self.refused and self.runner is not None and self.plan.observation.reports
+
+    @rule()
+    def somebody_edits_tags(self) -> None:
+        if not self.refused and self.scale_set.state == "Succeeded":
+            self.world.scale_sets.write(self.scale_set, {"tags": {"by": "another"}}, null_deletes=True)
+
+    @precondition(lambda self: self.runner is not None and self.runner.state.model_written)
+    @rule()
+    def somebody_edits_the_model(self) -> None:
+        if self.scale_set.upgrading is not None and not self.scale_set.upgrading.done:
+            return
+        if not self.ended() and self.scale_set.state == "Succeeded":
+            self.foreign_edit = True
+            profile = {"virtualMachineProfile": {"licenseType": f"by-{self.steps}"}}
+            self.world.scale_sets.write(self.scale_set, {"properties": profile}, null_deletes=True)
+            self.edited_after = len(self.stage.app.journal.find("POST", "manualupgrade"))
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.stage.clock.advance(seconds)
+        self.world.settle()
+
+    # --- what must always hold
+
+    @invariant()
+    def no_instance_is_upgraded_twice_to_one_model(self) -> None:
+        """I7, whatever crashed: per instance and model at most one effective upgrade."""
+        if getattr(self, "stage", None) is None:
+            return
+        for vm in {**self.had, **self.there}.values():
+            generations = [generation for _, generation in vm.upgrades]
+            assert len(generations) == len(set(generations)), vm.instance_id
+
+    @invariant()
+    def nothing_else_is_written(self) -> None:
+        """I10: upgrades and the one change of the model, nothing else; and the capacity never."""
+        if getattr(self, "stage", None) is None:
+            return
+        for entry in self.stage.app.journal.writes():
+            assert entry.path.endswith(("/manualupgrade", "/virtualMachineScaleSets/web")), entry.path
+            assert entry.method != "PATCH" or "sku" not in entry.body
+
+    @invariant()
+    def after_a_foreign_edit_no_batch_is_begun(self) -> None:
+        """I8: the model is compared before every POST."""
+        if getattr(self, "foreign_edit", False):
+            assert len(self.stage.app.journal.find("POST", "manualupgrade")) <= self.edited_after
+
+    def teardown(self) -> None:
+        if getattr(self, "runner", None) is None:
+            return
+        self.world.faults.clear()
+        for _ in range(MOST_STEPS):
+            if self.ended():
+                break
+            self.one_step()
+        assert self.runner is not None
+        verdict = self.runner.verdict
+        assert verdict is not None, "it never ended"  # L1, L2
+        self.judge(verdict)
+
+    def judge(self, verdict: Any) -> None:
+        """I20, I21, I22: the verdict is true, complete and says why."""
+        self.world.settle()
+        assert set(verdict.classes.values()) <= set(CLASSES)
+        if verdict.outcome != "paused":
+            assert set(self.plan.observation.members) <= set(verdict.classes)
+        if not verdict.ok:
+            assert verdict.reason
+            return
+        for one, vm in self.there.items():
+            kind = verdict.classes.get(one)
+            if kind in ("updated", "already-current", "arrived-current") and not self.foreign_edit:
+                image = vm.document["properties"]["storageProfile"]["imageReference"]
+                assert image["exactVersion"] == NEW, (one, kind)
+        assert verdict.lowest is None or verdict.lowest >= 0
+
+
+Rollout.TestCase.settings = settings(
+    max_examples=ROLLOUTS,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=bool(os.environ.get("CI")),
+)
+TestRollout = Rollout.TestCase
