@@ -331,6 +331,8 @@ class Arm:
         how = wire.monitor(method, target, answer.status, answer.headers, body, self.base)
         if how.kind == "resource" and instances is not None:
             how = instances  # accepted, and no word on where to look
+        elif how.kind == "status" and instances is not None:
+            how = how._replace(result_path="")  # of an upgrade nothing waits at Location
         status = wire.RUNNING
         if how.kind == "none":
             status = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED

@@ -64,6 +64,7 @@ class Operation:
         self._resource, self._retry_after = resource, retry_after
         self._unread, self._unread_since = 0, 0.0
         self.error: ArmError | None = None
+        self.seconds: float | None = None  # how long it took by Azure's own clock, once that is known
         self.polls = 0
 
     def __repr__(self) -> str:
@@ -96,6 +97,7 @@ class Operation:
             return self._could_not_read(TransportError("the status document says no status"))
         self._unread = 0
         if state in TERMINAL:
+            self.seconds = wire.operation_seconds(body)
             self._end(state, body)
         return self.status
 

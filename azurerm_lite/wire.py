@@ -8,6 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -355,6 +356,26 @@ def operation_state(document: Json) -> str | None:
     """The state in an operation document; None when the document says nothing, which is not a failure."""
     status = document.get("status") if isinstance(document, dict) else None
     return normal_state(status) if isinstance(status, str) and status.strip() else None
+
+
+def operation_seconds(document: Json) -> float | None:
+    """How long an operation took by Azure's own clock (endTime less startTime); None where it does not say."""
+    begun, ended = (
+        (_moment(document.get(key)) for key in ("startTime", "endTime")) if isinstance(document, dict) else (None, None)
+    )
+    return None if begun is None or ended is None else max(0.0, ended - begun)
+
+
+def _moment(text: Json) -> float | None:
+    """Seconds since 1970 of Azure's timestamps, whose fraction has up to seven digits."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", str(text))
+    if match is None:
+        return None
+    try:
+        whole = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return whole + float(match[2] or 0)
 
 
 def _chosen(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:

@@ -50,6 +50,10 @@ class Operations:
             record.status = status or ("Failed" if error else "Succeeded")
             record.error, record.ended = error, self._world.now
 
+    def records(self) -> list[OperationRecord]:
+        """All of them, oldest first."""
+        return list(self._records.values())
+
     def find(self, guid: str) -> OperationRecord:
         record = self._records.get(guid.lower())
         if record is None:

@@ -13,27 +13,26 @@ if TYPE_CHECKING:
     from .journal import Journal as Journal
     from .journal import Locked as Locked
     from .observe import Observation as Observation
-    from .observe import observe as observe
-    from .plan import Plan as Plan
-    from .plan import PlanRefused as PlanRefused
-    from .plan import look as look
-    from .plan import plan as plan
+    from .planning import Plan as Plan
+    from .planning import PlanRefused as PlanRefused
+    from .planning import look as look
+    from .planning import plan as plan
     from .policy import Policy as Policy
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
-    from .rollback import rollback as rollback
     from .runner import Runner as Runner
     from .runner import resume as resume
     from .runner import upgrade as upgrade
+    from .undo import rollback as rollback
     from .verdict import Verdict as Verdict
 
 _HOME = {
     "journal": "Journal Locked",
-    "observe": "Observation observe",
-    "plan": "Plan PlanRefused look plan",
+    "observe": "Observation",
+    "planning": "Plan PlanRefused look plan",
     "policy": "Policy",
     "rehearsal": "Rehearsal rehearse",
-    "rollback": "rollback",
+    "undo": "rollback",
     "runner": "Runner resume upgrade",
     "verdict": "Verdict",
 }

@@ -65,7 +65,8 @@ def _member(instance: Mapping[str, Any]) -> Member:
     image = _mapping(_mapping(properties.get("storageProfile")).get("imageReference"))
     zones = instance.get("zones")
     policy = _mapping(properties.get("protectionPolicy"))
-    codes = [str(_mapping(one).get("code", "")) for one in view.get("statuses") or []]
+    statuses = view.get("statuses")
+    codes = [str(_mapping(one).get("code", "")) for one in statuses] if isinstance(statuses, list) else []
     power = next((code[11:] for code in codes if code.startswith("PowerState/")), "")
     report = str(_mapping(_mapping(view.get("vmHealth")).get("status")).get("code", ""))
     health = report.rpartition("/")[2].lower()

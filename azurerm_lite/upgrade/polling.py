@@ -7,8 +7,8 @@ when it is worth asking often: little is asked until shortly before that, then e
 from collections.abc import Sequence
 
 FIRST, USUAL = 4.0, 12.0
-CLOSE = 3.5  # seconds between polls once the end is near; Azure's own floor for status reads is four a minute and more
-NEAR = 0.94  # of the shortest batch so far: from there on it may be over
+CLOSE = 3.0  # seconds between polls once the end is near
+NEAR = 0.965  # of the shortest batch so far: from there on it may be over
 
 
 def next_gap(age: float, before: Sequence[float]) -> float:
@@ -17,5 +17,7 @@ def next_gap(age: float, before: Sequence[float]) -> float:
         window = NEAR * min(before)
         if age < window:
             return max(0.5, window - age)
-        return CLOSE if age < 1.25 * max(before) else USUAL
-    return min(USUAL, max(FIRST, age / 4))
+        if age < 1.04 * max(before):
+            return CLOSE
+        return 2 * CLOSE if age < 1.25 * max(before) else USUAL
+    return min(USUAL, max(FIRST, age / 2))

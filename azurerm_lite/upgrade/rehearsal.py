@@ -21,7 +21,7 @@ from ..emulator.world import World
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
-from .plan import Change, Plan, plan
+from .planning import Change, Plan, plan
 from .policy import Policy
 from .runner import OnEvent, _silent, upgrade
 from .verdict import Verdict

@@ -25,7 +25,7 @@ from . import journal as _journal
 from . import planner, polling
 from .journal import Journal, State
 from .observe import Observation
-from .plan import Plan, PlanRefused, is_flexible, look
+from .planning import Plan, PlanRefused, is_flexible, look
 from .policy import Policy
 from .verdict import Verdict
 
@@ -33,6 +33,7 @@ Event = dict[str, Any]
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
+FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
 def _silent(_event: Event) -> None: ...
@@ -178,7 +179,7 @@ class Runner:
                 forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
                 again = vmss.reimage_vmss_vms(self.arm, *self.address, list(batch.ids), options=forced)
                 again.wait(timeout=self.policy.operation_timeout_seconds)
-        self._record("ended", error=error, request_id=operation.request_id)
+        self._record("ended", error=error, request_id=operation.request_id, took=operation.seconds)
         return 0.0
 
     def _find_again(self, batch: planner.Batch) -> bool:
@@ -295,6 +296,8 @@ def _refuse_a_moved_world(arm: Arm, plan: Plan) -> None:
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
+    if arm.time() - plan.observation.at < FRESH_SECONDS:
+        return
     seen = look(arm, plan.address, flexible=is_flexible(found))
     mine = {one for ids in plan.batches for one in ids}
     if gone := [one for one in mine if one not in seen.members]:

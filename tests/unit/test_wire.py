@@ -368,3 +368,21 @@ def test_a_page_may_be_empty_and_still_have_a_next_one() -> None:
 def test_preempted_operations_are_superseded_not_failed() -> None:
     document = {"error": {"code": "OperationPreempted", "message": "…"}}
     assert isinstance(wire.operation_error("Canceled", document), errors.OperationSuperseded)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "seconds"),
+    [
+        ("2024-08-26T08:35:06.0607564+00:00", "2024-08-26T08:35:36.0607564+00:00", 30.0),
+        ("2020-03-20T23:27:56.1573006-07:00", "2020-03-21T06:28:56.1573006Z", 60.0),
+        ("2024-08-26T08:35:06+00:00", "2024-08-26T08:35:06.5+00:00", 0.5),
+        ("2024-08-26T08:35:06+00:00", "2024-08-26T08:35:01+00:00", 0.0),
+        ("yesterday", "2024-08-26T08:35:06+00:00", None),
+        (None, 7, None),
+        ("2024-13-99T08:35:06+00:00", "2024-08-26T08:35:06+00:00", None),
+    ],
+)
+def test_how_long_an_operation_took_by_azures_own_clock(start: object, end: object, seconds: float | None) -> None:
+    found = wire.operation_seconds({"startTime": start, "endTime": end})
+    assert found == (None if seconds is None else pytest.approx(seconds, abs=1e-5))
+    assert wire.operation_seconds(None) is None

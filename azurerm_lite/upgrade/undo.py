@@ -7,7 +7,7 @@ from .. import model
 from ..arm import Auth, arm_of
 from ..types import ScaleSet
 from . import journal as _journal
-from .plan import PlanRefused, look, plan
+from .planning import PlanRefused, look, plan
 from .policy import Policy
 from .runner import OnEvent, Stop, _never, _silent, upgrade
 from .verdict import Verdict

@@ -1,0 +1,116 @@
+"""A rolling upgrade without downtime, by the engine: plan it, show it, run it; stop it and go on; take it back.
+
+    python examples/rolling_upgrade.py --emulator 22.04.202611120 --yes
+    python examples/rolling_upgrade.py -r web-rg -s web 22.04.202611120 --canary 1 --journal web.jsonl
+    python examples/rolling_upgrade.py --resume web.jsonl
+    python examples/rolling_upgrade.py --rollback web.jsonl
+
+Logs in with what the environment has. Ctrl-C stops at a safe point. Exit codes: 0 done; 1 it stopped, and the last line
+says why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import azurerm_lite as az
+from azurerm_lite.upgrade import Locked, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade
+
+
+def arguments() -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parse = argparse.ArgumentParser(prog="rolling_upgrade", description=__doc__, formatter_class=form)
+    parse.add_argument("version", nargs="?", default="latest", help="image version (default: the newest)")
+    parse.add_argument("-r", "--resource-group", default=os.environ.get("AZURERM_LITE_RESOURCE_GROUP"))
+    parse.add_argument("-s", "--scale-set", default=os.environ.get("AZURERM_LITE_VMSS_NAME"))
+    parse.add_argument("--order", default="update_domain", help="update_domain, fault_domain, zone or batch")
+    parse.add_argument("--percent", type=int, default=20, help="at most so many percent at once")
+    parse.add_argument("--floor", type=int, default=80, help="at least so many percent stay healthy")
+    parse.add_argument("--canary", type=int, default=0, metavar="N", help="begin with so many instances")
+    parse.add_argument("--bake", type=float, default=0, metavar="SECONDS", help="healthy for so long after each batch")
+    parse.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two batches")
+    parse.add_argument("--journal", metavar="FILE", help="write each step down, so that --resume can go on")
+    parse.add_argument("--resume", metavar="FILE", help="go on with the upgrade of that journal")
+    parse.add_argument("--rollback", metavar="FILE", help="take the upgrade of that journal back")
+    parse.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parse.add_argument("--emulator", action="store_true", help="on the built-in emulator, in no time")
+    return parse.parse_args()
+
+
+@contextlib.contextmanager
+def connected(chosen: argparse.Namespace) -> Iterator[tuple[az.Arm, az.ScaleSet]]:
+    """An Arm and the address: on Azure, or on an emulator that lives as long as this block."""
+    if not chosen.emulator:
+        with az.connect() as arm:
+            subscription = os.environ.get("AZURE_SUBSCRIPTION_ID", "")
+            yield arm, az.ScaleSet(subscription, chosen.resource_group or "", chosen.scale_set or "")
+        return
+    from azurerm_lite.emulator import VirtualClock, serve  # noqa: PLC0415  (only when it is asked for)
+
+    clock = VirtualClock()
+    with serve(clock=clock) as emulator:
+        web = az.ScaleSet(emulator.subscription_id, emulator.resource_group, emulator.vmss_name)
+        with az.connect(env=emulator.env(), sleep=clock.sleep, now=clock.time) as arm:
+            yield arm, web
+
+
+def show(event: dict[str, Any]) -> None:
+    """One line for each step of the engine."""
+    progress = event.get("progress")
+    share = f"{progress['updated']}/{progress['known']}" if progress else ""
+    what = event.get("ids") or event.get("classes") or event.get("reason") or event.get("error") or ""
+    print(
+        f"  {event['kind']:<14}{share:>9}  {what if isinstance(what, str) else ', '.join(map(str, what))}", flush=True
+    )
+
+
+def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: list[int]) -> Verdict | None:
+    def stop() -> bool:
+        return bool(stopping)
+
+    if chosen.resume:
+        return resume(arm, chosen.resume, on_event=show, should_stop=stop)
+    if chosen.rollback:
+        return rollback(arm, chosen.rollback, new_journal=chosen.journal, on_event=show, should_stop=stop)
+    policy = Policy(
+        order=chosen.order,
+        max_batch_instance_percent=chosen.percent,
+        min_healthy_instance_percent=chosen.floor,
+        canary_instances=chosen.canary,
+        bake_seconds=chosen.bake,
+        pause_seconds=chosen.pause,
+    )
+    wanted = plan(arm, *web, chosen.version, policy=policy)
+    print(wanted)
+    if not chosen.yes and input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        return None
+    return upgrade(arm, wanted, journal=chosen.journal, on_event=show, should_stop=stop)
+
+
+def main() -> int:
+    chosen, stopping = arguments(), list[int]()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _frame: stopping.append(got))
+    try:
+        with connected(chosen) as (arm, web):
+            verdict = run(chosen, arm, web, stopping)
+    except (PlanRefused, Locked, az.InvalidInput, az.CredentialError) as error:
+        print(f"rolling_upgrade: {error}", file=sys.stderr)
+        return 2
+    except az.AzurermLiteError as error:
+        print(f"rolling_upgrade: {error}", file=sys.stderr)
+        return 1
+    if verdict is None:
+        return 3
+    print(verdict)
+    if verdict.outcome in ("paused", "cancelled") and verdict.journal:
+        print(f"go on with: python examples/rolling_upgrade.py --resume {verdict.journal}", file=sys.stderr)
+    return 0 if verdict.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
