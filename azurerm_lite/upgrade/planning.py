@@ -151,7 +151,7 @@ def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> t
         return copy.deepcopy(before), []
     working: Any = copy.deepcopy(before)
     if isinstance(change, str):
-        given: Any = model.set_image_version(working, _resolved(arm, address, before, change))
+        given: Any = model.set_image_version(working, resolved(arm, address, before, change))
     else:
         given = change(working)
     found = given.model if isinstance(given, model.Edit) else working if given is None else given
@@ -160,7 +160,7 @@ def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> t
     return {**found}, [str(one) for one in getattr(given, "warnings", ())]
 
 
-def _resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:
+def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:
     """The concrete version; NotFoundError when there is no such image in the region."""
     image = _image(before)
     if not image.get("publisher"):

@@ -21,7 +21,7 @@ from ..emulator.world import World
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
-from .planning import Change, Plan, plan
+from .planning import Change, Plan, plan, resolved
 from .policy import Policy
 from .runner import OnEvent, _silent, upgrade
 from .verdict import Verdict
@@ -109,7 +109,10 @@ def rehearse(
 
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
     """
-    found = capture(auth, ScaleSet(subscription_id, resource_group, vmss_name))
+    address = ScaleSet(subscription_id, resource_group, vmss_name)
+    found = capture(auth, address)
+    if isinstance(change, str):  # "latest" is what Azure has now, which the copy cannot know
+        change = resolved(arm_of(auth), address, found["model"], change)
     return rehearse_captured(found, change, policy=policy, faults=faults, random_seed=random_seed, on_event=on_event)
 
 

@@ -639,6 +639,16 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
     assert versions(made) == {OLD: 10}
 
 
+def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
+    made = stage(capacity=10)
+    from azurerm_lite.upgrade import rehearse
+
+    found = rehearse(made.arm, *made.address, "latest")
+    assert (found.plan.version, found.verdict.counts) == (NEW, {"updated": 10})
+    with pytest.raises(az.NotFoundError):
+        rehearse(made.arm, *made.address, "9.9.9")
+
+
 # --- the pure rooms --------------------------------------------------------------------------------------------------
 
 
