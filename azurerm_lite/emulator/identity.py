@@ -1,6 +1,7 @@
 """Entra ID as far as clients need it: discovery, tokens by every flow, and what ARM makes of a bearer token.
 
-Tokens are opaque words that end by the world's clock. Errors have the AADSTS codes and the shape that msal reads.
+Tokens look like Entra's, stand in a list, and end by the world's clock. Errors have the AADSTS codes and the shape
+that msal reads.
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
@@ -121,9 +122,23 @@ class Identity:
         self.demanded_claims = claims
 
     def issue(self, client_id: str, claims: str = "") -> str:
-        given = f"emu.{self._world.guid()}.{self._world.guid()}".replace("-", "")
+        given = self._jwt(client_id)
         self.tokens[given] = Token(client_id, self._world.now + self.token_seconds * self._world.pace, claims)
         return given
+
+    def _jwt(self, client_id: str) -> str:
+        """A token in Entra's form, for clients that read who they are out of it. Nobody signs or checks it here."""
+        principal = self.principals.get(client_id)
+        now = int(self._world.now)
+        claims: dict[str, Json] = {"aud": "https://management.azure.com/", "tid": self.tenant_id, "appid": client_id}
+        claims |= {"oid": (principal and principal.object_id) or client_id, "iat": now, "nbf": now}
+        claims |= {"exp": now + self.token_seconds, "iss": f"https://sts.windows.net/{self.tenant_id}/", "ver": "1.0"}
+        if principal in self.managed:
+            claims["xms_mirid"] = (
+                principal and principal.resource_id
+            ) or "/subscriptions/emulated/virtualMachines/here"
+        signature = self._world.guid().replace("-", "") + self._world.guid().replace("-", "")
+        return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{_encoded(claims)}.{signature}"
 
     def principal_of(self, authorization: str) -> Principal:
         """Who a bearer token stands for, or ARM's 401 for a token that is missing, unknown or over."""

@@ -142,3 +142,26 @@ def test_az_reaches_it_as_stock_azure_cloud_by_the_proxy(program: str, tmp_path:
         log_in(stock, emulator)
         assert stock("vmss", "show", *WEB)["name"] == "web"
         stock("vmss", "update-instances", *WEB, "--instance-ids", "0")
+
+
+@pytest.mark.parametrize("kind", ["imds", "app-service"])
+def test_az_logs_in_as_the_machine_itself(program: str, tmp_path: Path, kind: str) -> None:
+    with serve(time_scale=1) as emulator:
+        trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), emulator.ca_file)
+        env = {**trust, "AZURE_CORE_INSTANCE_DISCOVERY": "false", **emulator.managed_identity_env(kind)}
+        az = az_of(program, tmp_path, env)
+        az("cloud", "register", "-n", "emulator", "--endpoint-resource-manager", emulator.arm_endpoint)
+        az("cloud", "set", "-n", "emulator")
+        assert [one["id"] for one in az("login", "--identity")] == [emulator.subscription_id]
+        assert az("vmss", "show", *WEB)["name"] == "web"
+
+
+def test_azure_identity_gets_the_token_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.identity import ManagedIdentityCredential
+
+    with serve(time_scale=1) as emulator:
+        for name, value in emulator.managed_identity_env("imds").items():
+            monkeypatch.setenv(name, value)
+        token = ManagedIdentityCredential().get_token("https://management.azure.com/.default").token
+        found = emulator.identity.principal_of(f"Bearer {token}")
+        assert found.client_id == emulator.identity.managed[0].client_id

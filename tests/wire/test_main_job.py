@@ -124,7 +124,7 @@ def test_tokens_are_renewed_when_time_passes_and_once_after_a_401(arm: az.Arm, a
     az.get_vmss(arm, *web)
     arm_emulator.clock.advance(5000)
     az.get_vmss(arm, *web)
-    arm_emulator.world.identity._tokens.clear()
+    arm_emulator.world.identity.tokens.clear()
     az.get_vmss(arm, *web)
     assert [entry.status for entry in arm_emulator.journal.entries] == [200, 200, 401, 200]
 
@@ -141,7 +141,7 @@ def test_a_stored_operation_is_taken_up_by_another_arm(arm: az.Arm, arm_emulator
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
     stored = az.manual_upgrade_instances(arm, *web, ["0"]).to_dict()
     assert "localhost" not in str(stored)
-    assert "emu." not in str(stored)
+    assert "eyJ" not in str(stored)
     clock = arm_emulator.clock
     with az.connect(env=arm_emulator.env(), sleep=clock.sleep, now=clock.time) as other:
         assert az.Operation.from_dict(other, stored).wait().status == "Succeeded"
