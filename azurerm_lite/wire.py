@@ -389,9 +389,12 @@ def _on_latest_model(instance: JsonDict) -> bool:
 
 
 def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
-    """Whether an upgrade of these instances shows in them: one is being changed, or none is behind any more."""
+    """Whether an upgrade of these instances shows in them: one is being changed or has failed, or none is behind.
+
+    One that had failed before is taken for a sign too: watching what never began is safe, sending it twice is not.
+    """
     chosen = _chosen(items, ids)
-    return all(map(_on_latest_model, chosen)) or any(provisioning_state(one) == RUNNING for one in chosen)
+    return all(map(_on_latest_model, chosen)) or any(provisioning_state(one) != SUCCEEDED for one in chosen)
 
 
 def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:

@@ -228,7 +228,7 @@ def _about_batch(policy: Policy, progress: Progress, batch: Batch, seen: Observa
     bake = policy.canary_bake_seconds if batch.canary else policy.bake_seconds
     if batch.fit_since is not None and now < batch.fit_since + bake and not late:
         return Action("wait", seconds=min(30.0, batch.fit_since + bake - now), reason="baking")
-    if batch.fit_since is None and bake and not waiting and "updated" in classes.values():
+    if batch.fit_since is None and bake and not waiting and not late and "updated" in classes.values():
         return Action("wait", seconds=min(30.0, bake), reason="baking")
     return Action("settle", batch.ids, classes={one: kind or "failed" for one, kind in classes.items()})
 
@@ -250,12 +250,15 @@ def _class_of(progress: Progress, batch: Batch, seen: Observation, instance_id: 
 
 
 def all_fit(progress: Progress, seen: Observation) -> bool:
-    """Whether everybody who is left of the batch is current and fit."""
+    """Whether everybody of the batch who has not failed is current and fit."""
     batch = progress.batch
     if batch is None:
         return False
     there = [seen.members[one] for one in batch.ids if one in seen.members]
-    return bool(there) and all(seen.fit(one) and current(one, progress.version) for one in there)
+    if any(one.state == "Updating" for one in there):
+        return False
+    good = [one for one in there if one.state != "Failed" and current(one, progress.version)]
+    return bool(good) and all(map(seen.fit, good))
 
 
 # --- a plan: the same, on a world in which all goes well --------------------------------------------------------------

@@ -188,7 +188,9 @@ class Runner:
         False when it has not begun and the model is no longer the one that was meant.
         """
         path = f"{vmss.vmss_path(*self.address)}/virtualMachines"
-        if wire.upgrade_begun(self.arm.list(path), batch.ids):
+        items = self.arm.list(path)
+        # None of them was current when the intent was written: one that is now was reached.
+        if wire.upgrade_begun(items, batch.ids) or any(wire.upgrade_begun(items, (one,)) for one in batch.ids):
             listed = f"{path}?api-version={self.arm.api_version}"
             watch = wire.Monitor("instances", listed, "", batch.ids)
             target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
