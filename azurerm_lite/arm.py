@@ -93,6 +93,11 @@ class Arm:
         """Whether this leads to the machine itself, so to an emulator and not to Azure."""
         return urlsplit(self.base).hostname in clouds.LOOPBACK
 
+    @property
+    def place(self) -> str:
+        """Where this leads, for locks on this machine: an emulator inside a process is a place of its own."""
+        return self.base if self._adapter is None else f"{self.base} {os.getpid()} {id(self._adapter)}"
+
     def close(self) -> None:
         """Close the pooled connections; the next request would open new ones."""
         if self._transport_made is not None:

@@ -10,6 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .health import Gate as Gate
+    from .health import command_gate as command_gate
+    from .health import http_gate as http_gate
+    from .health import tcp_gate as tcp_gate
     from .journal import Journal as Journal
     from .journal import Locked as Locked
     from .observe import Observation as Observation
@@ -21,19 +25,21 @@ if TYPE_CHECKING:
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
     from .runner import Runner as Runner
+    from .runner import repair as repair
     from .runner import resume as resume
     from .runner import upgrade as upgrade
     from .undo import rollback as rollback
     from .verdict import Verdict as Verdict
 
 _HOME = {
+    "health": "Gate command_gate http_gate tcp_gate",
     "journal": "Journal Locked",
     "observe": "Observation",
     "planning": "Plan PlanRefused look plan",
     "policy": "Policy",
     "rehearsal": "Rehearsal rehearse",
     "undo": "rollback",
-    "runner": "Runner resume upgrade",
+    "runner": "Runner repair resume upgrade",
     "verdict": "Verdict",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}

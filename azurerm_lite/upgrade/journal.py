@@ -69,13 +69,13 @@ class Journal:
                 raise AzurermLiteError(f"the journal {self.path} cannot be written: the disk is full")
         self.entries.append(entry)
 
-    def lock(self, resource_id: str) -> None:
+    def lock(self, resource_id: str, place: str) -> None:
         """Be the only one on this machine who upgrades this scale set."""
         try:
             import fcntl  # noqa: PLC0415  (POSIX)
         except ImportError:  # pragma: no cover
             return
-        name = hashlib.sha256(resource_id.lower().encode()).hexdigest()[:20]
+        name = hashlib.sha256(f"{place} {resource_id}".lower().encode()).hexdigest()[:20]
         path = Path(tempfile.gettempdir()) / f"azurerm-lite-{os.getuid()}-{name}.lock"
         self._lock = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
@@ -136,6 +136,7 @@ class State(NamedTuple):
     verdict: Mapping[str, Any] | None = None
     took: tuple[float, ...] = ()
     lowest: int | None = None
+    guarded: bool = False  # automatic repairs are suspended by us
 
 
 def begun(entries: list[Entry]) -> Entry:
@@ -155,6 +156,7 @@ def progress_of(entry: Mapping[str, Any]) -> Progress:
         dict(entry["zone_sizes"]),
         frozenset(entry["sick_before"]),
         frozenset(entry["known"]),
+        gated=bool(entry.get("gated")),
     )
 
 
@@ -188,6 +190,10 @@ def apply(state: State, entry: Entry) -> State:
         return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
     if kind == "fit" and batch is not None:
         return state._replace(progress=replace(progress, batch=replace(batch, fit_since=entry["at"])))
+    if kind == "gate" and batch is not None:
+        return state._replace(progress=replace(progress, batch=replace(batch, gate=entry["said"])))
+    if kind == "guarded":
+        return state._replace(guarded=bool(entry["on"]))
     if kind == "settled":
         classes = {**progress.classes, **entry["classes"]}
         done = replace(progress, batch=None, classes=classes, batches=progress.batches + 1, closed_at=entry["at"])

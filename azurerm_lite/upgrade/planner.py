@@ -31,6 +31,7 @@ class Batch:
     ended: float | None = None
     error: str = ""
     fit_since: float | None = None
+    gate: str = ""  # what the gate said of it: pass, fail, or "" while it has not been asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,11 @@ class Progress:
     batches: int = 0
     closed_at: float | None = None
     stuck_since: float | None = None
+    gated: bool = False  # whether a gate has a say before a batch is settled
 
 
 class Action(NamedTuple):
-    """What to do now. `kind`: post, wait, settle (a batch is through: `classes` says how), done, stop."""
+    """What to do now. `kind`: post, wait, gate (ask it), settle (a batch is through, see `classes`), done, stop."""
 
     kind: str
     ids: tuple[str, ...] = ()
@@ -230,7 +232,13 @@ def _about_batch(policy: Policy, progress: Progress, batch: Batch, seen: Observa
         return Action("wait", seconds=min(30.0, batch.fit_since + bake - now), reason="baking")
     if batch.fit_since is None and bake and not waiting and not late and "updated" in classes.values():
         return Action("wait", seconds=min(30.0, bake), reason="baking")
-    return Action("settle", batch.ids, classes={one: kind or "failed" for one, kind in classes.items()})
+    classes = {one: kind or "failed" for one, kind in classes.items()}
+    good = tuple(one for one, kind in classes.items() if kind == "updated")
+    if progress.gated and good and not batch.gate:
+        return Action("gate", good)
+    if batch.gate == "fail":
+        classes.update(dict.fromkeys(good, "failed"))
+    return Action("settle", batch.ids, classes=classes)
 
 
 def _class_of(progress: Progress, batch: Batch, seen: Observation, instance_id: str, vm_id: str) -> str:

@@ -45,6 +45,7 @@ class Plan:
     stages: tuple[str, ...] = ("upgrade",)
     seconds: float = 0.0
     requests: int = 0
+    takes_back: bool = False  # a rollback, which cannot be taken back itself
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""

@@ -23,6 +23,7 @@ class Policy:
     healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
     `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
     `fault_domains`: only these. `most_disruptive`: "upgrade", or "reimage" where a change needs the disk made anew.
+    `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
     """
 
     order: str = "update_domain"
@@ -43,6 +44,8 @@ class Policy:
     protected: str = "skip"
     most_disruptive: str = "reimage"
     rollback_on_failure: bool = False
+    suspend_repairs: bool = False
+    gate_timeout_seconds: float = 60.0
     instances: tuple[str, ...] | None = None
     zones: tuple[str, ...] | None = None
     update_domains: tuple[int, ...] | None = None

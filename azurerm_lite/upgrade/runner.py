@@ -6,6 +6,8 @@ Whatever happens between the two is settled by looking at the instances, here or
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from .. import model, vmss, wire
@@ -21,8 +23,9 @@ from ..errors import (
 )
 from ..operation import Operation
 from ..types import ScaleSet
+from . import health, planner, polling
 from . import journal as _journal
-from . import planner, polling
+from .health import Gate
 from .journal import Journal, State
 from .observe import Observation
 from .planning import Plan, PlanRefused, is_flexible, look
@@ -33,6 +36,7 @@ Event = dict[str, Any]
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
+REPAIRS = "AutomaticRepairs"
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
@@ -46,14 +50,17 @@ def _never() -> bool:
 class Runner:
     """One upgrade under way. `step()` does at most one thing and says how long to wait; None when it has ended."""
 
-    def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent) -> None:
-        self.arm, self.journal, self._on_event = arm, journal, on_event
+    def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
+        self.arm, self.journal, self._on_event, self._gate = arm, journal, on_event, gate
         first = _journal.begun(journal.entries)
+        if first.get("gated") and gate is None:
+            raise InvalidInput("this upgrade was begun with a gate: give it here too, as gate=…")
         self.address = ScaleSet.parse(first["scale_set"])
         self.policy = Policy.from_dict(first["policy"])
         self.state: State = _journal.fold(journal.entries)
         self._first, self._operation = first, self._stored_operation()
         self._lowest = self.state.lowest
+        self._repairs: bool | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -73,6 +80,8 @@ class Runner:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
         if self.state.phase == "ended":
             return None
+        if self.policy.suspend_repairs and not self.state.guarded and self._repairs_on():
+            self._suspend_repairs()
         if self.state.phase == "model":
             return self._model_step()
         batch = self.progress.batch
@@ -86,6 +95,8 @@ class Runner:
     def _act(self, action: planner.Action, seen: Observation) -> float | None:
         if action.kind == "post":
             return self._post(action, seen)
+        if action.kind == "gate":
+            return self._ask_gate(action, seen)
         if action.kind == "settle":
             self._record("settled", classes=dict(action.classes))
             # What was seen a moment ago is what the next batch is chosen by.
@@ -98,6 +109,16 @@ class Runner:
             return None
         self._note_stuck(action)
         return max(0.5, action.seconds)
+
+    def _ask_gate(self, action: planner.Action, seen: Observation) -> float | None:
+        assert self._gate is not None  # noqa: S101  (no progress is gated without one)
+        members = [seen.members[one] for one in action.ids]
+        said, why = health.ask(self._gate, members, self.policy.gate_timeout_seconds)
+        if said == "inconclusive":
+            self.end("paused", why, seen)
+            return None
+        self._record("gate", said=said, reason=why, ids=list(action.ids))
+        return 0.0
 
     def _note_stuck(self, action: planner.Action) -> None:
         waits_for_health = self.progress.batch is None and not action.reason.startswith("pause")
@@ -206,6 +227,38 @@ class Runner:
         stored = self.state.operation
         return Operation.from_dict(self.arm, stored) if stored is not None else None
 
+    # --- automatic repairs -------------------------------------------------------------------------------------------
+
+    def _repairs_on(self) -> bool:
+        """Whether the set's repairs are running, so that it is ours to suspend them, and to resume them after."""
+        if self._repairs is None:
+            found: Any = vmss.get_vmss(self.arm, *self.address)["properties"]
+            enabled = (found.get("automaticRepairsPolicy") or {}).get("enabled") is True
+            self._repairs = enabled and not self._first["flexible"] and self._service_state() == "running"
+        return self._repairs
+
+    def _service_state(self) -> str:
+        view: Any = vmss.get_vmss_instance_view(self.arm, *self.address)
+        services = view.get("orchestrationServices") or []
+        return next((str(one.get("serviceState")) for one in services if one.get("serviceName") == REPAIRS), "").lower()
+
+    def _suspend_repairs(self) -> None:
+        """The entry comes first: after a crash in between, `resume` knows that they may have to be resumed."""
+        self._record("guarded", on=True)
+        vmss.set_orchestration_service_state(self.arm, *self.address, "Suspend", REPAIRS).wait()
+
+    def _resume_repairs(self) -> str:
+        """Take the guard back; what to say of it when that failed."""
+        if not self.state.guarded:
+            return ""
+        try:
+            vmss.set_orchestration_service_state(self.arm, *self.address, "Resume", REPAIRS).wait()
+        except AzurermLiteError as error:
+            return f"automatic repairs are still suspended ({error}); repair(auth, journal) resumes them"
+        self._record("guarded", on=False)
+        self._repairs = None
+        return ""
+
     # --- the rest ----------------------------------------------------------------------------------------------------
 
     def _look(self) -> Observation:
@@ -228,6 +281,8 @@ class Runner:
 
     def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
         """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
+        outstanding = self._resume_repairs()
+        reason = "; ".join(filter(None, (reason, outstanding)))
         classes = dict(self.progress.classes)
         if seen is not None:
             classes = planner.verdict_classes(self.policy, self.progress, seen)
@@ -249,38 +304,89 @@ def _share(progress: planner.Progress) -> dict[str, int]:
 
 
 def upgrade(
-    auth: Auth, plan: Plan, *, journal: str | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
+    auth: Auth,
+    plan: Plan,
+    *,
+    journal: str | None = None,
+    gate: Gate | None = None,
+    on_event: OnEvent = _silent,
+    should_stop: Stop = _never,
 ) -> Verdict:
     """Do what the plan says, batch by batch; the Verdict says how it came out, instance by instance.
 
     `journal`: a new file in which each step stands before it is taken; `resume(auth, journal)` goes on from it in any
-    process. `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has
-    moved from the plan, Locked when this machine upgrades that scale set already.
+    process. `gate` is asked of each batch once Azure calls it healthy: only True lets it pass (see `health`).
+    `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
+    the plan, Locked when this machine upgrades that scale set already.
     """
     arm = _lasting(auth)
     kept = Journal(journal)
-    kept.lock(plan.address.resource_id)
+    kept.lock(plan.address.resource_id, arm.place)
     try:
         _refuse_a_moved_world(arm, plan)
         kept.create()
-        kept.append(first_entry(plan, arm.time()))
-        return _drive(Runner(arm, kept, on_event), should_stop)
+        kept.append(first_entry(plan, arm.time(), gated=gate is not None))
+        verdict = _drive(Runner(arm, kept, on_event, gate), should_stop)
     finally:
         kept.close()
+    return _taken_back(arm, kept, verdict, plan.policy, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
-def resume(auth: Auth, journal: str, *, on_event: OnEvent = _silent, should_stop: Stop = _never) -> Verdict:
-    """Go on with an upgrade from its journal, in this process, without repeating what was done."""
+def _taken_back(arm: Arm, kept: Journal, verdict: Verdict, policy: Policy, **options: Any) -> Verdict:
+    """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it."""
+    if not policy.rollback_on_failure or verdict.outcome != "stopped":
+        return verdict
+    from .undo import take_back  # noqa: PLC0415  (undo stands above this room)
+
+    back = take_back(arm, kept.entries, _beside(kept.path), **options)
+    outcome = "rolled-back" if back.ok else "rollback-failed"
+    reason = f"{verdict.reason}; taken back: {back.outcome} {back.reason}".strip()
+    return replace(verdict, outcome=outcome, reason=reason, seconds=verdict.seconds + back.seconds)
+
+
+def _beside(path: Path | None) -> str | None:
+    return None if path is None else str(path.with_name(f"{path.name}.rollback"))
+
+
+def resume(
+    auth: Auth, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
+) -> Verdict:
+    """Go on with an upgrade from its journal, in this process, without repeating what was done.
+
+    One that was begun with a gate needs it again.
+    """
     arm, kept = _lasting(auth), Journal(journal)
     kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"])
+    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
     try:
         kept.reopen()
-        runner = Runner(arm, kept, on_event)
+        runner = Runner(arm, kept, on_event, gate)
         if runner.verdict is not None and runner.verdict.outcome in ("succeeded", "stopped"):
             return runner.verdict
         runner.state = runner.state._replace(phase="batches" if runner.state.model_written else "model", verdict=None)
-        return _drive(runner, should_stop)
+        verdict = _drive(runner, should_stop)
+    finally:
+        kept.close()
+    return _taken_back(arm, kept, verdict, runner.policy, gate=gate, on_event=on_event, should_stop=should_stop)
+
+
+def repair(auth: Auth, journal: str) -> bool:
+    """Take back what an upgrade that did not end has left behind: resume automatic repairs. Whether there was any.
+
+    Safe at any time; `resume` does the same when it ends.
+    """
+    arm, kept = arm_of(auth), Journal(journal)
+    kept.entries = _journal.read(journal)
+    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
+    try:
+        kept.reopen()
+        state = _journal.fold(kept.entries)
+        if not state.guarded:
+            return False
+        address = ScaleSet.parse(_journal.begun(kept.entries)["scale_set"])
+        vmss.set_orchestration_service_state(arm, *address, "Resume", REPAIRS).wait()
+        kept.append({"kind": "guarded", "at": arm.time(), "on": False})
+        return True
     finally:
         kept.close()
 
@@ -306,7 +412,7 @@ def _refuse_a_moved_world(arm: Arm, plan: Plan) -> None:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
 
 
-def first_entry(plan: Plan, at: float) -> dict[str, Any]:
+def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]:
     """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it."""
     begun = planner.begin(plan.observation, plan.version)
     disk = ((plan.before.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
@@ -320,6 +426,8 @@ def first_entry(plan: Plan, at: float) -> dict[str, Any]:
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
         "flexible": is_flexible(plan.before),
+        "gated": gated,
+        "takes_back": plan.takes_back,
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),

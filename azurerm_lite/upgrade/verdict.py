@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-OUTCOMES = ("succeeded", "stopped", "paused", "cancelled")
+OUTCOMES = ("succeeded", "stopped", "paused", "cancelled", "rolled-back", "rollback-failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did).
+    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did),
+    rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
 
     `classes`: instance id to updated, already-current, arrived-current, skipped-protected, not-selected, vanished,
     failed or not-reached. `lowest`: the fewest healthy instances that were seen.

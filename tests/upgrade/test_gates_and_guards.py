@@ -1,0 +1,230 @@
+"""What stands around a batch: gates that have a say, guards that are taken back, and the way back after a failure."""
+
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import azurerm_lite as az
+from azurerm_lite.emulator import Seed
+from azurerm_lite.upgrade import Policy, command_gate, http_gate, plan, repair, resume, rollback, tcp_gate, upgrade
+from azurerm_lite.upgrade import journal as journals
+from azurerm_lite.upgrade.health import ask
+from azurerm_lite.upgrade.observe import Member
+from azurerm_lite.upgrade.planning import PlanRefused
+from azurerm_lite.upgrade.rehearsal import Stage
+
+NEW, OLD = "22.04.202611120", "22.04.202608150"
+ONE = Member("0", "vm-0", "", "", 0, 0, True, NEW, "Succeeded", "running", "", False)
+
+
+def stage(**options: Any) -> Stage:
+    return Stage(Seed.build(**{"capacity": 10, **options}))
+
+
+def versions(made: Stage) -> Counter[str]:
+    documents = [vm.document["properties"] for vm in made.scale_set.instances.values()]
+    return Counter(one["storageProfile"]["imageReference"]["exactVersion"] for one in documents)
+
+
+def posts(made: Stage) -> list[list[str]]:
+    return [entry.body["instanceIds"] for entry in made.app.journal.find("POST", "manualupgrade") if entry.status < 400]
+
+
+# --- gates -----------------------------------------------------------------------------------------------------------
+
+
+def _raises(_members: Sequence[Member]) -> object:
+    raise RuntimeError("no \x1b[31mroute")
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (lambda _: True, "pass"), (lambda _: False, "fail"), (lambda _: None, "inconclusive"),
+        (lambda _: "yes", "inconclusive"), (lambda _: 1, "inconclusive"), (_raises, "inconclusive"),
+    ],
+)  # fmt: skip
+def test_only_true_passes_and_what_a_gate_raises_is_no_answer(gate: Callable[..., object], said: str) -> None:
+    """Row 125."""
+    found, why = ask(gate, [ONE], 5.0)
+    assert found == said
+    assert "\x1b" not in why
+
+
+def test_a_gate_that_hangs_is_left_behind() -> None:
+    """Row 125."""
+    release = threading.Event()
+    assert ask(lambda _: release.wait(30), [ONE], 0.05) == ("inconclusive", "the gate gave no answer in 0.05 s")
+    release.set()
+
+
+def test_a_gate_is_asked_once_for_each_batch_and_its_no_is_a_failure() -> None:
+    made, asked = stage(), list[list[str]]()
+
+    def gate(members: Sequence[Member]) -> bool:
+        asked.append([one.instance_id for one in members])
+        return "6" not in asked[-1]
+
+    verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW), gate=gate)
+    assert verdict.outcome == "stopped"
+    assert asked == posts(made)
+    assert {one for one, kind in verdict.classes.items() if kind == "failed"} == set(asked[-1])
+
+
+def test_a_gate_that_cannot_tell_pauses_and_resume_asks_again(tmp_path: Path) -> None:
+    made, answers = stage(), iter([None, *[True] * 20])
+    where = str(tmp_path / "web.jsonl")
+    wanted = plan(made.arm, *made.address, NEW)
+    paused = upgrade(made.arm, wanted, journal=where, gate=lambda _: next(answers))
+    assert (paused.outcome, len(posts(made))) == ("paused", 1)
+    assert "could not tell" in paused.reason
+    with pytest.raises(az.InvalidInput, match="begun with a gate"):
+        resume(made.arm, where)
+    assert resume(made.arm, where, gate=lambda _: next(answers)).ok
+    assert sorted(one for ids in posts(made) for one in ids) == sorted(made.scale_set.instances)
+
+
+class _Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz?deep=1" else 503)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_probes_ask_every_instance_of_the_batch() -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Health)
+    port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        assert http_gate(lambda _: f"http://127.0.0.1:{port}/healthz?deep=1")([ONE, ONE]) is True
+        assert http_gate(lambda _: f"http://127.0.0.1:{port}/")([ONE]) is False
+        assert tcp_gate(lambda _: "127.0.0.1", port)([ONE]) is True
+        with pytest.raises(az.InvalidInput, match="http or https"):
+            http_gate(lambda _: "file:///etc/passwd")([ONE])
+    finally:
+        server.shutdown()
+        server.server_close()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert tcp_gate(lambda _: "127.0.0.1", closed.getsockname()[1])([ONE]) is False
+
+
+def test_a_command_finds_the_ids_and_answers_by_its_exit_code() -> None:
+    def exits(text: str) -> object:
+        script = f"import os, sys; sys.exit({text})"
+        return command_gate([sys.executable, "-c", script])([ONE, ONE._replace(instance_id="6")])
+
+    assert exits("0 if os.environ['AZURERM_LITE_INSTANCES'] == '0,6' else 9") is True
+    assert exits("1") is False
+    assert exits("2") is None
+    with pytest.raises(az.InvalidInput):
+        command_gate("true")
+
+
+# --- automatic rollback ----------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_taken_back_when_the_policy_says_so(tmp_path: Path) -> None:
+    made = stage(health_source="extension")
+    made.world.faults.add(on="upgrade", instance="6", effect="unhealthy")
+    careful = Policy(rollback_on_failure=True, health_timeout_seconds=120)
+    before = made.scale_set.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
+    wanted = plan(made.arm, *made.address, NEW, policy=careful)
+    verdict = upgrade(made.arm, wanted, journal=str(tmp_path / "web.jsonl"))
+    assert verdict.outcome == "rolled-back", verdict
+    assert "more than the budget" in verdict.reason
+    assert versions(made) == {OLD: 10}
+    after = made.scale_set.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
+    assert before["version"] == after["version"]
+    moved = {one for ids in posts(made) for one in ids}
+    assert moved < set(made.scale_set.instances)  # those that were not reached were never touched
+    with pytest.raises(PlanRefused, match="is of a rollback itself"):
+        rollback(made.arm, str(tmp_path / "web.jsonl.rollback"))
+
+
+def test_a_rollback_that_fails_too_is_the_end() -> None:
+    """Row 122: no ping-pong."""
+    made = stage(health_source="extension")
+    made.world.faults.add(on="upgrade", instance="5", effect="fail", times=2)
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, health_timeout_seconds=60))
+    verdict = upgrade(made.arm, wanted)
+    assert verdict.outcome == "rollback-failed"
+    assert not verdict.ok
+    assert len(made.app.journal.find("PATCH", "virtualMachineScaleSets")) == 2
+
+
+# --- automatic repairs -----------------------------------------------------------------------------------------------
+
+
+def repaired(**options: Any) -> Stage:
+    made = stage(health_source="extension", **options)
+    made.scale_set.model["properties"]["automaticRepairsPolicy"] = {"enabled": True, "gracePeriod": "PT10M"}
+    return made
+
+
+def states(made: Stage) -> list[str]:
+    return [entry.body["action"] for entry in made.app.journal.find("POST", "setOrchestrationServiceState")]
+
+
+@pytest.mark.parametrize("effect", ["", "fail"])
+def test_repairs_are_suspended_while_it_runs_and_resumed_however_it_ends(effect: str) -> None:
+    made = repaired()
+    if effect:
+        made.world.faults.add(on="upgrade", instance="6", effect=effect)
+    seen: list[str] = []
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
+    verdict = upgrade(made.arm, wanted, on_event=lambda _: seen.append(made.scale_set.repairs_state))
+    assert verdict.ok is not bool(effect)
+    assert states(made) == ["Suspend", "Resume"]
+    assert "Suspended" in seen
+    assert made.scale_set.repairs_state == "Running"
+
+
+def test_repairs_that_were_not_running_are_left_as_they_are() -> None:
+    made = repaired()
+    made.scale_set.repairs_state = "Suspended"
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
+    assert upgrade(made.arm, wanted).ok
+    assert states(made) == []
+
+
+def test_what_a_crash_left_behind_can_be_taken_back(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(event: dict[str, Any]) -> None:
+        if event["kind"] == "posted":
+            raise Killed
+
+    made, where = repaired(), str(tmp_path / "web.jsonl")
+    with pytest.raises(Killed):
+        upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True)), journal=where,
+                on_event=die)  # fmt: skip
+    assert made.scale_set.repairs_state == "Suspended"
+    assert repair(made.arm, where) is True
+    assert made.scale_set.repairs_state == "Running"
+    assert repair(made.arm, where) is False
+    assert resume(made.arm, where).ok
+    assert states(made) == ["Suspend", "Resume", "Suspend", "Resume"]
+    assert journals.fold(journals.read(where)).guarded is False
+
+
+def test_repairs_that_cannot_be_resumed_are_named_in_the_verdict() -> None:
+    made = repaired()
+
+    def forbid(event: dict[str, Any]) -> None:
+        if event["kind"] == "guarded":
+            made.world.faults.add(method="POST", path="setOrchestrationServiceState", nth=2, times=9, status=403)
+
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
+    verdict = upgrade(made.arm, wanted, on_event=forbid)
+    assert verdict.ok
+    assert "automatic repairs are still suspended" in verdict.reason
