@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .planning import PlanRefused as PlanRefused
     from .planning import look as look
     from .planning import plan as plan
+    from .platform import roll as roll
+    from .platform import watch as watch
     from .policy import Policy as Policy
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
@@ -36,6 +38,7 @@ _HOME = {
     "journal": "Journal Locked",
     "observe": "Observation",
     "planning": "Plan PlanRefused look plan",
+    "platform": "roll watch",
     "policy": "Policy",
     "rehearsal": "Rehearsal rehearse",
     "undo": "rollback",

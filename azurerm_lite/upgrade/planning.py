@@ -116,7 +116,7 @@ def plan(
     _refuse_by_model(before, accept_failed)
     seen = look(arm, address, flexible=is_flexible(before))
     _refuse_by_instances(kept, seen)
-    version = _pin(after)
+    version = pin(after)
     patch = model.merge_patch(before, after)
     expected = seen if not patch else _behind(seen)
     stages = _stages(after, patch)
@@ -176,7 +176,7 @@ def _image(vmss: Mapping[str, Any]) -> Mapping[str, Any]:
     return (profile.get("storageProfile") or {}).get("imageReference") or {}
 
 
-def _pin(after: Mapping[str, Any]) -> str:
+def pin(after: Mapping[str, Any]) -> str:
     """The exact version that every instance must run in the end; "" where the model's word is all there is."""
     image = _image(after)
     version = str(image.get("version") or "")
