@@ -5,8 +5,8 @@
     python examples/rolling_upgrade.py --resume web.jsonl
     python examples/rolling_upgrade.py --rollback web.jsonl
 
-Logs in with what the environment has. Ctrl-C stops at a safe point. Exit codes: 0 done; 1 it stopped, and the last line
-says why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
+Logs in with what the environment has. Ctrl-C stops at a safe point, a second one at once. Exit codes: 0 done; 1 it
+stopped, and the last line says why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
 """
 
 import argparse
@@ -33,6 +33,9 @@ def arguments() -> argparse.Namespace:
     parse.add_argument("--canary", type=int, default=0, metavar="N", help="begin with so many instances")
     parse.add_argument("--bake", type=float, default=0, metavar="SECONDS", help="healthy for so long after each batch")
     parse.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two batches")
+    parse.add_argument("--checkpoint", type=int, action="append", default=[], metavar="PERCENT", help="pause there")
+    parse.add_argument("--take-back", action="store_true", help="after a failure, bring the old model back")
+    parse.add_argument("--suspend-repairs", action="store_true", help="no automatic repairs meanwhile")
     parse.add_argument("--journal", metavar="FILE", help="write each step down, so that --resume can go on")
     parse.add_argument("--resume", metavar="FILE", help="go on with the upgrade of that journal")
     parse.add_argument("--rollback", metavar="FILE", help="take the upgrade of that journal back")
@@ -83,6 +86,9 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
         canary_instances=chosen.canary,
         bake_seconds=chosen.bake,
         pause_seconds=chosen.pause,
+        checkpoints=tuple(chosen.checkpoint),
+        rollback_on_failure=chosen.take_back,
+        suspend_repairs=chosen.suspend_repairs,
     )
     wanted = plan(arm, *web, chosen.version, policy=policy)
     print(wanted)
@@ -91,10 +97,18 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
     return upgrade(arm, wanted, journal=chosen.journal, on_event=show, should_stop=stop)
 
 
+def interrupted(number: int, stopping: list[int]) -> None:
+    """The first time: stop at a safe point. The second: at once; the journal is valid at every moment."""
+    if stopping:
+        print("stopped at once: the journal, if there is one, can be resumed", file=sys.stderr, flush=True)
+        os._exit(128 + number)
+    stopping.append(number)
+
+
 def main() -> int:
     chosen, stopping = arguments(), list[int]()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _frame: stopping.append(got))
+        signal.signal(number, lambda got, _frame: interrupted(got, stopping))
     try:
         with connected(chosen) as (arm, web):
             verdict = run(chosen, arm, web, stopping)

@@ -49,11 +49,12 @@ class Progress:
     batches: int = 0
     closed_at: float | None = None
     stuck_since: float | None = None
+    checkpoints: frozenset[int] = frozenset()  # those that were reached, and paused at
     gated: bool = False  # whether a gate has a say before a batch is settled
 
 
 class Action(NamedTuple):
-    """What to do now. `kind`: post, wait, gate (ask it), settle (a batch is through, see `classes`), done, stop."""
+    """What to do now. `kind`: post, wait, gate (ask it), settle (a batch ended: `classes`), pause, done, stop."""
 
     kind: str
     ids: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Action(NamedTuple):
     reason: str = ""
     classes: Mapping[str, str] = {}
     canary: bool = False
+    percent: int = 0
 
 
 def begin(seen: Observation, version: str) -> Progress:
@@ -184,10 +186,19 @@ def decide(policy: Policy, progress: Progress, seen: Observation, now: float) ->
         return Action("wait", seconds=progress.closed_at + policy.pause_seconds - now, reason="pause between batches")
     if sick := _newly_sick(policy, progress, seen):
         return _stuck(policy, progress, now, sick)
+    if reached := _checkpoint(policy, progress, len(waiting)):
+        return Action("pause", reason=f"checkpoint at {reached} %: look at it, and resume", percent=reached)
     ids = next_batch(policy, progress, seen)
     if not ids:
         return _stuck(policy, progress, now, "no further instance can be spared: the floor would be broken")
     return Action("post", ids, canary=bool(policy.canary_instances) and not progress.batches)
+
+
+def _checkpoint(policy: Policy, progress: Progress, waiting: int) -> int:
+    """The checkpoint that has been reached and not yet paused at; 0 when there is none."""
+    settled = len(progress.classes)
+    share = 100 * settled // max(1, settled + waiting)
+    return max((one for one in policy.checkpoints if one <= share and one not in progress.checkpoints), default=0)
 
 
 def _coming(policy: Policy, progress: Progress, one: Member) -> bool:

@@ -21,6 +21,7 @@ class Policy:
 
     `order`: what a batch may not span. `min_healthy_instance_percent`: of the whole set, rounded up, never fewer are
     healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
+    `checkpoints`: percent of the instances after which it pauses until somebody resumes it.
     `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
     `fault_domains`: only these. `most_disruptive`: "upgrade", or "reimage" where a change needs the disk made anew.
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
@@ -35,6 +36,7 @@ class Policy:
     failure_budget: int = 0
     canary_instances: int = 0
     canary_bake_seconds: float = 0.0
+    checkpoints: tuple[int, ...] = ()
     bake_seconds: float = 0.0
     pause_seconds: float = 0.0
     health_timeout_seconds: float = 600.0
@@ -61,6 +63,8 @@ class Policy:
             _whole("batch_size", self.batch_size, 1, 100_000, "instances")
         for name in ("failure_budget", "canary_instances"):
             _whole(name, getattr(self, name), 0, 100_000, "instances")
+        for percent in self.checkpoints:
+            _whole("checkpoints", percent, 1, 99, "percent, whole numbers")
         for field_ in fields(self):
             if field_.name.endswith("_seconds"):
                 _seconds(field_.name, getattr(self, field_.name))

@@ -101,6 +101,10 @@ class Runner:
             self._record("settled", classes=dict(action.classes))
             # What was seen a moment ago is what the next batch is chosen by.
             return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
+        if action.kind == "pause":
+            self._record("checkpoint", percent=action.percent)
+            self.end("paused", action.reason, seen)
+            return None
         if action.kind == "done":
             self.end("succeeded", "", seen)
             return None

@@ -91,6 +91,20 @@ def test_a_gate_that_cannot_tell_pauses_and_resume_asks_again(tmp_path: Path) ->
     assert sorted(one for ids in posts(made) for one in ids) == sorted(made.scale_set.instances)
 
 
+def test_a_checkpoint_waits_for_somebody_to_resume_it(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(checkpoints=(30, 70)))
+    first = upgrade(made.arm, wanted, journal=where)
+    assert (first.outcome, first.counts["updated"]) == ("paused", 4)
+    assert "checkpoint at 30 %" in first.reason
+    second = resume(made.arm, where)
+    assert (second.outcome, second.counts["updated"]) == ("paused", 8)
+    assert resume(made.arm, where).ok
+    assert sorted(one for ids in posts(made) for one in ids) == sorted(made.scale_set.instances)
+    with pytest.raises(az.InvalidInput, match="checkpoints"):
+        Policy(checkpoints=(100,))
+
+
 class _Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/healthz?deep=1" else 503)
