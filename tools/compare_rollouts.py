@@ -64,6 +64,11 @@ def ours_with_a_canary(arm: Arm, address: ScaleSet) -> str:
     return upgrade(arm, plan(arm, *address, NEW, policy=Policy(canary_instances=1))).outcome
 
 
+def ours_with_a_budget(arm: Arm, address: ScaleSet) -> str:
+    """The same, when two failures are agreed to."""
+    return upgrade(arm, plan(arm, *address, NEW, policy=Policy(failure_budget=2))).outcome
+
+
 def script_of_2016(arm: Arm, address: ScaleSet) -> str:
     """The algorithm of vmssupgrade, run once for each update domain in turn."""
     for domain in range(UPDATE_DOMAINS):
@@ -130,6 +135,7 @@ Contender = Callable[[Arm, ScaleSet], str]
 CONTENDERS: dict[str, Contender] = {
     "azurerm_lite": ours,
     "azurerm_lite, one canary first": ours_with_a_canary,
+    "azurerm_lite, two may fail": ours_with_a_budget,
     "the 2016 script, domain by domain": script_of_2016,
     '`az vmss update-instances "*"`': all_at_once,
     "Azure's rolling policy, 20/20/20": rolling_policy,
