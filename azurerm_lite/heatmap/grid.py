@@ -26,7 +26,7 @@ class Look(NamedTuple):
     @property
     def ink(self) -> str:
         """What can be read on that colour."""
-        return "#FFFFFF" if self.colour in (BLUE, BLACK) else "#000000"
+        return "#fff" if self.colour in (BLUE, BLACK) else "#000"
 
 
 STRANGE = Look("?", PURPLE)

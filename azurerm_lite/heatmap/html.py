@@ -3,6 +3,7 @@
 All text goes through `markup.escaped`. What the picture says by colour it says by sign, and a tooltip says the rest.
 """
 
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ from .grid import Cell, Grid, Panel
 from .lines import domain_name, panel_name
 
 ACROSS = 10  # signs side by side in one cell
-_SIGN = "display:inline-block;width:1.4em;margin:1px;text-align:center;"
+# Written once for each of a thousand instances: what can be said of the table is said there.
+_SIGN = "padding:0 3px;"
 _HEAD = 'style="text-align:left;vertical-align:top;font-weight:400;padding:2px 8px 2px 0;white-space:nowrap"'
-_CELL = f'style="text-align:left;vertical-align:top;padding:2px;border:1px solid GrayText;max-width:{ACROSS * 1.7:g}em"'
-_FONT = "font:11px/1.4 ui-monospace,monospace;border-collapse:collapse"
+_CELL = "text-align:left;vertical-align:top;padding:3px;border:1px solid GrayText"
+_NOTHING = '<td style="border:1px solid GrayText"></td>'
+_FONT = "font:11px/1.5 ui-monospace,monospace;word-spacing:-4px;border-collapse:collapse"
 PITCH, PAD, LABEL, WIDE = 16, 6, 44, 1200
 
 
@@ -57,11 +60,12 @@ def tooltip(cell: Cell) -> str:
 
 def _short(text: str) -> str:
     """The end of a long text, which is where ids differ."""
-    return text if len(text) <= 40 else f"…{text[-39:]}"
+    return text if len(text) <= 32 else f"…{text[-31:]}"
 
 
 def _panel(panel: Panel, grid: Grid) -> str:
-    heads = "".join(f'<th scope="col" {_HEAD}>FD {domain_name(column)}</th>' for column in panel.columns)
+    head = "" if _sparse(panel) else f" {_HEAD}"
+    heads = "".join(f'<th scope="col"{head}>FD {domain_name(column)}</th>' for column in panel.columns)
     rows = "".join(_row(panel, row, grid) for row in panel.rows)
     name = panel_name(panel, grid)
     caption = f'<caption style="text-align:left;padding-bottom:2px">{escaped(name)}</caption>' if name else ""
@@ -72,18 +76,29 @@ def _panel(panel: Panel, grid: Grid) -> str:
 
 
 def _row(panel: Panel, row: int | None, grid: Grid) -> str:
-    """One update domain. Empty cells in a row are one: a thousand domains would make a million of them."""
-    cells, empty = "", 0
-    for column in (*panel.columns, ...):
-        found = () if column is ... else panel.places.get((row, column), ())
-        if empty and (found or column is ...):
-            cells += f'<td colspan="{empty}"></td>'
-            empty = 0
-        if found:
-            cells += f"<td {_CELL}>{''.join(_sign(cell, grid) for cell in found)}</td>"
+    """One update domain. In a sparse panel empty neighbours are one: a thousand domains would make a million cells."""
+    sparse = _sparse(panel)
+    cells = ""
+    for empty, run in groupby(panel.columns, lambda column: (row, column) not in panel.places):
+        columns = list(run)
+        if empty:
+            cells += f'<td colspan="{len(columns)}"></td>' if sparse else _NOTHING * len(columns)
         else:
-            empty += 1
-    return f'<tr><th scope="row" {_HEAD}>UD {domain_name(row)}</th>{cells}</tr>\n'
+            cells += "".join(_filled(panel.places[row, column], grid, plain=sparse) for column in columns)
+    head = "" if sparse else f" {_HEAD}"
+    return f'<tr><th scope="row"{head}>UD {domain_name(row)}</th>{cells}</tr>\n'
+
+
+def _sparse(panel: Panel) -> bool:
+    """Whether most of its cells are empty: then what is written for each row and column is kept short."""
+    return len(panel.rows) * len(panel.columns) > 4 * len(panel.places) + 20
+
+
+def _filled(cells: tuple[Cell, ...], grid: Grid, *, plain: bool) -> str:
+    if plain:
+        return f"<td>{' '.join(_sign(cell, grid) for cell in cells)}</td>"
+    wide = f";min-width:{ACROSS * 15}px;max-width:{ACROSS * 16}px" if len(cells) > ACROSS else ""
+    return f'<td style="{_CELL}{wide}">{" ".join(_sign(cell, grid) for cell in cells)}</td>'
 
 
 def _sign(cell: Cell, grid: Grid) -> str:
@@ -113,7 +128,7 @@ def svg(grid: Grid) -> str:
     """The picture as an SVG image, dark on white, for a README or a ticket."""
     body, width, height = _shelved([_drawn_panel(panel, grid) for panel in grid.panels])
     legend = _drawn_legend(grid)
-    width, top = max(width, legend.width, 7 * len(grid.caption)) + 2 * PAD, 28
+    width, top = max(width, legend.width, 9 * len(grid.caption)) + 2 * PAD, 28
     height = top + height + legend.height + 2 * PAD
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -165,7 +180,7 @@ def _square(cell: Cell, grid: Grid, left: int, top: int, index: int) -> str:
 
 def _mark(sign: str, colour: str, ink: str, x: int, y: int) -> str:
     side = PITCH - 1
-    fill = f' fill="{ink}"' if ink != "#000000" else ""
+    fill = f' fill="{ink}"' if ink != "#000" else ""
     return (
         f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="{colour}"/>'
         f'<text x="{x + 4}" y="{y + 12}"{fill}>{sign}</text>'

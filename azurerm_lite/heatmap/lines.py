@@ -15,7 +15,7 @@ from .grid import Cell, Grid, Panel, Place
 
 GAP = 2
 BETWEEN_PANELS = 4
-CROWDED = (40, 20, 10, 5, 0)  # more than so many in one cell are counted; the first with which a panel fits
+CROWDED = 16  # with more than so many in one cell, or with too many for the width, a panel shows counts
 
 
 class Piece(NamedTuple):
@@ -68,19 +68,20 @@ def _block(panel: Panel, grid: Grid, width: int) -> list[Line]:
 
 
 def _texts(panel: Panel, grid: Grid, room: int) -> Texts:
-    """The text of every cell: as many signs as fit, counts else."""
-    texts: Texts = {}
-    for most in CROWDED:
-        texts = {place: _text(cells, grid, most) for place, cells in panel.places.items()}
+    """The text of every cell: its signs if they all fit, its counts else. Never both in one panel."""
+    if max(map(len, panel.places.values())) <= CROWDED:
+        texts = {place: _signs(cells, grid) for place, cells in panel.places.items()}
         if sum(_widths(panel, texts).values()) + GAP * len(panel.columns) <= room:
-            break
-    return texts
+            return texts
+    return {place: _counts(cells, grid) for place, cells in panel.places.items()}
 
 
-def _text(cells: tuple[Cell, ...], grid: Grid, most: int) -> Line:
-    if len(cells) <= most:
-        runs = groupby(cell.state for cell in cells)
-        return [Piece(grid.look(state).sign * len(list(run)), state) for state, run in runs]
+def _signs(cells: tuple[Cell, ...], grid: Grid) -> Line:
+    runs = groupby(cell.state for cell in cells)
+    return [Piece(grid.look(state).sign * len(list(run)), state) for state, run in runs]
+
+
+def _counts(cells: tuple[Cell, ...], grid: Grid) -> Line:
     counts = Counter(cell.state for cell in cells)
     return _joined([Piece(f"{grid.look(state).sign}{counts[state]}", state) for state in grid.counts if counts[state]])
 

@@ -37,4 +37,4 @@ def show(grid: Grid, *, file: TextIO | None = None, width: int | None = None) ->
 
 def _style(grid: Grid, state: str) -> str:
     look = grid.look(state)
-    return f"bold {look.ink.lower()} on {look.colour.lower()}"
+    return f"bold {'#ffffff' if look.ink == '#fff' else '#000000'} on {look.colour.lower()}"
