@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import images, model
+from .. import images, markup, model
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
@@ -26,7 +26,7 @@ class PlanRefused(AzurermLiteError):
     """An upgrade that would not keep what it promises, or that Azure would refuse. Nothing was changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What would be done. `lowest`: the fewest healthy while it runs, of all ("") and by zone and placement group."""
 
@@ -62,9 +62,23 @@ class Plan:
             "requests": self.requests,
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"<Plan {markup.visible(self._headline)} in {len(self.batches)} batches>"
+
+    @property
+    def _headline(self) -> str:
         moved = sum(map(len, self.batches))
-        lines = [f"{self.address.vmss_name}: {moved} of {len(self.observation.members)} instances"]
+        return f"{self.address.vmss_name}: {moved} of {len(self.observation.members)} instances"
+
+    def _repr_html_(self) -> str:
+        rows = [("change", change) for change in self.changes] or [("change", "none: the model is as wanted")]
+        rows += [(f"batch {number}", _listing(ids)) for number, ids in enumerate(self.batches, 1)]
+        rows += [("stays healthy", f"at least {self.lowest.get('', 0)} instances")]
+        rows += [("takes about", f"{self.seconds / 60:.0f} min and {self.requests} requests")]
+        return markup.card(self._headline, [*rows, *(("warning", one) for one in self.warnings)])
+
+    def __str__(self) -> str:
+        lines = [self._headline]
         lines += [f"  change  {change}" for change in self.changes] or ["  change  none: the model is as wanted"]
         lines += [f"  batch {number:>2}  {_listing(ids)}" for number, ids in enumerate(self.batches, 1)]
         least = self.lowest.get("", 0)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .. import markup
+
 OUTCOMES = ("succeeded", "stopped", "paused", "cancelled", "rolled-back", "rollback-failed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
     """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did),
     rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
@@ -36,6 +38,18 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "classes": dict(self.classes), "counts": self.counts}
+
+    def __repr__(self) -> str:
+        return f"<Verdict {markup.visible(self, 300)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("reason", self.reason)] if self.reason else []
+        rows += [(kind, str(count)) for kind, count in sorted(self.counts.items())]
+        rows += [("version", self.version)] if self.version else []
+        rows += [("batches", f"{self.batches} in {self.seconds:.0f} s")]
+        rows += [("fewest healthy", str(self.lowest))] if self.lowest is not None else []
+        rows += [("journal", self.journal)] if self.journal else []
+        return markup.card(self.outcome, rows)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))

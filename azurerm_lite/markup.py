@@ -1,0 +1,52 @@
+"""Text made safe for a page, and the small pieces of HTML that plans, verdicts and heatmaps share. PURE.
+
+Names, tags and messages are other people's text: here is the only place where they become markup.
+"""
+
+import re
+from collections.abc import Iterable
+from html import escape
+
+from .errors import printable
+
+# Characters that hide, or that XML does not allow, beyond those that `printable` shows.
+_HIDDEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufff9-\ufffb\ufffe\uffff]")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+FRAME = (
+    "color-scheme:light dark;background:Canvas;color:CanvasText;font:13px/1.4 system-ui,sans-serif;"
+    "padding:8px;text-align:left"
+)
+
+
+def visible(text: object, longest: int = 200) -> str:
+    """One line in which nothing hides: control, bidirectional and invisible characters are shown as escapes."""
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), printable(text, longest))
+
+
+def escaped(text: object, longest: int = 200) -> str:
+    """The same, for between tags and for inside quoted attributes."""
+    return escape(visible(text, longest), quote=True)
+
+
+def card(caption: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A table of two columns as an HTML fragment: what it is called, and what it is."""
+    cells = "".join(
+        '<tr><th scope="row" style="text-align:left;vertical-align:top;padding:1px 12px 1px 0;font-weight:600">'
+        f'{escaped(name)}</th><td style="text-align:left;padding:1px 0">{escaped(value, 2000)}</td></tr>\n'
+        for name, value in rows
+    )
+    return (
+        f'<div style="{FRAME}"><table style="border-collapse:collapse">'
+        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escaped(caption, 500)}</caption>\n'
+        f"{cells}</table></div>\n"
+    )
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML page around a fragment. It may load nothing and run nothing."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width">\n'
+        f'<title>{escaped(title)}</title></head>\n<body style="margin:0">\n{body}</body></html>\n'
+    )

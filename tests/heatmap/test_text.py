@@ -1,0 +1,81 @@
+"""The picture in a terminal: coloured where there are colours, plain in a pipe, right at every width."""
+
+import io
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from azurerm_lite.heatmap import grid
+from azurerm_lite.heatmap.lines import plain
+from azurerm_lite.heatmap.text import show
+
+from .worlds import HOSTILE, member, seen, spread
+
+WORLD = spread(1000, zones=3, groups=4)
+
+
+def terminal(width: int, colours: Any = "truecolor", **options: Any) -> Console:
+    environment: dict[str, str] = {"TERM": "xterm-256color", **options.pop("environment", {})}
+    return Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system=colours, _environ=environment, **options
+    )
+
+
+def shown(console: Console, found: Any) -> str:
+    console.print(found)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("world", [spread(1), spread(20), WORLD], ids=["1", "20", "1000"])
+def test_without_colour_it_is_the_plain_text(world: Any, width: int) -> None:
+    found = grid(world, "health", title="web")
+    text = shown(terminal(width, None), found)
+    assert text.rstrip("\n") == plain(found, width)
+    assert max(map(len, text.split("\n"))) <= width
+
+
+def test_on_a_terminal_each_sign_has_its_colour() -> None:
+    text = shown(terminal(80), grid(seen(member(0)), title="[bold]web[/bold]"))
+    assert "48;2;0;158;115mR\x1b[0m" in text
+    assert "[bold]web[/bold]" in text
+
+
+def test_no_color_is_obeyed() -> None:
+    text = shown(terminal(80, environment={"NO_COLOR": "1"}), grid(WORLD, "health"))
+    assert "48;2" not in text
+    assert "38;2" not in text
+
+
+def test_into_a_pipe_it_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    show(grid(WORLD, "power"), width=200)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert text.rstrip("\n") == plain(grid(WORLD, "power"), 200)
+
+
+def test_hostile_names_do_not_reach_the_terminal() -> None:
+    world = seen(*(member(name, zone=name, group=name) for name in HOSTILE))
+    for name in HOSTILE:
+        text = shown(terminal(80, None), grid(world, title=name))
+        assert not set("\x1b\x07\r\x9b\u202e\u2066\u2028\u200b") & set(text)
+
+
+def test_rich_is_imported_when_it_is_needed_and_it_works_without(tmp_path: Any) -> None:
+    program = """
+import sys
+from azurerm_lite.heatmap import grid
+from azurerm_lite.heatmap.text import show
+found = grid([], title="web")
+assert found._repr_html_() and str(found)
+assert not {"rich", "requests", "msal"} & set(sys.modules)
+sys.modules["rich.console"] = None
+show(found)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "web: 0 instances by power\n\nno instances\n"
