@@ -25,12 +25,12 @@ def rendered(grid: Grid, width: int) -> Iterator["Text"]:
         yield text
 
 
-def show(grid: Grid, *, file: TextIO | None = None, width: int | None = None) -> None:
-    """The picture printed: coloured on a terminal, plain into a pipe, and plain where rich is not installed."""
+def show(grid: Grid, file: TextIO, *, width: int | None = None) -> None:
+    """The picture written to `file`: coloured on a terminal, plain into a pipe and where rich is not installed."""
     try:
         from rich.console import Console  # noqa: PLC0415
     except ImportError:
-        print(plain(grid, width or 80), file=file)
+        file.write(plain(grid, width or 80) + "\n")
         return
     Console(file=file, width=width, highlight=False, markup=False, emoji=False).print(grid)
 

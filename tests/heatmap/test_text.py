@@ -53,7 +53,7 @@ def test_no_color_is_obeyed() -> None:
 
 
 def test_into_a_pipe_it_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    show(grid(WORLD, "power"), width=200)
+    show(grid(WORLD, "power"), sys.stdout, width=200)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert text.rstrip("\n") == plain(grid(WORLD, "power"), 200)
@@ -75,7 +75,7 @@ found = grid([], title="web")
 assert found._repr_html_() and str(found)
 assert not {"rich", "requests", "msal"} & set(sys.modules)
 sys.modules["rich.console"] = None
-show(found)
+show(found, sys.stdout)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "web: 0 instances by power\n\nno instances\n"
