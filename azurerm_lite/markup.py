@@ -3,14 +3,13 @@
 Names, tags and messages are other people's text: here is the only place where they become markup.
 """
 
-import re
 from collections.abc import Iterable
 from html import escape
+from unicodedata import category
 
 from .errors import printable
 
-# Characters that hide, or that XML does not allow, beyond those that `printable` shows.
-_HIDDEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufff9-\ufffb\ufffe\uffff]")
+_XML_FORBIDS = "\ufffe\uffff"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 FRAME = (
     "color-scheme:light dark;background:Canvas;color:CanvasText;font:13px/1.4 system-ui,sans-serif;"
@@ -20,7 +19,14 @@ FRAME = (
 
 def visible(text: object, longest: int = 200) -> str:
     """One line in which nothing hides: control, bidirectional and invisible characters are shown as escapes."""
-    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), printable(text, longest))
+    line = printable(text, longest)
+    if line.isascii():
+        return line
+    return "".join(one.encode("unicode_escape").decode() if _hides(one) else one for one in line)
+
+
+def _hides(one: str) -> bool:
+    return category(one) == "Cf" or one in _XML_FORBIDS
 
 
 def escaped(text: object, longest: int = 200) -> str:
