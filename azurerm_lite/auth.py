@@ -80,7 +80,7 @@ class Credential:
             if token is not None and claims is None:
                 left = token.expires_on - self._now()
                 recent = self._now() - self._fetched.get(scope, float("-inf")) < REFETCH_SECONDS
-                if left > RENEW_SECONDS or (left > 0 and recent) or (token is not seen and left > 0):
+                if left > RENEW_SECONDS or recent or (token is not seen and left > 0):
                     return token
             try:
                 return self._fetch(scope, claims)

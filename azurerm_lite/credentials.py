@@ -223,6 +223,8 @@ def managed_identity_credential(
             )
 
         here = _identity_address(env)
+        if not env.get("IDENTITY_ENDPOINT") and not env.get("MSI_ENDPOINT") and not _identity_is_there(env):
+            raise CredentialError(f"nothing answers at {here}: this machine has no identity", code="no_identity")
         return by_msal(title, Login(here, now=now), ask, lambda: LoginHttp((here,), clouds.DIRECT, 10.0))(claims)
 
     return Credential(title, acquire, now=now)

@@ -134,7 +134,7 @@ def token_of(kind: str, result: Any, login: Login) -> Token:
             f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}", code=code
         )
     try:
-        lifetime = int(result.get("expires_in") or 0)
+        lifetime = int(result.get("expires_in", 600))
     except (TypeError, ValueError):
         lifetime = 0
     return Token(checked_token(result["access_token"], "what the login service gave"), int(login.now()) + lifetime)

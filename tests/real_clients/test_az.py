@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import azurerm_lite as lite
 from azurerm_lite.emulator import serve
 
 NEW = "22.04.202611120"
@@ -133,6 +134,28 @@ def test_what_az_shows_of_a_set_is_a_seed_to_rehearse_on(az: Az, emulator: Any, 
             assert instance.view["platformUpdateDomain"] == was.view["platformUpdateDomain"]
             assert instance.document["properties"]["vmId"] == was.document["properties"]["vmId"]
             assert instance.power == was.power
+
+
+def test_our_credential_takes_the_token_of_az_and_renews_it(
+    az: Az, program: str, tmp_path: Path, emulator: Any
+) -> None:
+    """The real az, logged in to the emulator and not logged in: its token works there, its refusal is one line."""
+    kept = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    env = {**kept, "AZURE_CORE_INSTANCE_DISCOVERY": "false", "REQUESTS_CA_BUNDLE": emulator.ca_file}
+    logged_in = lite.azure_cli_credential(env={**env, "AZURE_CONFIG_DIR": str(tmp_path / "az")})
+    cloud = lite.custom_cloud(emulator.arm_endpoint, emulator.authority)
+    with lite.Arm(logged_in, cloud=cloud, ca_file=emulator.ca_file) as arm:
+        web = (emulator.subscription_id, "web-rg", "web")
+        assert lite.get_vmss(arm, *web)["name"] == "web"
+        scope = "https://management.azure.com/.default"
+        before = logged_in.get_token(scope)
+        after = logged_in.renew(scope, before.token)  # az keeps a token of its own while that is good
+        assert abs(after.expires_on - before.expires_on) <= 2
+        assert lite.get_vmss(arm, *web)["name"] == "web"
+    nobody = lite.azure_cli_credential(env={**env, "AZURE_CONFIG_DIR": str(tmp_path / "nobody")})
+    with pytest.raises(lite.CredentialError, match=r"az gave no token: .*az login") as told:
+        nobody.get_token(scope)
+    assert "\n" not in str(told.value)
 
 
 def test_az_reaches_it_as_stock_azure_cloud_by_the_proxy(program: str, tmp_path: Path) -> None:

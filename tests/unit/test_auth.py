@@ -87,7 +87,7 @@ def test_a_token_that_still_works_outlives_a_login_service_that_stumbles() -> No
         credential.get_token(SCOPE)
 
 
-@pytest.mark.parametrize("lifetime", [299, 30])
+@pytest.mark.parametrize("lifetime", [299, 30, 5, 0, -1])
 def test_short_lived_tokens_make_no_storm_of_requests(lifetime: int) -> None:
     source = Source(lifetime)
     credential = source.credential()

@@ -13,7 +13,7 @@ PACKAGE = Path(azurerm_lite.__file__).parent
 
 
 def test_importing_it_imports_no_http_library_and_no_room() -> None:
-    watched = ("azurerm_lite.", "requests", "msal", "werkzeug")
+    watched = ("azurerm_lite.", "requests", "msal", "werkzeug", "rich")
     code = f"import sys, azurerm_lite; print([m for m in sys.modules if m.startswith({watched})])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "['azurerm_lite._version']"

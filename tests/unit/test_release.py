@@ -61,5 +61,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(builds: tuple[Path, dict[s
 def test_the_floors_are_those_without_known_holes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     floors = {re.split(r"[<>=]", one)[0]: one for one in project["dependencies"]}
-    assert set(floors) == {"requests", "msal"}
-    assert "requests>=2.33" in floors["requests"]  # 2.33 asks for a urllib3 without CVE-2026-21441 and its kin
+    assert set(floors) == {"requests", "msal", "urllib3"}
+    assert "requests>=2.33" in floors["requests"]
+    assert "urllib3>=2.6.3" in floors["urllib3"]  # without CVE-2026-21441 and its kin

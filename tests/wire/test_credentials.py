@@ -79,6 +79,8 @@ def test_a_certificate_proves_who_one_is(
     arm_emulator.world.identity.trust_key(arm_emulator.client_id, public(key))
     first = credential.get_token(SCOPE)
     assert credential.get_token(SCOPE) is first
+    arm_emulator.clock.advance(3400)
+    assert credential.get_token(SCOPE) != first
     assert "opensesame" not in repr(credential)
 
 
@@ -93,8 +95,9 @@ def test_a_certificate_that_is_none_is_one_clear_line(
     if content is not None:
         path.write_bytes(content)
     credential = az.certificate_credential(arm_emulator.tenant_id, arm_emulator.client_id, str(path), login=login)
-    with pytest.raises(az.CredentialError, match=text):
+    with pytest.raises(az.CredentialError, match=text) as told:
         credential.get_token(SCOPE)
+    assert "\n" not in str(told.value)
 
 
 def test_a_federated_token_is_read_again_each_time_and_its_end_is_told(
@@ -111,8 +114,9 @@ def test_a_federated_token_is_read_again_each_time_and_its_end_is_told(
     with pytest.raises(az.CredentialError, match="cannot read the federated token file"):
         credential.get_token(SCOPE)
     write(now - 1)
-    with pytest.raises(az.CredentialError, match="AADSTS700024"):
+    with pytest.raises(az.CredentialError, match="AADSTS700024") as told:
         credential.get_token(SCOPE)
+    assert "\n" not in str(told.value)
     write(now + 600)
     first = credential.get_token(SCOPE)
     arm_emulator.clock.advance(3400)
@@ -149,8 +153,9 @@ def test_az_is_asked_without_a_shell_and_its_epoch_is_believed(tmp_path: Path) -
 )
 def test_what_goes_wrong_with_az_is_one_clear_line(tmp_path: Path, script: str, text: str) -> None:
     credential = az.azure_cli_credential(env=FakeAz(tmp_path, script).env)
-    with pytest.raises(az.CredentialError, match=text):
+    with pytest.raises(az.CredentialError, match=text) as told:
         credential.get_token(SCOPE)
+    assert "\n" not in str(told.value)
 
 
 def test_no_az_and_an_az_that_hangs_are_one_clear_line(tmp_path: Path) -> None:
@@ -286,6 +291,11 @@ def test_a_machine_that_is_none_of_azures_is_known_in_two_seconds(monkeypatch: p
         with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
             from_environment(dict(__import__("os").environ), Login())
         assert time.monotonic() - began < 2.0
+        began = time.monotonic()
+        with pytest.raises(az.CredentialError) as alone:
+            az.managed_identity_credential().get_token(SCOPE)
+        assert time.monotonic() - began < 2.0
+        assert "\n" not in str(alone.value)
 
 
 def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login: Login) -> None:
