@@ -84,7 +84,7 @@ class ArmApp:
             self.world.identity.expire_tokens(principal.client_id)
 
     def _answer(self, request: ArmRequest, rule: Fault | None) -> Answer:
-        if rule is not None and rule.status >= 400 and not rule.drop:
+        if rule is not None and rule.status >= 400 and not rule.drop and not rule.late:
             return refusal(rule)  # refused before it had an effect
         answer = self._real_answer(request)
         if rule is not None and rule.link:

@@ -36,6 +36,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)  # "" takes one away
     retry_after: float | None = None
     delay: float = 0.0  # seconds of the emulator's clock, before anything else
+    late: bool = False  # the status comes when the request has had its effect, as behind a gateway that gave up
     drop: str = ""  # "before" or "after" the request has had its effect
     truncate: int = -1  # send so many bytes of the body, then hang up
     garbage: str = ""  # instead of the body, as it stands

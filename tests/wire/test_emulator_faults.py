@@ -42,7 +42,9 @@ def test_a_failure_that_stays_ends_with_the_last_answer(arm: az.Arm, faults: Any
     assert faults.rules[0].seen == 4
 
 
-@pytest.mark.parametrize("fault", [{"drop": "after"}, {"status": 504}, {"status": 500}, {"drop": "before"}])
+@pytest.mark.parametrize(
+    "fault", [{"drop": "after"}, {"status": 504}, {"status": 500}, {"drop": "before"}, {"status": 504, "late": True}]
+)
 def test_an_action_whose_answer_is_lost_is_not_sent_again(arm: az.Arm, faults: Any, web: Any, fault: Any) -> None:
     rule = faults.next("POST", "web", **fault)
     with pytest.raises(az.OutcomeUnknown, match="may have happened"):
@@ -50,7 +52,9 @@ def test_an_action_whose_answer_is_lost_is_not_sent_again(arm: az.Arm, faults: A
     assert rule.seen == 1
 
 
-@pytest.mark.parametrize("fault", [{"drop": "after"}, {"drop": "before"}, {"status": 504}, {"truncate": 10}])
+@pytest.mark.parametrize(
+    "fault", [{"drop": "after"}, {"drop": "before"}, {"status": 504}, {"truncate": 10}, {"status": 504, "late": True}]
+)
 @pytest.mark.parametrize("call", [az.put_vmss, az.patch_vmss])
 def test_a_model_whose_answer_is_lost_is_written_once_in_the_end(
     arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, fault: Any, call: Any
