@@ -209,9 +209,10 @@ def _cell(one: Member, state: str) -> Cell:
 
 
 def _panel(zone: str, group: str, cells: list[Cell]) -> Panel:
-    places: dict[Place, tuple[Cell, ...]] = {}
+    found: dict[Place, list[Cell]] = {}
     for cell in cells:
-        places[cell.place] = (*places.get(cell.place, ()), cell)
+        found.setdefault(cell.place, []).append(cell)
+    places = {place: tuple(there) for place, there in found.items()}
     rows, columns = ({place[axis] for place in places} for axis in (0, 1))
     return Panel(zone, group, _known_first(rows), _known_first(columns), places)
 

@@ -193,8 +193,7 @@ def apply(state: State, entry: Entry) -> State:
     if kind == "gate" and batch is not None:
         return state._replace(progress=replace(progress, batch=replace(batch, gate=entry["said"])))
     if kind == "checkpoint":
-        passed = progress.checkpoints | frozenset(range(1, entry["percent"] + 1))
-        return state._replace(progress=replace(progress, checkpoints=passed))
+        return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
     if kind == "guarded":
         return state._replace(guarded=bool(entry["on"]))
     if kind == "settled":

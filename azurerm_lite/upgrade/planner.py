@@ -49,7 +49,7 @@ class Progress:
     batches: int = 0
     closed_at: float | None = None
     stuck_since: float | None = None
-    checkpoints: frozenset[int] = frozenset()  # those that were reached, and paused at
+    checkpoint: int = 0  # percent: the last one that was reached, and paused at
     gated: bool = False  # whether a gate has a say before a batch is settled
 
 
@@ -198,7 +198,7 @@ def _checkpoint(policy: Policy, progress: Progress, waiting: int) -> int:
     """The checkpoint that has been reached and not yet paused at; 0 when there is none."""
     settled = len(progress.classes)
     share = 100 * settled // max(1, settled + waiting)
-    return max((one for one in policy.checkpoints if one <= share and one not in progress.checkpoints), default=0)
+    return max((one for one in policy.checkpoints if progress.checkpoint < one <= share), default=0)
 
 
 def _coming(policy: Policy, progress: Progress, one: Member) -> bool:

@@ -5,12 +5,13 @@ cancel, and a verdict by instance, which Azure does not give: it counts only.
 https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import ArmError, ConflictError, NotFoundError
+from ..errors import ConflictError, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
 from .observe import Observation
@@ -134,20 +135,16 @@ def _follow(
             return _verdict(arm, address, before, "stopped", "Azure began no rolling upgrade of its own", begun)
         on_event({"kind": "platform", "at": arm.time(), "status": dict(status), "progress": _counts(run)})
         if fresh and not cancelled and should_stop():
-            cancelled = _cancel(arm, address)
+            _cancel(arm, address)
+            cancelled = True
         arm.pause(POLL_SECONDS)
     reason = f"it did not end within {timeout:g} s; Azure goes on with it, and watch() follows it"
     return _verdict(arm, address, before, "paused", reason, begun)
 
 
-def _cancel(arm: Arm, address: ScaleSet) -> bool:
-    try:
+def _cancel(arm: Arm, address: ScaleSet) -> None:
+    with contextlib.suppress(ConflictError):  # it has ended meanwhile
         vmss.cancel_rolling_upgrade(arm, *address).wait()
-    except ConflictError:
-        return True  # it has ended meanwhile
-    except ArmError as error:
-        raise PlanRefused(f"Azure did not cancel the rolling upgrade: {error}") from error
-    return True
 
 
 def _counts(run: Mapping[str, Any]) -> dict[str, int]:
