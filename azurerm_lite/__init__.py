@@ -92,10 +92,16 @@ if TYPE_CHECKING:
     from .model import set_vm_size as set_vm_size
     from .operation import Operation as Operation
     from .retry import Retry as Retry
+    from .rolling_upgrades import cancel_rolling_upgrade as cancel_rolling_upgrade
+    from .rolling_upgrades import get_lifecycle_hook_event as get_lifecycle_hook_event
+    from .rolling_upgrades import get_rolling_upgrade as get_rolling_upgrade
+    from .rolling_upgrades import list_lifecycle_hook_events as list_lifecycle_hook_events
+    from .rolling_upgrades import patch_lifecycle_hook_event as patch_lifecycle_hook_event
+    from .rolling_upgrades import start_extension_rolling_upgrade as start_extension_rolling_upgrade
+    from .rolling_upgrades import start_os_rolling_upgrade as start_os_rolling_upgrade
     from .types import ScaleSet as ScaleSet
     from .update import update_vmss as update_vmss
     from .vmss import approve_rolling_upgrade_vmss_vms as approve_rolling_upgrade_vmss_vms
-    from .vmss import cancel_rolling_upgrade as cancel_rolling_upgrade
     from .vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
     from .vmss import deallocate_vmss_vms as deallocate_vmss_vms
     from .vmss import delete_vmss as delete_vmss
@@ -103,11 +109,8 @@ if TYPE_CHECKING:
     from .vmss import (
         force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,  # noqa: E501
     )
-    from .vmss import get_lifecycle_hook_event as get_lifecycle_hook_event
-    from .vmss import get_rolling_upgrade as get_rolling_upgrade
     from .vmss import get_vmss as get_vmss
     from .vmss import get_vmss_instance_view as get_vmss_instance_view
-    from .vmss import list_lifecycle_hook_events as list_lifecycle_hook_events
     from .vmss import list_vmss as list_vmss
     from .vmss import list_vmss_location as list_vmss_location
     from .vmss import list_vmss_os_upgrade_history as list_vmss_os_upgrade_history
@@ -115,7 +118,6 @@ if TYPE_CHECKING:
     from .vmss import list_vmss_sub as list_vmss_sub
     from .vmss import manual_upgrade_instances as manual_upgrade_instances
     from .vmss import migrate_availability_zone_vmss_vms as migrate_availability_zone_vmss_vms
-    from .vmss import patch_lifecycle_hook_event as patch_lifecycle_hook_event
     from .vmss import patch_vmss as patch_vmss
     from .vmss import perform_maintenance_vmss_vms as perform_maintenance_vmss_vms
     from .vmss import power_off_vmss_vms as power_off_vmss_vms
@@ -127,8 +129,6 @@ if TYPE_CHECKING:
     from .vmss import restart_vmss_vms as restart_vmss_vms
     from .vmss import scale_out_vmss as scale_out_vmss
     from .vmss import set_orchestration_service_state as set_orchestration_service_state
-    from .vmss import start_extension_rolling_upgrade as start_extension_rolling_upgrade
-    from .vmss import start_os_rolling_upgrade as start_os_rolling_upgrade
     from .vmss import start_vmss_vms as start_vmss_vms
     from .vmss_vms import approve_rolling_upgrade_vmss_vm as approve_rolling_upgrade_vmss_vm
     from .vmss_vms import attach_detach_data_disks_vmss_vm as attach_detach_data_disks_vmss_vm
@@ -175,15 +175,15 @@ _HOME = {
     "images": "get_image_version list_gallery_image_versions list_image_versions "
     "list_usages newest_gallery_version resolve_image_version",
     "update": "update_vmss",
-    "vmss": "approve_rolling_upgrade_vmss_vms cancel_rolling_upgrade convert_vmss_to_single_placement_group "
-    "deallocate_vmss_vms delete_vmss delete_vmss_vms "
-    "force_recovery_service_fabric_platform_update_domain_walk get_rolling_upgrade get_vmss "
+    "rolling_upgrades": "cancel_rolling_upgrade get_rolling_upgrade start_os_rolling_upgrade "
+    "start_extension_rolling_upgrade get_lifecycle_hook_event list_lifecycle_hook_events "
+    "patch_lifecycle_hook_event",
+    "vmss": "approve_rolling_upgrade_vmss_vms convert_vmss_to_single_placement_group deallocate_vmss_vms "
+    "delete_vmss delete_vmss_vms force_recovery_service_fabric_platform_update_domain_walk get_vmss "
     "get_vmss_instance_view list_vmss list_vmss_location list_vmss_os_upgrade_history list_vmss_skus "
     "list_vmss_sub manual_upgrade_instances patch_vmss perform_maintenance_vmss_vms power_off_vmss_vms "
     "put_vmss reapply_vmss redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms "
-    "scale_out_vmss set_orchestration_service_state start_extension_rolling_upgrade "
-    "start_os_rolling_upgrade start_vmss_vms get_lifecycle_hook_event list_lifecycle_hook_events "
-    "migrate_availability_zone_vmss_vms patch_lifecycle_hook_event",
+    "scale_out_vmss set_orchestration_service_state start_vmss_vms migrate_availability_zone_vmss_vms",
     "vmss_vms": "get_flexible_vm get_flexible_vm_instance_view "
     "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
     "get_vmss_vm get_vmss_vm_instance_view list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from . import images, vmss, vmss_vms, wire
+from . import images, rolling_upgrades, vmss, vmss_vms, wire
 from .arm import Auth, arm_of
 from .credentials import azure_cli_credential
 from .credentials import get_access_token as get_access_token  # noqa: PLC0414
@@ -85,7 +85,7 @@ def get_vmss_rolling_upgrades(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str
 ) -> JsonDict:
     """Azure's newest rolling upgrade."""
-    return vmss.get_rolling_upgrade(access_token, subscription_id, resource_group, vmss_name)
+    return rolling_upgrades.get_rolling_upgrade(access_token, subscription_id, resource_group, vmss_name)
 
 
 def get_vmss_vm(

@@ -21,21 +21,11 @@ def _of_set(subscription_id: str, resource_group: str, vmss_name: str, name: str
     return f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensions/{wire.segment(name, 'extension name')}"
 
 
-def _of_vm(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, name: str) -> str:
-    path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
-    return f"{path}/extensions/{wire.segment(name, 'extension name')}"
-
-
-def _command_of_vm(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, name: str) -> str:
-    path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
-    return f"{path}/runCommands/{wire.segment(name, 'run command name')}"
-
-
-def _diagnostic_of_vm(
-    subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, name: str
+def _of_vm(
+    subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, kind: str, name: str
 ) -> str:
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
-    return f"{path}/diagnosticRunCommands/{wire.segment(name, 'run command name')}"
+    return f"{path}/{kind}/{wire.segment(name, f'name in {kind}')}"
 
 
 def get_vmss_extension(
@@ -140,7 +130,7 @@ def get_vmss_vm_extension(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/get
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, extension_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -160,7 +150,7 @@ def put_vmss_vm_extension(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/create-or-update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, extension_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return arm_of(auth).start("PUT", path, extension, api_version=api_version)
 
 
@@ -180,7 +170,7 @@ def patch_vmss_vm_extension(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, extension_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
 
 
@@ -199,7 +189,7 @@ def delete_vmss_vm_extension(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/delete
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, extension_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
@@ -238,7 +228,7 @@ def get_vmss_vm_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/get
     """
-    path = _command_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -258,7 +248,7 @@ def put_vmss_vm_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/create-or-update
     """
-    path = _command_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
 
 
@@ -278,7 +268,7 @@ def patch_vmss_vm_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/update
     """
-    path = _command_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
 
 
@@ -297,7 +287,7 @@ def delete_vmss_vm_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/delete
     """
-    path = _command_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
@@ -339,7 +329,7 @@ def get_vmss_vm_diagnostic_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/get
     """
-    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -359,7 +349,7 @@ def put_vmss_vm_diagnostic_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/create-or-update
     """
-    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
     return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
 
 
@@ -379,7 +369,7 @@ def patch_vmss_vm_diagnostic_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/update
     """
-    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
     return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
 
 
@@ -398,7 +388,7 @@ def delete_vmss_vm_diagnostic_run_command(
 
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/delete
     """
-    path = _diagnostic_of_vm(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
+    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 

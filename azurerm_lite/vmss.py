@@ -16,7 +16,6 @@ from .operation import Operation
 from .types import Ids, JsonDict, Vmss, VmssInstanceView
 
 OWN_ETAG = "the model's own etag"
-HOOKS_SINCE = "2025-11-01"
 
 
 def group_path(subscription_id: str, resource_group: str) -> str:
@@ -371,6 +370,26 @@ def delete_vmss_vms(
     return arm_of(auth).start("POST", path, body, api_version=api_version, **query)
 
 
+def migrate_availability_zone_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids,
+    target_zone: str | None = None,
+    *,
+    api_version: str = "2026-04-01",
+) -> Operation:
+    """The Operation that moves instances to another availability zone, Azure's choice or yours. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
+    body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
 # --- the set as a whole ----------------------------------------------------------------------------------------------
 
 
@@ -521,123 +540,3 @@ def list_vmss_location(
     subscription, place = wire.subscription_segment(subscription_id), wire.segment(location, "location")
     path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{place}/virtualMachineScaleSets"
     return arm_of(auth).list(path, api_version=api_version)
-
-
-# --- Azure's own rolling upgrade -------------------------------------------------------------------------------------
-
-
-def start_os_rolling_upgrade(
-    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
-) -> Operation:
-    """The Operation in which Azure rolls every instance to the newest image. It does not roll back by itself.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-os-upgrade
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/osRollingUpgrade"
-    return arm_of(auth).start("POST", path, api_version=api_version)
-
-
-def start_extension_rolling_upgrade(
-    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
-) -> Operation:
-    """The Operation in which Azure rolls every instance to the newest extensions.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-extension-upgrade
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensionRollingUpgrade"
-    return arm_of(auth).start("POST", path, api_version=api_version)
-
-
-def cancel_rolling_upgrade(
-    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
-) -> Operation:
-    """The Operation that stops the rolling upgrade under way; ConflictError when there is none.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/cancel
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/cancel"
-    return arm_of(auth).start("POST", path, api_version=api_version)
-
-
-def get_rolling_upgrade(
-    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
-) -> JsonDict:
-    """The newest rolling upgrade: its status, and counts without instance ids.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/get-latest
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/latest"
-    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))
-
-
-# --- younger than the default api-version ----------------------------------------------------------------------------
-
-
-def migrate_availability_zone_vmss_vms(
-    auth: Auth,
-    /,
-    subscription_id: str,
-    resource_group: str,
-    vmss_name: str,
-    instance_ids: Ids,
-    target_zone: str | None = None,
-    *,
-    api_version: str = "2026-04-01",
-) -> Operation:
-    """The Operation that moves instances to another availability zone, Azure's choice or yours. Born in 2026-04-01.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
-    body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
-    return arm_of(auth).start("POST", path, body, api_version=api_version)
-
-
-def list_lifecycle_hook_events(
-    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str = HOOKS_SINCE
-) -> list[JsonDict]:
-    """What Azure waits for an answer to before it goes on with an automatic OS upgrade. Born in 2025-11-01.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/list
-    """
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents"
-    return arm_of(auth).list(path, api_version=api_version)
-
-
-def get_lifecycle_hook_event(
-    auth: Auth,
-    /,
-    subscription_id: str,
-    resource_group: str,
-    vmss_name: str,
-    event_name: str,
-    *,
-    api_version: str = HOOKS_SINCE,
-) -> JsonDict:
-    """One lifecycle hook event. Born in 2025-11-01.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/get
-    """
-    name = wire.segment(event_name, "lifecycle hook event name")
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(JsonDict, arm_of(auth).get(path, api_version=api_version))
-
-
-def patch_lifecycle_hook_event(
-    auth: Auth,
-    /,
-    subscription_id: str,
-    resource_group: str,
-    vmss_name: str,
-    event_name: str,
-    patch: Mapping[str, Any],
-    *,
-    api_version: str = HOOKS_SINCE,
-) -> JsonDict:
-    """The lifecycle hook event as it is after it was approved, rejected or put off. Born in 2025-11-01.
-
-    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/update
-    """
-    name = wire.segment(event_name, "lifecycle hook event name")
-    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azurerm_lite import vmss
+from azurerm_lite import rolling_upgrades, vmss
 from azurerm_lite.arm import Arm
 from azurerm_lite.emulator.seed import Seed
 from azurerm_lite.errors import ArmError
@@ -121,7 +121,7 @@ def rolling_policy(arm: Arm, address: ScaleSet) -> str:
 
 
 def _rolling_code(arm: Arm, address: ScaleSet) -> str:
-    return str(vmss.get_rolling_upgrade(arm, *address)["properties"]["runningStatus"]["code"])
+    return str(rolling_upgrades.get_rolling_upgrade(arm, *address)["properties"]["runningStatus"]["code"])
 
 
 def _as_the_sdk_polls(arm: Arm, operation: Operation, seconds: float) -> None:

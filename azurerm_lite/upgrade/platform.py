@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import model, vmss
+from .. import model, rolling_upgrades, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ConflictError, NotFoundError
 from ..types import JsonDict, ScaleSet
@@ -73,7 +73,7 @@ def watch(
     """
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     found = {**vmss.get_vmss(arm, *address)}
-    vmss.get_rolling_upgrade(arm, *address)
+    rolling_upgrades.get_rolling_upgrade(arm, *address)
     seen = look(arm, address, flexible=is_flexible(found))
     return _follow(arm, address, seen, None, timeout, on_event, should_stop)
 
@@ -87,7 +87,7 @@ def _refuse(found: Mapping[str, Any]) -> None:
 def _begin(arm: Arm, address: ScaleSet, before: JsonDict, change: Any) -> bool:
     """Write the change, which starts Azure's engine, or start it by name; False when there is nothing to write."""
     if change is None:
-        vmss.start_os_rolling_upgrade(arm, *address)
+        rolling_upgrades.start_os_rolling_upgrade(arm, *address)
         return True
     if isinstance(change, str):
         version = resolved(arm, address, before, change)
@@ -98,7 +98,7 @@ def _begin(arm: Arm, address: ScaleSet, before: JsonDict, change: Any) -> bool:
 def _newest(arm: Arm, address: ScaleSet) -> JsonDict:
     """The newest run as Azure shows it; {} when there never was one."""
     try:
-        return vmss.get_rolling_upgrade(arm, *address)
+        return rolling_upgrades.get_rolling_upgrade(arm, *address)
     except NotFoundError:
         return {}
 
@@ -144,7 +144,7 @@ def _follow(
 
 def _cancel(arm: Arm, address: ScaleSet) -> None:
     with contextlib.suppress(ConflictError):  # it has ended meanwhile
-        vmss.cancel_rolling_upgrade(arm, *address).wait()
+        rolling_upgrades.cancel_rolling_upgrade(arm, *address).wait()
 
 
 def _counts(run: Mapping[str, Any]) -> dict[str, int]:
