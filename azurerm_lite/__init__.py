@@ -17,8 +17,6 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from .arm import Arm as Arm
     from .arm import Auth as Auth
-    from .arm import connect as connect
-    from .arm import fetch_cloud as fetch_cloud
     from .auth import Credential as Credential
     from .auth import Token as Token
     from .clouds import CHINA as CHINA
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from .clouds import US_GOVERNMENT as US_GOVERNMENT
     from .clouds import Cloud as Cloud
     from .clouds import custom_cloud as custom_cloud
+    from .connecting import connect as connect
+    from .connecting import fetch_cloud as fetch_cloud
     from .credentials import azure_cli_credential as azure_cli_credential
     from .credentials import certificate_credential as certificate_credential
     from .credentials import client_secret_credential as client_secret_credential
@@ -152,7 +152,8 @@ if TYPE_CHECKING:
     from .vmss_vms import start_vmss_vm as start_vmss_vm
 
 _HOME = {
-    "arm": "Arm Auth connect fetch_cloud",
+    "arm": "Arm Auth",
+    "connecting": "connect fetch_cloud",
     "auth": "Credential Token",
     "credentials": "azure_cli_credential certificate_credential client_secret_credential "
     "device_code_credential get_access_token interactive_browser_credential managed_identity_credential "

@@ -17,11 +17,9 @@ from urllib.parse import quote, urlsplit
 
 from . import auth as _auth
 from . import clouds, model, wire
-from . import credentials as _credentials
 from ._version import __version__
 from .clouds import Cloud, Reach
 from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
-from .login import Login
 from .operation import Operation
 from .retry import Outcome, Retry, breather, decide
 from .types import Json, JsonDict, TokenCredential, TokenInfoCredential
@@ -384,65 +382,14 @@ def _short(error: Exception) -> str:
     return f"{error.status} {error.code}" if isinstance(error, ArmError) else str(error)
 
 
-def connect(
-    credential: TokenCredential | TokenInfoCredential | str | None = None,
-    *,
-    cloud: Cloud | str | None = None,
-    env: Mapping[str, str] = os.environ,
-    ca_file: str | None = None,
-    proxy: str | None = None,
-    **options: Any,
-) -> Arm:
-    """An Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
-
-    Without a credential anywhere it raises CredentialError, which lists what was tried and how to try the emulator.
-    `cloud`: a Cloud, the name of one (public, us-government, china), or the address of a resource manager that says by
-    itself where its login service is (Azure Stack, an emulator). `options` go to Arm.
-    An explicit `ca_file` wins over REQUESTS_CA_BUNDLE.
-    """
-    reach = clouds.reach_from_environment(env)
-    reach = reach._replace(ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy)
-    chosen = _chosen_cloud(cloud, env, reach)
-    if credential is None:
-        login = Login(chosen.authority, reach, options.get("now", time.time))
-        credential = _credentials.from_environment(env, login)
-    return Arm(credential, cloud=chosen, reach=reach, **options)
-
-
-def _chosen_cloud(cloud: Cloud | str | None, env: Mapping[str, str], reach: Reach) -> Cloud:
-    if isinstance(cloud, Cloud):
-        return cloud
-    if cloud is None:
-        return clouds.cloud_from_environment(env)
-    return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, reach)
-
-
-def fetch_cloud(resource_manager: str, reach: Reach = clouds.DIRECT) -> Cloud:
-    """The cloud of a resource manager, as its `/metadata/endpoints` describes it. Needs no credential.
-
-    https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use
-    """
-    from .transport import Transport  # noqa: PLC0415  (imports requests)
-
-    base = clouds.base_address(resource_manager, "resource manager")
-    transport = Transport(base, reach)
-    try:
-        answer = transport.send("GET", "/metadata/endpoints?api-version=2022-09-01", {"Accept": "application/json"})
-    finally:
-        transport.close()
-    if answer.status != 200:
-        raise wire.decode_error(answer.status, answer.headers, answer.body, method="GET", path="/metadata/endpoints")
-    document = wire.decode_json(answer.body, answer.headers)
-    return clouds.cloud_from_metadata(base, document if isinstance(document, dict) else {})
-
-
 def arm_of(auth: Auth) -> Arm:
     """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
     if isinstance(auth, Arm):
         return auth
     if auth is None:
         raise InvalidInput("auth is None; azurerm_lite.connect() finds a credential by itself")
-    arm = connect(auth, env=os.environ)
+    reach = clouds.reach_from_environment(os.environ)
+    arm = Arm(auth, cloud=clouds.cloud_from_environment(os.environ), reach=reach)
     arm._transport_made = _shared_transport(arm.base, arm._reach)
     return arm
 
