@@ -19,6 +19,7 @@ from ..errors import (
     ConcurrencyError,
     InvalidInput,
     OperationFailed,
+    OperationTimeout,
     OutcomeUnknown,
 )
 from ..operation import Operation
@@ -133,6 +134,8 @@ class Runner:
 
     def _model_step(self) -> float | None:
         """Write the change, unless it is there; what is there instead of it ends the upgrade."""
+        if self._operation is not None:
+            return self._model_followed(self._operation)
         found = vmss.get_vmss(self.arm, *self.address)
         now = model.fingerprint(found)
         if now == self._first["fingerprint_after"]:
@@ -144,11 +147,22 @@ class Runner:
         self._record("model-intent")
         patch = self._first["patch"]
         try:
-            operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
-            operation.wait(timeout=self.policy.operation_timeout_seconds)
+            self._operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         except ConcurrencyError:
             self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
             return None
+        return 0.0 if self._operation.done else self._operation.next_poll_seconds()
+
+    def _model_followed(self, operation: Operation) -> float:
+        """Look how the write does. It is not waited for here, so that one thread can drive many upgrades."""
+        operation.poll()
+        if not operation.done:
+            if self.arm.time() - operation.started_at > self.policy.operation_timeout_seconds:
+                raise OperationTimeout(f"{operation!r} did not end in time. It may still be running.", operation)
+            return operation.next_poll_seconds()
+        self._operation = None
+        if operation.error is not None:
+            raise operation.error
         self._record("model-written", request_id=operation.request_id)
         return 0.0
 
@@ -459,12 +473,14 @@ def _drive(runner: Runner, should_stop: Stop) -> Verdict:
 
 
 def _steps(runner: Runner) -> Iterator[float]:
-    while True:
-        try:
-            wait = runner.step()
-        except AzurermLiteError as error:
-            runner.end("paused", str(error))
-            return
-        if wait is None:
-            return
+    while (wait := safe_step(runner)) is not None:
         yield wait
+
+
+def safe_step(runner: Runner) -> float | None:
+    """One step; what cannot be gone on with pauses the upgrade, since the journal knows where it stands."""
+    try:
+        return runner.step()
+    except AzurermLiteError as error:
+        runner.end("paused", str(error))
+        return None
