@@ -11,16 +11,18 @@ import random as _random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from . import auth as _auth
-from . import clouds, model, wire
+from . import clouds, reconcile, wire
 from ._version import __version__
+from .auth import Headers, Token
 from .clouds import Cloud, Reach
-from .errors import ArmError, BusyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
+from .errors import ArmError, BusyError, ConcurrencyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
 from .operation import Operation
+from .reconcile import Write
 from .retry import Outcome, Retry, breather, decide
 from .types import Json, JsonDict, TokenCredential, TokenInfoCredential
 
@@ -33,7 +35,7 @@ USER_AGENT = f"azurerm-lite/{__version__}"
 API_VERSION = "2024-07-01"
 MOST_PAGES = 1000
 MOST_BUCKETS = 1000  # kinds of requests whose limits are remembered
-LOOKS, LOOK_SECONDS = 2, 5.0  # how an upgrade whose answer was lost is looked for
+LONG_SECONDS = 60.0  # a wait that somebody who looks on should know of
 DEFAULT_RETRY = Retry()
 
 
@@ -148,59 +150,17 @@ class Arm:
         instances = None
         if by_instances is not None:
             instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
+        write = Write(method, target, body, data, chosen, instances)
         try:
-            return self._operation(method, target, self._send(method, target, data, chosen), instances)
+            return self.send(write)
         except OutcomeUnknown as unknown:
-            if instances is not None:
-                return self._seen_in_instances(method, target, data, instances, unknown)
-            if method not in ("PUT", "PATCH") or not isinstance(body, Mapping):
-                raise
-            found = self._look(target, unknown)
-        if model.reflects(found, model.without_read_only(body)):
-            log.info("%s %s: its answer was lost, and it has happened", method, _shown(target))
-            return self._found(method, target, found)
-        if if_match is None or found.get("etag") != if_match:
-            raise unknown_outcome(method, target, found)
-        # Untouched since it was read, and If-Match lets it happen once at most.
-        return self._operation(method, target, self._send(method, target, data, chosen))
+            return reconcile.settle(self, write, unknown)
+        except ConcurrencyError as error:
+            raise reconcile.refused(self, write, error) from None
 
-    def _seen_in_instances(
-        self, method: str, target: str, data: bytes | None, instances: wire.Monitor, unknown: OutcomeUnknown
-    ) -> Operation:
-        """An upgrade whose answer was lost: watched in its instances when it shows there, sent again when it does not.
-
-        Looked for twice, a few seconds apart. Sent again it could do no harm: Azure upgrades no instance twice to the
-        same model, and refuses a second upgrade while one runs.
-        """
-        path = instances.path.partition("?")[0]
-        version = instances.path.rpartition("api-version=")[2]
-        for _ in range(LOOKS):
-            try:
-                items = self.list(path, api_version=version)
-            except (ArmError, TransportError):
-                raise unknown from None
-            if wire.upgrade_begun(items, instances.ids):
-                log.info("%s %s: its answer was lost, and it shows in the instances", method, _shown(target))
-                return Operation(self, method, target, instances)
-            self._sleep(LOOK_SECONDS)
-        return self._operation(method, target, self._send(method, target, data), instances)
-
-    def _look(self, target: str, unknown: OutcomeUnknown) -> JsonDict:
-        """The resource that a write was for; the unknown outcome itself when that cannot be read."""
-        try:
-            found = self.read(target)[2]
-        except (ArmError, TransportError):
-            raise unknown from None
-        if not isinstance(found, dict):
-            raise unknown
-        return found
-
-    def _found(self, method: str, target: str, resource: JsonDict) -> Operation:
-        """An Operation on a write that is seen in the resource: the resource's own state tells when it is done."""
-        state = wire.provisioning_state(resource)
-        if state in (wire.FAILED, wire.CANCELED):
-            raise wire.operation_error(state, resource, method=method, path=_shown(target))
-        return Operation(self, method, target, wire.Monitor("resource", target), status=state, resource=resource)
+    def send(self, write: Write) -> Operation:
+        """A write, sent once; OutcomeUnknown when its answer is lost."""
+        return self._operation(write, self._send(write.method, write.target, write.data, write.headers))
 
     def act(self, method: str, path: str, body: Json = None, *, api_version: str | None = None, **query: Any) -> Any:
         """Send what Azure does at once; the JSON that it answers, if any."""
@@ -233,10 +193,11 @@ class Arm:
     ) -> "Answer":
         """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
         attempt, waited, token, refreshed = 0, 0.0, self._token(), False
+        ids: list[str] = []
         self._breathe(method, target)
         while True:
             attempt += 1
-            answer, failure = self._attempt(method, target, token, body, headers)
+            answer, failure = self._attempt(method, target, token, body, headers, ids)
             if failure is None and answer is not None and answer.status < 400:
                 return answer
             error = failure or self._error(method, target, answer)
@@ -245,17 +206,24 @@ class Arm:
             decision = decide(
                 self._retry, method, outcome, attempt=attempt, waited=waited, refreshed=refreshed, chance=chance
             )
-            if decision.action == "refresh" and answer is not None:
-                token, refreshed = self._renewed(token, answer, error), True
-            elif decision.action == "again":
-                log.info("%s %s: %s; again in %.1f s", method, _shown(target), _short(error), decision.wait_seconds)
+            if decision.action == "refresh" and answer is not None and self.credential.lasting:
+                claims = wire.claims_challenge(answer.headers)
+                token, refreshed = self.credential.renew(self.cloud.scope, token, claims), True
+                continue
+            if decision.action == "again":
+                level = logging.WARNING if decision.wait_seconds >= LONG_SECONDS else logging.INFO
+                log.log(
+                    level, "%s %s: %s; again in %.1f s", method, _shown(target), _short(error), decision.wait_seconds
+                )
                 self._sleep(decision.wait_seconds)
                 waited += decision.wait_seconds
                 token = self._token()
-            elif decision.action == "unknown":
-                raise OutcomeUnknown(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
-            else:
-                raise error
+                continue
+            if decision.action == "unknown":
+                error = OutcomeUnknown(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
+            error.request_ids = tuple(ids)
+            # Without the frames below this one, which hold the request and its token.
+            raise error.with_traceback(None)
 
     def _breathe(self, method: str, target: str) -> None:
         """Wait a little when the last answer to such a request said that its bucket is nearly empty."""
@@ -266,17 +234,25 @@ class Arm:
             self._sleep(seconds)
 
     def _attempt(
-        self, method: str, target: str, token: str, body: bytes | None, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        target: str,
+        token: Token,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        ids: MutableSequence[str],
     ) -> tuple["Answer | None", TransportError | None]:
         request_id = str(uuid.uuid4())
-        sent = {
-            "Authorization": f"Bearer {token}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": USER_AGENT,
-            "x-ms-client-request-id": request_id,
-            "x-ms-correlation-request-id": self.correlation_id,
-        }
+        sent = Headers(
+            {
+                "Authorization": f"Bearer {token.token}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": USER_AGENT,
+                "x-ms-client-request-id": request_id,
+                "x-ms-correlation-request-id": self.correlation_id,
+            }
+        )
         if body is not None:
             sent |= {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
         elif method != "GET":
@@ -288,7 +264,9 @@ class Arm:
             answer = self._transport().send(method, target, sent, body)
         except TransportError as error:
             log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
+            ids.append(request_id)
             return None, error
+        ids.append(answer.headers.get("x-ms-request-id") or request_id)
         if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
@@ -307,14 +285,8 @@ class Arm:
         assert answer is not None  # noqa: S101  (no answer means a TransportError, which is not asked about here)
         return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_shown(target))
 
-    def _token(self) -> str:
-        return self.credential.get_token(self.cloud.scope).token
-
-    def _renewed(self, refused: str, answer: "Answer", error: Exception) -> str:
-        """Another token after a 401, with the claims that it demanded; the 401 itself when none can be had."""
-        if not self.credential.lasting:
-            raise error
-        return self.credential.renew(self.cloud.scope, refused, wire.claims_challenge(answer.headers)).token
+    def _token(self) -> Token:
+        return self.credential.get_token(self.cloud.scope)
 
     def _transport(self) -> "Transport":
         if self._transport_made is None:
@@ -327,9 +299,8 @@ class Arm:
                     self._transport_made = transport.Transport(self.base, self._reach, timeouts=limits, **options)
         return self._transport_made
 
-    def _operation(
-        self, method: str, target: str, answer: "Answer", instances: wire.Monitor | None = None
-    ) -> Operation:
+    def _operation(self, write: Write, answer: "Answer") -> Operation:
+        method, target, instances = write.method, write.target, write.instances
         body = wire.decode_json(answer.body, answer.headers)
         how = wire.monitor(method, target, answer.status, answer.headers, body, self.base)
         if how.kind == "resource" and instances is not None:
@@ -339,33 +310,25 @@ class Arm:
         status = wire.RUNNING
         if how.kind == "none":
             status = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
-        operation = Operation(
+        request_id = answer.headers.get("x-ms-request-id")
+        if status in (wire.FAILED, wire.CANCELED):
+            raise wire.operation_error(status, body, method=method, path=_shown(target), request_id=request_id)
+        return Operation(
             self,
             method,
             target,
             how,
             status=status,
             resource=body,
-            request_id=answer.headers.get("x-ms-request-id"),
+            request_id=request_id,
             correlation_id=answer.headers.get("x-ms-correlation-request-id"),
             retry_after=wire.retry_after(answer.headers),
+            instances=instances,
         )
-        if status in (wire.FAILED, wire.CANCELED):
-            raise wire.operation_error(
-                status, body, method=method, path=_shown(target), request_id=operation.request_id
-            )
-        return operation
 
 
 # What may stand as the first argument of every endpoint function.
 Auth = Arm | TokenCredential | TokenInfoCredential | str
-
-
-def unknown_outcome(method: str, target: str, found: Mapping[str, Any]) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"{method} {_shown(target)}: its answer was lost, and the resource (etag {found.get('etag')}) does not show "
-        "it. Somebody else may have written since: read it before writing again"
-    )
 
 
 def _outcome(error: TransportError | ArmError) -> Outcome:

@@ -29,6 +29,13 @@ class Token(NamedTuple):
         return f"Token(token='(secret)', expires_on={self.expires_on})"
 
 
+class Headers(dict[str, str]):
+    """The headers of a request, whose values no traceback and no log shows."""
+
+    def __repr__(self) -> str:
+        return f"<Headers: {', '.join(self)}>"
+
+
 # scope, claims that a server demanded (JSON text or None) -> token
 Acquire = Callable[[str, str | None], Token]
 
@@ -62,14 +69,11 @@ class Credential:
             return token
         return self._renew(scopes[0], claims, token)
 
-    def renew(self, scope: str, refused: str, claims: str | None = None) -> Token:
+    def renew(self, scope: str, refused: Token, claims: str | None = None) -> Token:
         """Another token than `refused`, which a server did not accept; somebody else may have fetched it already."""
-        token = self._tokens.get(scope)
-        if token is not None and token.token != refused and claims is None:
-            return token
         with self._lock:
             token = self._tokens.get(scope)
-            if token is not None and token.token != refused and claims is None:
+            if token is not None and token.token != refused.token and claims is None:
                 return token
             self._tokens.pop(scope, None)
             return self._fetch(scope, claims)
@@ -117,41 +121,48 @@ def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Cred
 
 def bearer_credential(token: str) -> Credential:
     """A bare token as a Credential. It cannot be renewed: what outlives it (an upgrade) refuses it."""
-    checked = checked_token(token.strip(), "the token given")
+    kept = Token(token.strip(), 2**62)
+    if not is_token(kept.token):
+        token = ""  # a traceback shows what a function was given
+        raise CredentialError(f"the token given {UNFIT}")
 
     def acquire(_scope: str, claims: str | None) -> Token:
         if claims is not None:
             raise CredentialError("Azure wants a new token with more claims, and a bare token cannot be renewed")
-        return Token(checked, 2**62)
+        return kept
 
     return Credential("bare token", acquire, lasting=False)
 
 
 def _from_foreign(credential: Any) -> Acquire:
     def acquire(scope: str, claims: str | None) -> Token:
-        options: JsonDict = {} if claims is None else {"claims": claims, "enable_cae": True}
-        try:
-            if callable(getattr(credential, "get_token_info", None)):
-                found = (
-                    credential.get_token_info(scope, options=options) if options else credential.get_token_info(scope)
-                )
-            else:
-                found = credential.get_token(scope, **options)
-            token, expires_on = found.token, int(found.expires_on)
-        except Exception as error:  # whatever a foreign credential raises means one thing: no token
-            reason = f"{type(credential).__name__} gave no token: {type(error).__name__}: {first_line(error)}"
-        else:
-            return Token(checked_token(token, type(credential).__name__), expires_on)
-        raise CredentialError(reason)
+        found = _asked(credential, scope, {} if claims is None else {"claims": claims, "enable_cae": True})
+        if isinstance(found, Token):
+            return found
+        raise CredentialError(f"{type(credential).__name__} {found}")
 
     return acquire
+
+
+def _asked(credential: Any, scope: str, options: JsonDict) -> Token | str:
+    """A foreign credential's token, or why it gave none: whatever it raises or returns means one thing."""
+    try:
+        if callable(getattr(credential, "get_token_info", None)):
+            found = credential.get_token_info(scope, **({"options": options} if options else {}))
+        else:
+            found = credential.get_token(scope, **options)
+        token = Token(found.token, int(found.expires_on))
+    except Exception as error:
+        return f"gave no token: {type(error).__name__}: {first_line(error)}"
+    return token if is_token(token.token) else f"gave what {UNFIT}"
 
 
 def first_line(error: BaseException) -> str:
     return printable(str(error).partition("\n")[0], 300)
 
 
-def checked_token(token: object, source: str) -> str:
-    if isinstance(token, str) and token and token.isascii() and token.isprintable() and " " not in token:
-        return token
-    raise CredentialError(f"{source} is not a bearer token: it must be one printable word")
+UNFIT = "is not a bearer token: it must be one printable word"
+
+
+def is_token(token: object) -> bool:
+    return isinstance(token, str) and token != "" and token.isascii() and token.isprintable() and " " not in token

@@ -6,6 +6,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 """
 
 import base64
+import functools
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import clouds
-from .auth import Credential, Token, checked_token
+from .auth import UNFIT, Credential, Token, is_token
 from .errors import CredentialError, InvalidInput, TransportError, printable
 from .login import DEFAULT_LOGIN, Login, LoginHttp, by_msal, login_http
 from .types import JsonDict
@@ -31,9 +32,13 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 def client_secret_credential(tenant_id: str, client_id: str, secret: str, login: Login = DEFAULT_LOGIN) -> Credential:
     """A service principal with a client secret."""
-    _check_principal(tenant_id, client_id)
     if not isinstance(secret, str) or not secret:
         raise InvalidInput("client secret must be a non-empty string")
+    try:
+        _check_principal(tenant_id, client_id)
+    except InvalidInput:
+        secret = ""  # a traceback shows what a function was given
+        raise
     return _service_principal("client secret", tenant_id, client_id, lambda: secret, login)
 
 
@@ -71,7 +76,9 @@ def get_access_token(tenant_id: str, client_id: str, client_secret: str, *, env:
     """
     cloud = clouds.cloud_from_environment(env)
     login = Login(cloud.authority, clouds.reach_from_environment(env))
-    return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
+    credential = client_secret_credential(tenant_id, client_id, client_secret, login)
+    del client_secret  # a traceback shows what a function was given
+    return credential.get_token(cloud.scope).token
 
 
 # --- other proofs of the same principal ------------------------------------------------------------------------------
@@ -160,31 +167,34 @@ def azure_cli_credential(
         program = shutil.which("az", path=env.get("PATH", ""))
         if program is None:
             raise CredentialError("az is not installed, or not on PATH", code="az_not_found")
+        found: Token | str
         resource = scope.removesuffix("/.default")
         line = [program, "account", "get-access-token", "--output", "json", "--resource", resource]
         try:
             done = run(line, env=dict(env), capture_output=True, timeout=AZ_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            reason = f"az could not be run: {type(error).__name__} after at most {AZ_SECONDS:g} s"
+            found = f"az could not be run: {type(error).__name__} after at most {AZ_SECONDS:g} s"
         else:
-            return _token_of_az(done)
-        raise CredentialError(reason, code="az_failed")
+            found = _token_of_az(done)
+            del done  # a traceback would show it
+        if isinstance(found, Token):
+            return found
+        raise CredentialError(found, code="az_failed")
 
     return Credential("az login", acquire, now=now)
 
 
-def _token_of_az(done: "subprocess.CompletedProcess[bytes]") -> Token:
+def _token_of_az(done: "subprocess.CompletedProcess[bytes]") -> Token | str:
+    """The token that az printed, or why there is none."""
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise CredentialError(f"az gave no token: {printable(lines[-1], 300)}", code="az_failed")
+        return f"az gave no token: {printable(lines[-1], 300)}"
     try:
         found = json.loads(done.stdout)
-        token, expires_on = found["accessToken"], int(found["expires_on"])
+        token = Token(found["accessToken"], int(found["expires_on"]))
     except (ValueError, KeyError, TypeError):
-        reason = "az did not answer with accessToken and expires_on: az 2.54 or newer is needed"
-    else:
-        return Token(checked_token(token, "what az gave"), expires_on)
-    raise CredentialError(reason, code="az_failed")
+        return "az did not answer with accessToken and expires_on: az 2.54 or newer is needed"
+    return token if is_token(token.token) else f"what az gave {UNFIT}"
 
 
 # --- the machine's own identity --------------------------------------------------------------------------------------
@@ -212,20 +222,29 @@ def managed_identity_credential(
     if len(chosen) > 1:
         raise InvalidInput("a managed identity is named by one of client_id, object_id and resource_id")
     kind, who = next(iter(chosen.items()), ("SystemAssigned", None))
+    return _managed_identity(kind, who, env, now, there=False)
+
+
+def _managed_identity(
+    kind: str, who: str | None, env: Mapping[str, str], now: Callable[[], float], *, there: bool
+) -> Credential:
+    """`there`: something answers where the identity is asked for; else that is found out before the first token."""
     title = "managed identity" + (f" {who}" if who else "")
 
-    def acquire(scope: str, claims: str | None) -> Token:
-        def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
-            identity = {"ManagedIdentityIdType": kind, "Id": who}
-            client = msal.ManagedIdentityClient(identity, http_client=http)
-            return client.acquire_token_for_client(
-                resource=scope.removesuffix("/.default"), **({"claims_challenge": claims} if claims else {})
-            )
+    def ask(msal: Any, http: LoginHttp, claims: str | None, scope: str) -> Any:
+        client = msal.ManagedIdentityClient({"ManagedIdentityIdType": kind, "Id": who}, http_client=http)
+        wanted = {"claims_challenge": claims} if claims else {}
+        return client.acquire_token_for_client(resource=scope.removesuffix("/.default"), **wanted)
 
+    def acquire(scope: str, claims: str | None) -> Token:
+        nonlocal there
         here = _identity_address(env)
-        if not env.get("IDENTITY_ENDPOINT") and not env.get("MSI_ENDPOINT") and not _identity_is_there(env):
+        there = there or _identity_is_there(env)
+        if not there:
             raise CredentialError(f"nothing answers at {here}: this machine has no identity", code="no_identity")
-        return by_msal(title, Login(here, now=now), ask, lambda: LoginHttp((here,), clouds.DIRECT, 10.0))(claims)
+        login = Login(here, now=now)
+        asked = functools.partial(ask, scope=scope)
+        return by_msal(title, login, asked, lambda: LoginHttp((here,), clouds.DIRECT, 10.0))(claims)
 
     return Credential(title, acquire, now=now)
 
@@ -239,6 +258,8 @@ def _identity_address(env: Mapping[str, str]) -> str:
 
 def _identity_is_there(env: Mapping[str, str]) -> bool:
     """Whether anything answers where a VM's identity lives. Without the header that it wants, it gives no token."""
+    if env.get("IDENTITY_ENDPOINT") or env.get("MSI_ENDPOINT"):
+        return True
     http = LoginHttp((_identity_address(env),), clouds.DIRECT, IMDS_SECONDS)
     try:
         http.get(f"{_identity_address(env)}/metadata/identity/oauth2/token?api-version=2018-02-01")
@@ -379,9 +400,10 @@ def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
 def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:
     if any(env.get(name) != os.environ.get(name) for name in _MANAGED):
         return "its variables must stand in the environment of the process itself"
-    if not env.get("IDENTITY_ENDPOINT") and not env.get("MSI_ENDPOINT") and not _identity_is_there(env):
+    if not _identity_is_there(env):
         return f"nothing answers at {_identity_address(env)}"
-    return managed_identity_credential(client_id=env.get("AZURE_CLIENT_ID") or None, env=env, now=login.now)
+    who = env.get("AZURE_CLIENT_ID") or None
+    return _managed_identity("ClientId" if who else "SystemAssigned", who, env, login.now, there=True)
 
 
 def _az_from(env: Mapping[str, str], login: Login) -> Credential | str:

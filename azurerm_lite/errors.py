@@ -22,7 +22,17 @@ def printable(text: object, longest: int = _LONGEST_TEXT) -> str:
 
 
 class AzurermLiteError(Exception):
-    """Base of everything that azurerm_lite raises on purpose."""
+    """Base of everything that azurerm_lite raises on purpose. `request_ids`: one for each attempt at the call.
+
+    Azure's own where it answered, else the client request id that it may have seen.
+    """
+
+    request_ids: tuple[str, ...] = ()
+
+
+def _listed(what: str, ids: tuple[str | None, ...]) -> str:
+    known = [printable(one, 80) for one in ids if one]
+    return f" [{what}{'s' if len(known) > 1 else ''} {', '.join(known)}]" if known else ""
 
 
 class InvalidInput(AzurermLiteError, ValueError):
@@ -43,6 +53,9 @@ class TransportError(AzurermLiteError):
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(printable(message))
         self.sent = sent
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{_listed('request id', self.request_ids)}"
 
 
 class OutcomeUnknown(TransportError):
@@ -102,9 +115,9 @@ class ArmError(AzurermLiteError):
         if self.target:
             parts.append(f" (target {printable(self.target, 200)})")
         parts += [f"; {text}" for text in self._detail_texts()]
-        ids = [("request id", self.request_id), ("correlation id", self.correlation_id)]
-        known = ", ".join(f"{name} {printable(value, 80)}" for name, value in ids if value)
-        parts += [f" [{known}]" if known else "", f" {self.hint}" if self.hint else ""]
+        ids = self.request_ids if len(self.request_ids) > 1 else (self.request_id,)
+        parts += [_listed("request id", ids), _listed("correlation id", (self.correlation_id,))]
+        parts += [f" {self.hint}" if self.hint else ""]
         return "".join(parts)
 
     def _detail_texts(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from . import clouds
-from .auth import Token, checked_token, first_line
+from .auth import UNFIT, Token, first_line, is_token
 from .clouds import Reach
 from .errors import CredentialError, ProtocolError, TransportError, printable
 
@@ -103,24 +103,29 @@ def by_msal(kind: str, login: Login, ask: Ask, http_of: Callable[[], LoginHttp] 
     """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line."""
 
     def acquire(claims: str | None) -> Token:
-        import msal  # noqa: PLC0415  (imported when the first token is needed)
-
-        http = http_of() if http_of else login_http(login)
-        try:
-            result = ask(msal, http, claims)
-        except CredentialError:
-            raise
-        except TransportError as error:
-            reason, code = f"{kind}: {error}", "unreachable"
-        except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
-            reason, code = f"{kind}: no token from {login.authority}: {first_line(error)}", type(error).__name__
-        else:
-            return token_of(kind, result, login)
-        finally:
-            http.close()
-        raise CredentialError(reason, code=code)
+        found = _asked(kind, login, ask, http_of() if http_of else login_http(login), claims)
+        if isinstance(found, Token):
+            return found
+        # Raised here, above every frame that holds a secret or an answer.
+        raise found.with_traceback(None)
 
     return acquire
+
+
+def _asked(kind: str, login: Login, ask: Ask, http: LoginHttp, claims: str | None) -> Token | CredentialError:
+    import msal  # noqa: PLC0415  (imported when the first token is needed)
+
+    try:
+        return token_of(kind, ask(msal, http, claims), login)
+    except CredentialError as error:
+        return error
+    except TransportError as error:
+        return CredentialError(f"{kind}: {error}", code="unreachable")
+    except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
+        text = f"{kind}: no token from {login.authority}: {first_line(error)}"
+        return CredentialError(text, code=type(error).__name__)
+    finally:
+        http.close()
 
 
 def token_of(kind: str, result: Any, login: Login) -> Token:
@@ -137,4 +142,6 @@ def token_of(kind: str, result: Any, login: Login) -> Token:
         lifetime = int(result.get("expires_in", 600))
     except (TypeError, ValueError):
         lifetime = 0
-    return Token(checked_token(result["access_token"], "what the login service gave"), int(login.now()) + lifetime)
+    if not is_token(result["access_token"]):
+        raise CredentialError(f"{kind}: what {login.authority} gave {UNFIT}")
+    return Token(result["access_token"], int(login.now()) + lifetime)

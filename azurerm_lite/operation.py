@@ -9,7 +9,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
-from . import wire
+from . import handles, wire
 from .errors import (
     ArmError,
     AuthError,
@@ -17,13 +17,13 @@ from .errors import (
     InvalidInput,
     NotFoundError,
     OperationTimeout,
+    OutcomeUnknown,
     ThrottledError,
     TransportError,
 )
 from .types import Json, JsonDict
 from .wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 
-SCHEMA = 1
 FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
 SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0, 600.0
 MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
@@ -56,8 +56,10 @@ class Operation:
         correlation_id: str | None = None,
         retry_after: float | None = None,
         started_at: float | None = None,
+        instances: Monitor | None = None,
     ) -> None:
         self._reader, self._monitor = reader, monitor
+        self._instances = instances  # where an upgrade can be watched when its status cannot be read
         self.method, self.path, self.status = method, path, status
         self.request_id, self.correlation_id = request_id, correlation_id
         self.started_at = reader.time() if started_at is None else started_at
@@ -90,6 +92,9 @@ class Operation:
         except (AuthError, ForbiddenError):
             raise
         except (TransportError, ArmError) as error:
+            if self._is_gone(error):
+                self._end(SUCCEEDED, None)
+                return self.status
             return self._could_not_read(error)
         self._retry_after = wire.retry_after(headers)
         state = self._state(status, headers, body)
@@ -133,21 +138,22 @@ class Operation:
     def to_dict(self) -> JsonDict:
         """This handle as plain JSON, without hosts or tokens; Operation.from_dict takes it up again."""
         return {
-            "kind": "azurerm_lite.operation",
-            "schema": SCHEMA,
+            "kind": handles.KIND,
+            "schema": handles.SCHEMA,
             "method": self.method,
             "path": self.path,
-            "monitor": {**self._monitor._asdict(), "ids": list(self._monitor.ids)},
+            "monitor": handles.monitor_dict(self._monitor),
             "status": self.status,
             "request_id": self.request_id,
             "correlation_id": self.correlation_id,
             "started_at": self.started_at,
+            **({"instances": handles.monitor_dict(self._instances)} if self._instances else {}),
         }
 
     @classmethod
     def from_dict(cls, reader: Reader, stored: Mapping[str, Any]) -> "Operation":
         """The operation that `to_dict` stored, polled through `reader` (an Arm); InvalidInput for anything else."""
-        checked = _checked(stored, reader.base)
+        checked = handles.checked(stored, reader.base)
         operation = cls(reader, **checked)
         if operation.status in (FAILED, CANCELED):
             operation.error = operation._failure(operation.status, {})
@@ -169,9 +175,14 @@ class Operation:
             document["error"] = {"code": "InstanceFailed", "message": text, "target": who}
         return status, headers, document
 
+    def _is_gone(self, error: Exception) -> bool:
+        return self.method == "DELETE" and self._monitor.kind == "resource" and isinstance(error, NotFoundError)
+
     def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str | None:
-        if self._monitor.kind in ("status", "instances"):
+        if self._monitor.kind == "instances":
             return wire.operation_state(body)
+        if self._monitor.kind == "status":
+            return wire.operation_state(body) if wire.is_of(body, self._monitor.path) else None
         if self._monitor.kind == "resource":
             return wire.provisioning_state(body)
         if status == 202:
@@ -221,10 +232,18 @@ class Operation:
         self._unread += 1
         self._retry_after = error.retry_after if isinstance(error, ThrottledError) else None
         if self._unread > MOST_UNREAD or now - self._unread_since > MOST_UNREAD_SECONDS:
-            if self._monitor.kind in ("resource", "instances") or self.method in ("POST", "DELETE"):
-                raise error
-            self._monitor, self._unread = Monitor("resource", self.path), 0
+            instead = self._instead()
+            if instead is not None:
+                self._monitor, self._unread = instead, 0
+            elif not wire.is_passing(error):
+                raise OutcomeUnknown(f"{self!r} may have ended; its state cannot be read: {error}") from None
         return self.status
+
+    def _instead(self) -> Monitor | None:
+        """What else tells how the operation does; what is watched there already tells no more."""
+        if self._monitor.kind in ("resource", "instances"):
+            return None
+        return self._instances or (Monitor("resource", self.path) if self.method != "POST" else None)
 
     def _ran_out(self, timeout: float, gap: float) -> NoReturn:
         asked = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
@@ -235,43 +254,3 @@ def _positive(seconds: float) -> float:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise InvalidInput(f"timeout must be a positive number of seconds, not {seconds!r}")
     return float(seconds)
-
-
-def _checked(stored: Mapping[str, Any], base: str) -> JsonDict:
-    """The fields of a stored handle, each of the right type, each path a path on our own base."""
-    if not isinstance(stored, Mapping) or stored.get("kind") != "azurerm_lite.operation":
-        raise InvalidInput("not a stored operation: it has no kind azurerm_lite.operation")
-    if stored.get("schema") != SCHEMA:
-        raise InvalidInput(f"stored operation has schema {stored.get('schema')!r}, this version reads {SCHEMA}")
-    monitor, method, status = stored.get("monitor"), stored.get("method"), stored.get("status")
-    kinds = ("status", "location", "resource", "instances", "none")
-    if not isinstance(monitor, Mapping) or monitor.get("kind") not in kinds or status not in (RUNNING, *TERMINAL):
-        raise InvalidInput("stored operation has no valid monitor and status")
-    if method not in ("PUT", "PATCH", "POST", "DELETE") or not isinstance(stored.get("started_at"), int | float):
-        raise InvalidInput("stored operation has no valid method and started_at")
-    ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
-    if not all(value is None or (isinstance(value, str) and len(value) < 200) for value in ids.values()):
-        raise InvalidInput("stored operation has invalid ids")
-    ids_of = monitor.get("ids", [])
-    if not isinstance(ids_of, list) or not all(isinstance(one, str) and 0 < len(one) < 100 for one in ids_of):
-        raise InvalidInput("stored operation has invalid instance ids")
-    paths = [_own(stored.get("path"), base), _own(monitor.get("path"), base), _own(monitor.get("result_path"), base)]
-    return {
-        "method": method,
-        "path": paths[0],
-        "monitor": Monitor(monitor["kind"], paths[1], paths[2], tuple(ids_of)),
-        "status": status,
-        "started_at": float(stored["started_at"]),
-        **ids,
-    }
-
-
-def _own(path: object, base: str) -> str:
-    if path == "":
-        return ""
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise InvalidInput("stored operation holds an address instead of a path")
-    try:
-        return wire.own_path(path, base)
-    except TransportError as error:
-        raise InvalidInput(f"stored operation is not ours: {error}") from None

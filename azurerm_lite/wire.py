@@ -358,6 +358,20 @@ def operation_state(document: Json) -> str | None:
     return normal_state(status) if isinstance(status, str) and status.strip() else None
 
 
+def is_of(document: Json, path: str) -> bool:
+    """Whether an operation document is that of the operation at `path`, and not of one before: its name says so."""
+    name = document.get("name") if isinstance(document, dict) else None
+    own = path.partition("?")[0].rpartition("/")[2]
+    return not (_GUID.fullmatch(str(name)) and _GUID.fullmatch(own)) or str(name).lower() == own.lower()
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether what could not be read may be readable soon: throttles, 5xx, broken connections."""
+    if isinstance(error, ArmError):
+        return error.status in (408, 429) or error.status >= 500
+    return not isinstance(error, ProtocolError)
+
+
 def operation_seconds(document: Json) -> float | None:
     """How long an operation took by Azure's own clock (endTime less startTime); None where it does not say."""
     begun, ended = (

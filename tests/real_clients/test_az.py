@@ -149,7 +149,7 @@ def test_our_credential_takes_the_token_of_az_and_renews_it(
         assert lite.get_vmss(arm, *web)["name"] == "web"
         scope = "https://management.azure.com/.default"
         before = logged_in.get_token(scope)
-        after = logged_in.renew(scope, before.token)  # az keeps a token of its own while that is good
+        after = logged_in.renew(scope, before)  # az keeps a token of its own while that is good
         assert abs(after.expires_on - before.expires_on) <= 2
         assert lite.get_vmss(arm, *web)["name"] == "web"
     nobody = lite.azure_cli_credential(env={**env, "AZURE_CONFIG_DIR": str(tmp_path / "nobody")})

@@ -53,7 +53,7 @@ def test_64_threads_on_a_cold_cache_make_one_request() -> None:
 def test_64_threads_whose_token_was_refused_fetch_one_other() -> None:
     source, together = Source(), threading.Barrier(64)
     credential = source.credential()
-    refused = credential.get_token(SCOPE).token
+    refused = credential.get_token(SCOPE)
 
     def ask() -> str:
         together.wait(timeout=30)
@@ -101,7 +101,7 @@ def test_claims_go_past_the_cache() -> None:
     source = Source()
     credential = source.credential()
     first = credential.get_token(SCOPE)
-    assert credential.renew(SCOPE, first.token, "{}").token == "token2"
+    assert credential.renew(SCOPE, first, "{}").token == "token2"
     assert source.claims == [None, "{}"]
 
 

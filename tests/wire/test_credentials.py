@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
+from requests.adapters import BaseAdapter
 
 import azurerm_lite as az
 from azurerm_lite.clouds import reach_from_environment
@@ -211,19 +212,57 @@ class OfficialStyle:
 def test_a_foreign_credential_is_asked_once_and_renewed_when_refused() -> None:
     foreign = OfficialStyle()
     arm = az.Arm(foreign, now=lambda: 1_900_000_000.0)
-    assert [arm._token(), arm._token(), foreign.asked] == ["token1", "token1", 1]
-    assert arm.credential.renew(arm.cloud.scope, "token1").token == "token2"
-    assert arm.credential.renew(arm.cloud.scope, "token1").token == "token2"
+    assert [arm._token().token, arm._token().token, foreign.asked] == ["token1", "token1", 1]
+    refused = az.Token("token1", 2_000_000_000)
+    assert arm.credential.renew(arm.cloud.scope, refused).token == "token2"
+    assert arm.credential.renew(arm.cloud.scope, refused).token == "token2"
 
 
-@pytest.mark.parametrize("token", [None, b"x", "", "two words", "line\nbreak"])
-def test_what_is_no_token_never_becomes_a_header(token: Any) -> None:
+@pytest.mark.parametrize("given", [None, b"x", "", "two words", "line\nbreak", 7, "é"])
+@pytest.mark.parametrize("how", ["token", "bare"])
+def test_what_is_no_token_never_becomes_a_header(given: Any, how: str) -> None:
+    """Row 39: a token that is none, and a credential that gives no token at all."""
+
     class Odd:
         def get_token(self, *_: str, **__: Any) -> Any:
-            return az.Token(token, 2_000_000_000)
+            return az.Token(given, 2_000_000_000) if how == "token" else given
 
-    with pytest.raises(az.CredentialError, match="is not a bearer token"):
-        az.Arm(Odd())._token()
+    asked: list[object] = []
+    arm = az.Arm(Odd(), adapter=Untouched(asked))
+    with pytest.raises(az.CredentialError, match=r"Odd gave (what is not a bearer token|no token)") as told:
+        arm.get("/subscriptions")
+    assert asked == []
+    assert "two words" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nlogin"), KeyError("token"), RuntimeError(), TimeoutError("late")])
+@pytest.mark.parametrize("name", ["get_token", "get_token_info"])
+def test_a_credential_that_raises_is_one_typed_line_and_nothing_is_sent(error: Exception, name: str) -> None:
+    """Row 39."""
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    asked: list[object] = []
+    arm = az.Arm(type("Broken", (), {name: fails})(), adapter=Untouched(asked))
+    with pytest.raises(az.CredentialError, match=f"Broken gave no token: {type(error).__name__}") as told:
+        arm.get("/subscriptions")
+    assert "\n" not in str(told.value)
+    assert asked == []
+
+
+class Untouched(BaseAdapter):
+    """A way to the network that nobody should go."""
+
+    def __init__(self, asked: list[object]) -> None:
+        super().__init__()
+        self._asked = asked
+
+    def send(self, request: Any, *_: Any, **__: Any) -> Any:
+        self._asked.append(request)
+        raise AssertionError("nothing may be sent without a token")
+
+    def close(self) -> None: ...
 
 
 # --- managed identity, device code, browser --------------------------------------------------------------------------
@@ -250,7 +289,7 @@ def test_a_managed_identity_gets_and_renews_its_token(
     credential = az.managed_identity_credential(**chosen)
     first = credential.get_token(SCOPE)
     assert credential.get_token(SCOPE) is first
-    again = credential.renew(SCOPE, first.token)
+    again = credential.renew(SCOPE, first)
     assert again.token != first.token
     principal = machine.identity.principal_of(f"Bearer {again.token}")
     assert principal.client_id == (machine.identity.managed[0] if who == "system" else user).client_id
@@ -303,7 +342,7 @@ def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login:
     said: list[str] = []
     credential = az.device_code_credential(said.append, arm_emulator.tenant_id, login=login)
     first = credential.get_token(SCOPE)
-    again = credential.renew(SCOPE, first.token)
+    again = credential.renew(SCOPE, first)
     assert first.token != again.token
     assert len(said) == 1
     assert "enter the code" in said[0]
@@ -340,7 +379,7 @@ def test_a_login_by_browser(arm_emulator: Any, login: Login) -> None:
     try:
         credential = az.interactive_browser_credential(arm_emulator.tenant_id, timeout=20, login=login)
         token = credential.get_token(SCOPE)
-        assert credential.renew(SCOPE, token.token).token != token.token
+        assert credential.renew(SCOPE, token).token != token.token
     finally:
         webbrowser._tryorder.remove("person")  # type: ignore[attr-defined]
         del webbrowser._browsers["person"]  # type: ignore[attr-defined]

@@ -373,7 +373,10 @@ def test_limits_are_shown_in_every_answer_and_refuse_with_computes_own_body_when
     shown = rig.emulator.journal.entries[-1].answer_headers["x-ms-ratelimit-remaining-resource"]
     assert shown.startswith("Microsoft.Compute/GetVMScaleSetSubscriptionMaximum;2399,")
     rig.world.throttle.enforced = True
-    path, bearer = f"{rig.web.resource_id}?api-version=2024-07-01", {"Authorization": f"Bearer {rig.arm._token()}"}
+    path, bearer = (
+        f"{rig.web.resource_id}?api-version=2024-07-01",
+        {"Authorization": f"Bearer {rig.arm._token().token}"},
+    )
     statuses = [rig.arm._transport().send("GET", path, bearer).status for _ in range(60)]
     assert statuses.count(200) in (35, 36)
     assert set(statuses) == {200, 429}

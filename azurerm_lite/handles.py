@@ -1,0 +1,66 @@
+"""The handle on an operation as JSON: what may stand in it, and what is refused before any request. PURE.
+
+A handle may come from a file that anybody could have written. It holds paths, never hosts, tokens or code.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import wire
+from .errors import InvalidInput, TransportError
+from .types import JsonDict
+from .wire import RUNNING, TERMINAL, Monitor
+
+KIND, SCHEMA = "azurerm_lite.operation", 1
+
+
+def checked(stored: Mapping[str, Any], base: str) -> JsonDict:
+    """The fields of a stored handle, each of the right type, each path a path on our own base."""
+    if not isinstance(stored, Mapping) or stored.get("kind") != KIND:
+        raise InvalidInput("not a stored operation: it has no kind azurerm_lite.operation")
+    if stored.get("schema") != SCHEMA:
+        raise InvalidInput(f"stored operation has schema {stored.get('schema')!r}, this version reads {SCHEMA}")
+    method, status, instances = stored.get("method"), stored.get("status"), stored.get("instances")
+    if method not in ("PUT", "PATCH", "POST", "DELETE") or status not in (RUNNING, *TERMINAL):
+        raise InvalidInput("stored operation has no valid method and status")
+    if not isinstance(stored.get("started_at"), int | float):
+        raise InvalidInput("stored operation has no valid started_at")
+    ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
+    if not all(value is None or (isinstance(value, str) and len(value) < 200) for value in ids.values()):
+        raise InvalidInput("stored operation has invalid ids")
+    return {
+        "method": method,
+        "path": _own(stored.get("path"), base),
+        "monitor": _checked_monitor(stored.get("monitor"), base),
+        "status": status,
+        "started_at": float(stored["started_at"]),
+        "instances": None if instances is None else _checked_monitor(instances, base, ("instances",)),
+        **ids,
+    }
+
+
+_KINDS = ("status", "location", "resource", "instances", "none")
+
+
+def _checked_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS) -> Monitor:
+    if not isinstance(stored, Mapping) or stored.get("kind") not in kinds:
+        raise InvalidInput("stored operation has no valid monitor")
+    ids = stored.get("ids", [])
+    if not isinstance(ids, list) or not all(isinstance(one, str) and 0 < len(one) < 100 for one in ids):
+        raise InvalidInput("stored operation has invalid instance ids")
+    return Monitor(stored["kind"], _own(stored.get("path"), base), _own(stored.get("result_path"), base), tuple(ids))
+
+
+def monitor_dict(monitor: Monitor) -> JsonDict:
+    return {**monitor._asdict(), "ids": list(monitor.ids)}
+
+
+def _own(path: object, base: str) -> str:
+    if path == "":
+        return ""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise InvalidInput("stored operation holds an address instead of a path")
+    try:
+        return wire.own_path(path, base)
+    except TransportError as error:
+        raise InvalidInput(f"stored operation is not ours: {error}") from None
