@@ -23,7 +23,7 @@ from ..errors import (
     OutcomeUnknown,
 )
 from ..operation import Operation
-from ..types import ScaleSet
+from ..types import ScaleSet, Vmss
 from . import health, planner, polling
 from . import journal as _journal
 from .health import Gate
@@ -62,6 +62,7 @@ class Runner:
         self._first, self._operation = first, self._stored_operation()
         self._lowest = self.state.lowest
         self._repairs: bool | None = None
+        self.found: Vmss | None = None  # the model, when it was read a moment ago
 
     @property
     def verdict(self) -> Verdict | None:
@@ -136,8 +137,8 @@ class Runner:
         """Write the change, unless it is there; what is there instead of it ends the upgrade."""
         if self._operation is not None:
             return self._model_followed(self._operation)
-        found = vmss.get_vmss(self.arm, *self.address)
-        now = model.fingerprint(found)
+        found = self.found or vmss.get_vmss(self.arm, *self.address)
+        self.found, now = None, model.fingerprint(found)
         if now == self._first["fingerprint_after"]:
             self._record("model-written")
             return 0.0
@@ -341,10 +342,12 @@ def upgrade(
     kept = Journal(journal)
     kept.lock(plan.address.resource_id, arm.place)
     try:
-        _refuse_a_moved_world(arm, plan)
+        found = _refuse_a_moved_world(arm, plan)
         kept.create()
         kept.append(first_entry(plan, arm.time(), gated=gate is not None))
-        verdict = _drive(Runner(arm, kept, on_event, gate), should_stop)
+        runner = Runner(arm, kept, on_event, gate)
+        runner.found = found
+        verdict = _drive(runner, should_stop)
     finally:
         kept.close()
     return _taken_back(arm, kept, verdict, plan.policy, gate=gate, on_event=on_event, should_stop=should_stop)
@@ -418,16 +421,18 @@ def _lasting(auth: Auth) -> Arm:
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> None:
+def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Vmss:
+    """The model as it is now; PlanRefused when it, or what the plan moves, is no longer what it was."""
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
-        return
+        return found
     seen = look(arm, plan.address, flexible=is_flexible(found))
     mine = {one for ids in plan.batches for one in ids}
     if gone := [one for one in mine if one not in seen.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
+    return found
 
 
 def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]:

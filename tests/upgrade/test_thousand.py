@@ -1,10 +1,9 @@
 """A thousand instances in five update domains of 301 to 325 s each: what that costs in requests and in time.
 
-How long a batch takes is known to nobody before it is over. A single run may therefore meet a longer last gap than
-another; what is promised is the mean, and no run is far from it. Limits are those of Azure, and they are enforced.
+How long a batch takes is known to nobody before it is over; what that costs at worst is worked out for all sequences
+in tests/unit/test_polling.py, and here each run has to show it. Limits are those of Azure, and they are enforced.
 """
 
-import statistics
 from typing import Any, NamedTuple
 
 import pytest
@@ -64,13 +63,11 @@ def test_each_update_domain_is_one_batch_of_its_length(costs: list[Cost]) -> Non
 
 
 def test_eighty_requests_besides_list_pages(costs: list[Cost]) -> None:
-    assert statistics.mean(one.requests for one in costs) <= MOST_REQUESTS, [one.requests for one in costs]
-    assert max(one.requests for one in costs) <= 1.15 * MOST_REQUESTS
+    assert [one.requests for one in costs if one.requests > MOST_REQUESTS] == []
 
 
 def test_fifteen_seconds_later_than_the_sum_of_the_batches(costs: list[Cost]) -> None:
-    assert statistics.mean(one.late for one in costs) <= MOST_LATE, [round(one.late, 1) for one in costs]
-    assert max(one.late for one in costs) <= 1.5 * MOST_LATE
+    assert [one.late for one in costs if one.late > MOST_LATE] == []
 
 
 def test_no_bucket_is_ever_empty(costs: list[Cost]) -> None:
