@@ -138,6 +138,7 @@ if TYPE_CHECKING:
     from .vmss_vms import get_flexible_vm_instance_view as get_flexible_vm_instance_view
     from .vmss_vms import get_vmss_vm as get_vmss_vm
     from .vmss_vms import get_vmss_vm_instance_view as get_vmss_vm_instance_view
+    from .vmss_vms import iter_vmss_vms as iter_vmss_vms
     from .vmss_vms import list_vmss_vms as list_vmss_vms
     from .vmss_vms import perform_maintenance_vmss_vm as perform_maintenance_vmss_vm
     from .vmss_vms import power_off_vmss_vm as power_off_vmss_vm
@@ -187,7 +188,7 @@ _HOME = {
     "scale_out_vmss set_orchestration_service_state start_vmss_vms migrate_availability_zone_vmss_vms",
     "vmss_vms": "get_flexible_vm get_flexible_vm_instance_view "
     "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
-    "get_vmss_vm get_vmss_vm_instance_view list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "
+    "get_vmss_vm get_vmss_vm_instance_view iter_vmss_vms list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "
     "put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm restart_vmss_vm "
     "retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",
 }

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -110,21 +111,24 @@ class Arm:
         target = self._target(path, api_version, query)
         return wire.decode_json((answer := self._send("GET", target)).body, answer.headers)
 
-    def pages(self, path: str, *, api_version: str | None = None, **query: str | None) -> Iterator[list[Any]]:
-        """The pages of a list, one request each; a link that comes back to a page already seen is an error."""
-        target: str | None = self._target(path, api_version, query)
+    def _pages(self, path: str, target: str | None) -> Iterator[list[Any]]:
+        """One request for each page; a link that comes back to a page already seen is an error."""
         seen: set[str] = set()
         while target is not None:
             if target in seen or len(seen) >= MOST_PAGES:
                 raise ProtocolError(f"the list at {path} does not end: {len(seen)} pages, then one already seen")
             seen.add(target)
-            answer = self._send("GET", target)
-            items, target = wire.page_of(wire.decode_json(answer.body, answer.headers), self.base)
+            items, target = wire.page_of(self.read(target)[2], self.base)
             yield items
+            del items  # so that two pages are never held at once
+
+    def items(self, path: str, *, api_version: str | None = None, **query: str | None) -> Iterator[Any]:
+        """The items of a list, page by page; the next page is asked for when the one before is used up."""
+        return chain.from_iterable(self._pages(path, self._target(path, api_version, query)))
 
     def list(self, path: str, *, api_version: str | None = None, **query: str | None) -> list[Any]:
         """All items of a list, over all its pages."""
-        return [item for page in self.pages(path, api_version=api_version, **query) for item in page]
+        return list(self.items(path, api_version=api_version, **query))
 
     def start(
         self,

@@ -5,7 +5,7 @@ ones. Protection from scale-set actions does not stop what is asked of an instan
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from . import wire
@@ -37,9 +37,30 @@ def list_vmss_vms(
     With `select` Azure shows latestModelApplied as false, whatever it is: leave it out when that matters.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
     """
+    options = {"expand": expand, "filter": filter, "select": select, "api_version": api_version}
+    return list(iter_vmss_vms(auth, subscription_id, resource_group, vmss_name, **options))
+
+
+def iter_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    *,
+    expand: str | None = None,
+    filter: str | None = None,  # OData's own name
+    select: str | None = None,
+    api_version: str | None = None,
+) -> Iterator[VmssVm]:
+    """The same instances one by one, holding no more than a page of them, whatever the size of the set.
+
+    Each page is asked for when the one before is used up. Bad input is refused at once.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
+    """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/virtualMachines"
     query = {"$filter": filter, "$select": select, "$expand": expand}
-    return arm_of(auth).list(path, api_version=api_version, **query)
+    return arm_of(auth).items(path, api_version=api_version, **query)
 
 
 def get_vmss_vm(

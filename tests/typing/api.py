@@ -1,5 +1,6 @@
 """Never run: mypy --strict and pyright must accept how people write against azurerm_lite."""
 
+from collections.abc import Iterator
 from typing import assert_type
 
 from azure.identity import DefaultAzureCredential
@@ -14,6 +15,7 @@ def people_write(arm: az.Arm, web: az.ScaleSet) -> None:
     assert_type(model["sku"]["capacity"], int)
     assert_type(model["properties"]["provisioningState"], str)
     assert_type(az.list_vmss_vms(arm, *web), list[VmssVm])
+    assert_type(az.iter_vmss_vms(arm, *web), Iterator[VmssVm])
     assert_type(az.get_vmss_instance_view(arm, *web), VmssInstanceView)
     view = az.get_vmss_vm_instance_view(arm, *web, "0")
     assert_type(view, VmssVmInstanceView)

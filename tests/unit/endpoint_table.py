@@ -67,6 +67,8 @@ def stored(group: str, operation: str, *extra: Any, vm: bool = True, ours: Any =
     return Case((*ids, *extra), ours or {}, f"virtual_machine_scale_set_{group}", operation, where, ours or {})
 
 
+BEHIND = {"expand": "instanceView", "filter": "properties/latestModelApplied eq true"}
+INSTANCES = Case((), BEHIND, "virtual_machine_scale_set_vms", "list", ("web-rg", "web"), BEHIND)
 CASES: dict[str, Case] = {
     "get_vmss": on_set("get", ours={"expand": "userData"}, expand="userData"),
     "put_vmss": on_set("begin_create_or_update", {**MODEL, "etag": None}, own=(MODEL,)),
@@ -125,14 +127,8 @@ CASES: dict[str, Case] = {
     "list_lifecycle_hook_events": stored("life_cycle_hook_events", "list", vm=False),
     "get_lifecycle_hook_event": stored("life_cycle_hook_events", "get", "h", vm=False),
     "patch_lifecycle_hook_event": stored("life_cycle_hook_events", "update", "h", EVENT, vm=False),
-    "list_vmss_vms": Case(
-        (),
-        {"expand": "instanceView", "filter": "properties/latestModelApplied eq true"},
-        "virtual_machine_scale_set_vms",
-        "list",
-        ("web-rg", "web"),
-        {"expand": "instanceView", "filter": "properties/latestModelApplied eq true"},
-    ),
+    "list_vmss_vms": INSTANCES,
+    "iter_vmss_vms": INSTANCES,
     "get_vmss_vm": on_vm("get", ours={"expand": "instanceView"}, expand="instanceView"),
     "get_vmss_vm_instance_view": on_vm("get_instance_view"),
     "put_vmss_vm": on_vm("begin_update", {**PROTECTED, "etag": None}, own=(PROTECTED,)),
@@ -255,7 +251,9 @@ def ours(name: str) -> Sent:
     """What an endpoint function sends for its case."""
     network, case = Recorder(), CASES[name]
     arm = az.Arm("token", adapter=network)
-    ENDPOINTS[name](arm, *WEB[: case.where], *case.arguments, **case.options)
+    found = ENDPOINTS[name](arm, *WEB[: case.where], *case.arguments, **case.options)
+    if hasattr(found, "__next__"):
+        list(found)
     (sent,) = network.sent
     return sent
 
