@@ -55,6 +55,10 @@ class Draw:
     views: bool = False
     first: bool = False  # GetOperation names the resource's bucket first
 
+    @property
+    def subscription(self) -> str:
+        return self.resource.split("/")[2]
+
 
 def draw_of(request: ArmRequest) -> Draw | None:
     """The buckets of a request to the Compute provider; None for what ARM answers itself."""
@@ -111,7 +115,7 @@ class Throttle:
         """Draw a token of each bucket; Compute's 429 when one is empty and limits are enforced."""
         mine, shared = _BUCKETS[draw.kind]
         buckets = [(f"{draw.kind}Resource", self._bucket(draw.kind, draw.resource, mine))]
-        buckets.append((f"{draw.kind}SubscriptionMaximum", self._bucket(draw.kind, "", shared)))
+        buckets.append((f"{draw.kind}SubscriptionMaximum", self._bucket(draw.kind, draw.subscription, shared)))
         for name, bucket in buckets:
             if self.enforced and bucket.left < 1:
                 self.refused += 1
@@ -124,18 +128,20 @@ class Throttle:
     def headers(self, draw: Draw, request: ArmRequest, answer: Answer) -> dict[str, str]:
         """What an answer says of the buckets, and what it has cost."""
         mine, shared = _BUCKETS[draw.kind]
-        named = [(f"{draw.kind}SubscriptionMaximum", self._bucket(draw.kind, "", shared))]
+        named = [(f"{draw.kind}SubscriptionMaximum", self._bucket(draw.kind, draw.subscription, shared))]
         if draw.own:
             named.append((f"{draw.kind}Resource", self._bucket(draw.kind, draw.resource, mine)))
         if draw.first:
             named.reverse()
         left = [(name, int(bucket.left)) for name, bucket in named]
         if draw.views:
-            views = self._bucket("VMScaleSetVMViews", "", _BUCKETS["VMScaleSetVMViews"][1])
+            views = self._bucket("VMScaleSetVMViews", draw.subscription, _BUCKETS["VMScaleSetVMViews"][1])
             left.append(("VMScaleSetVMViewsSubscriptionMaximum", int(views.left)))
         running = request.method != "GET" and "Azure-AsyncOperation" in answer.headers
         if running and answer.charge >= 0:
-            batched = self._bucket("VMScaleSetBatchedVMRequests", "", _BUCKETS["VMScaleSetBatchedVMRequests"][1])
+            batched = self._bucket(
+                "VMScaleSetBatchedVMRequests", draw.subscription, _BUCKETS["VMScaleSetBatchedVMRequests"][1]
+            )
             left += [
                 ("VMScaleSetBatchedVMRequestsSubscriptionMaximum", int(batched.left)),
                 ("VmssQueuedVMOperations", 0),

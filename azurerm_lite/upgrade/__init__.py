@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .fleet import FleetReport as FleetReport
+    from .fleet import upgrade_fleet as upgrade_fleet
     from .health import Gate as Gate
     from .health import command_gate as command_gate
     from .health import http_gate as http_gate
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .verdict import Verdict as Verdict
 
 _HOME = {
+    "fleet": "FleetReport upgrade_fleet",
     "health": "Gate command_gate http_gate tcp_gate",
     "journal": "Journal Locked",
     "observe": "Observation",

@@ -52,7 +52,7 @@ class Runner:
     """One upgrade under way. `step()` does at most one thing and says how long to wait; None when it has ended."""
 
     def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
-        self.arm, self.journal, self._on_event, self._gate = arm, journal, on_event, gate
+        self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
         first = _journal.begun(journal.entries)
         if first.get("gated") and gate is None:
             raise InvalidInput("this upgrade was begun with a gate: give it here too, as gate=…")
@@ -117,9 +117,9 @@ class Runner:
         return max(0.5, action.seconds)
 
     def _ask_gate(self, action: planner.Action, seen: Observation) -> float | None:
-        assert self._gate is not None  # noqa: S101  (no progress is gated without one)
+        assert self.gate is not None  # noqa: S101  (no progress is gated without one)
         members = [seen.members[one] for one in action.ids]
-        said, why = health.ask(self._gate, members, self.policy.gate_timeout_seconds)
+        said, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
         if said == "inconclusive":
             self.end("paused", why, seen)
             return None
@@ -296,7 +296,7 @@ class Runner:
         self.state = _journal.apply(self.state, entry)
         if kind in ("settled", "unposted"):
             self._operation = None
-        self._on_event({**entry, "progress": _share(self.progress)})
+        self.on_event({**entry, "progress": _share(self.progress)})
 
     def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
         """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
@@ -338,7 +338,14 @@ def upgrade(
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
     the plan, Locked when this machine upgrades that scale set already.
     """
-    arm = _lasting(auth)
+    runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
+    return _run(runner, should_stop)
+
+
+def opened(
+    arm: Arm, plan: Plan, journal: str | None, *, gate: Gate | None = None, on_event: OnEvent = _silent
+) -> Runner:
+    """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
     kept = Journal(journal)
     kept.lock(plan.address.resource_id, arm.place)
     try:
@@ -347,19 +354,57 @@ def upgrade(
         kept.append(first_entry(plan, arm.time(), gated=gate is not None))
         runner = Runner(arm, kept, on_event, gate)
         runner.found = found
+        return runner
+    except BaseException:
+        kept.close()
+        raise
+
+
+def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent) -> Runner:
+    """A Runner where the journal ends, its file open and the scale set locked on this machine."""
+    kept = reopened(arm, journal)
+    try:
+        runner = Runner(arm, kept, on_event, gate)
+    except BaseException:
+        kept.close()
+        raise
+    if runner.verdict is None or runner.verdict.outcome not in ("succeeded", "stopped"):
+        runner.state = runner.state._replace(phase="batches" if runner.state.model_written else "model", verdict=None)
+    return runner
+
+
+def reopened(arm: Arm, journal: str) -> Journal:
+    """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
+    kept = Journal(journal)
+    kept.entries = _journal.read(journal)
+    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
+    try:
+        kept.reopen()
+    except BaseException:
+        kept.close()
+        raise
+    return kept
+
+
+def _run(runner: Runner, should_stop: Stop) -> Verdict:
+    try:
         verdict = _drive(runner, should_stop)
     finally:
-        kept.close()
-    return _taken_back(arm, kept, verdict, plan.policy, gate=gate, on_event=on_event, should_stop=should_stop)
+        runner.journal.close()
+    return taken_back(runner, verdict, should_stop=should_stop)
 
 
-def _taken_back(arm: Arm, kept: Journal, verdict: Verdict, policy: Policy, **options: Any) -> Verdict:
+def taken_back(runner: Runner, verdict: Verdict, *, should_stop: Stop = _never) -> Verdict:
     """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it."""
-    if not policy.rollback_on_failure or verdict.outcome != "stopped":
+    if not runner.policy.rollback_on_failure or verdict.outcome != "stopped":
         return verdict
     from .undo import take_back  # noqa: PLC0415  (undo stands above this room)
 
-    back = take_back(arm, kept.entries, _beside(kept.path), **options)
+    kept, options = runner.journal, {"gate": runner.gate, "on_event": runner.on_event, "should_stop": should_stop}
+    try:
+        back = take_back(runner.arm, kept.entries, _beside(kept.path), **options)
+    except AzurermLiteError as error:
+        return replace(verdict, outcome="rollback-failed", reason=f"{verdict.reason}; not taken back: {error}")
     outcome = "rolled-back" if back.ok else "rollback-failed"
     reason = f"{verdict.reason}; taken back: {back.outcome} {back.reason}".strip()
     return replace(verdict, outcome=outcome, reason=reason, seconds=verdict.seconds + back.seconds)
@@ -376,19 +421,11 @@ def resume(
 
     One that was begun with a gate needs it again.
     """
-    arm, kept = _lasting(auth), Journal(journal)
-    kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
-    try:
-        kept.reopen()
-        runner = Runner(arm, kept, on_event, gate)
-        if runner.verdict is not None and runner.verdict.outcome in ("succeeded", "stopped"):
-            return runner.verdict
-        runner.state = runner.state._replace(phase="batches" if runner.state.model_written else "model", verdict=None)
-        verdict = _drive(runner, should_stop)
-    finally:
-        kept.close()
-    return _taken_back(arm, kept, verdict, runner.policy, gate=gate, on_event=on_event, should_stop=should_stop)
+    runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
+    if runner.verdict is not None:
+        runner.journal.close()
+        return runner.verdict
+    return _run(runner, should_stop)
 
 
 def repair(auth: Auth, journal: str) -> bool:
@@ -396,11 +433,9 @@ def repair(auth: Auth, journal: str) -> bool:
 
     Safe at any time; `resume` does the same when it ends.
     """
-    arm, kept = arm_of(auth), Journal(journal)
-    kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
+    arm = arm_of(auth)
+    kept = reopened(arm, journal)
     try:
-        kept.reopen()
         state = _journal.fold(kept.entries)
         if not state.guarded:
             return False
@@ -412,7 +447,7 @@ def repair(auth: Auth, journal: str) -> bool:
         kept.close()
 
 
-def _lasting(auth: Auth) -> Arm:
+def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
     if not arm.credential.lasting:
         raise InvalidInput(
