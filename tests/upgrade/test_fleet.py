@@ -161,14 +161,14 @@ def test_a_fleet_is_taken_back_where_the_policy_says_so() -> None:
 
 
 def test_threads_share_one_connection_to_an_emulator_and_cross_no_answers() -> None:
-    with serve(Seed.build("web000", capacity=5), time_scale=300, throttle=True) as emulator:
-        sets = [az.ScaleSet(emulator.subscription_id, emulator.resource_group, f"web{n:03}") for n in range(8)]
+    with serve(Seed.build("web000", capacity=3), time_scale=300, throttle=True) as emulator:
+        sets = [az.ScaleSet(emulator.subscription_id, emulator.resource_group, f"web{n:03}") for n in range(4)]
         for one in sets[1:]:
-            emulator.add(Seed.build(one.vmss_name, capacity=5))
+            emulator.add(Seed.build(one.vmss_name, capacity=3))
         arm = az.connect(env=emulator.env(), now=emulator.clock.time, sleep=emulator.clock.sleep)
         report = upgrade_fleet(arm, sets, NEW, policy=Policy(min_healthy_instance_percent=60), workers=4)
         assert report.ok, str(report)
-        assert report.instances == {"updated": 40}
+        assert report.instances == {"updated": 12}
         posted = [entry.path.split("/")[8] for entry in emulator.journal.find("POST", "manualupgrade")]
         assert set(posted) == {one.vmss_name for one in sets}
         assert emulator.world.throttle.refused == 0
