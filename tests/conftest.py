@@ -1,6 +1,5 @@
 """What every test may use: where the recorded traffic is, and a guard against sleeping and against the Internet."""
 
-import json
 import os
 import socket
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .openapi_judge import ELSEWHERE, STARTERS, OpenApiJudge
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -29,55 +30,43 @@ def arm_data() -> Path:
     return Path(folder)
 
 
-class OpenApiJudge:
-    """Holds every exchange of the run against the published OpenAPI; equal ones are looked at once."""
-
-    def __init__(self, folder: Path) -> None:
-        sys.path.insert(0, str(folder / "tools"))
-        from swagger_check import SpecChecker
-
-        sys.path.pop(0)
-        self._checker = SpecChecker(str(folder / "openapi/ComputeRP/stable/2024-07-01/virtualMachineScaleSet.json"))
-        self._seen: set[int] = set()
-        self.failures: list[str] = []
-        self.checked = 0
-
-    def hear(self, entry: Any) -> None:
-        if entry.answer_headers.get("x-emulator-fault"):
-            return  # what was made wrong on purpose
-        if entry.status == 429 and "code" in (entry.answer or {}):
-            return  # Compute's own body, which its documentation shows and the OpenAPI does not know
-        text = json.dumps([entry.method, entry.path, entry.body, entry.status, entry.answer], sort_keys=True)
-        if hash(text) in self._seen:
-            return
-        self._seen.add(hash(text))
-        url = f"https://x{entry.path}?" + "&".join(f"{key}={value}" for key, value in entry.query.items())
-        if self._checker.operation(entry.method, url) is None or "$select" in entry.query:
-            return  # not in this document; and $select leaves out what the document requires, as Azure does
-        self.checked += 1
-        ours = "azurerm-lite/" in entry.headers.get("user-agent", "")
-        answer = json.loads(json.dumps(entry.answer))
-        for where, *what in self._checker.check(entry.method, url, entry.body, entry.status, answer):
-            if where == "response" or (ours and entry.status < 400):
-                self.failures.append(f"{entry.method} {entry.path} {entry.status}: {where} {what}")
+@pytest.fixture(scope="session")
+def journal_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where emulators in processes of their own write down what they were asked and answered, for the judge."""
+    return str(tmp_path_factory.mktemp("journal") / "elsewhere.jsonl")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def openapi_judge() -> Iterator[None]:
-    """At the end of the run: every exchange that the OpenAPI covers had to pass it."""
+def openapi_judge(request: pytest.FixtureRequest, journal_file: str) -> Iterator[OpenApiJudge | None]:
+    """At the end of the run: every exchange that the OpenAPI covers had to pass it, and there had to be enough."""
     folder = os.environ.get("AZURERM_LITE_ARM_DATA")
     if not folder:
-        yield
+        yield None
         return
-    from azurerm_lite.emulator.journal import Journal
+    from azurerm_lite.emulator.journal import Journal, read
 
     judge = OpenApiJudge(Path(folder))
     Journal.listeners.append(judge.hear)
-    yield
+    yield judge
     Journal.listeners.remove(judge.hear)
-    assert not judge.failures, f"{len(judge.failures)} of {judge.checked} exchanges fail: " + "\n".join(
-        judge.failures[:20]
-    )
+    for entry in read(journal_file) if Path(journal_file).exists() else ():
+        judge.hear(entry, ELSEWHERE)
+    wrong = judge.verdict(_whole_files(request.session))
+    shown = f"{judge.checked} different exchanges of {sum(judge.heard.values())}; heard: {dict(judge.heard)}"
+    assert not wrong, f"{len(wrong)} complaints about {shown}\n" + "\n".join(wrong[:20])
+    if reporter := request.config.pluginmanager.getplugin("terminalreporter"):
+        reporter.ensure_newline()
+        reporter.write_line(f"the OpenAPI passed {shown}")
+
+
+def _whole_files(session: pytest.Session) -> set[str]:
+    """The files whose every test was run and passed: what they bring to the judge can be counted on."""
+    config: Any = session.config
+    chosen = config.option.keyword or config.option.markexpr or any("::" in one for one in config.args)
+    if chosen or session.testsfailed or session.shouldfail or session.shouldstop:
+        return set()
+    files = {one.nodeid.partition("::")[0] for one in session.items}
+    return {*files, ELSEWHERE} if set(STARTERS) <= files else files
 
 
 _sleep = time.sleep

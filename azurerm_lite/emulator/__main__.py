@@ -23,6 +23,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--throttle", action="store_true", help="refuse what goes beyond Compute's limits")
     parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults")
+    parser.add_argument("--journal", metavar="FILE", help="append every exchange to it, as a line of JSON")
     parser.add_argument("--env", action="store_true", help="print export lines for a shell instead of JSON")
     return parser.parse_args(argv)
 
@@ -32,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from .server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
 
-        options = {name: getattr(arguments, name) for name in ("port", "time_scale", "faults", "proxy", "throttle")}
+        names = ("port", "time_scale", "faults", "proxy", "throttle", "journal")
+        options = {name: getattr(arguments, name) for name in names}
         emulator = serve(arguments.seed, **options)
     except ModuleNotFoundError as error:
         return _refuse(f"the emulator needs {error.name}: pip install 'azurerm_lite[emulator]'")

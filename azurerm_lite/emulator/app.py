@@ -16,7 +16,7 @@ from werkzeug.routing import Map, Rule
 from . import compute, front_door, identity, throttle
 from .exchange import Answer, ArmRequest, Json, Refusal
 from .faults import Fault, misled, refusal
-from .journal import Entry, Journal, headers_kept, redacted
+from .journal import Entry, Journal, headers_kept, redacted, redacted_login
 from .world import World
 
 LARGEST_BODY = 4 * 1024 * 1024
@@ -66,8 +66,7 @@ class ArmApp:
             headers = self._headers(request, answer, body)
             if rule is not None:
                 headers["x-emulator-fault"] = "asked for"
-            if not _is_login(request.path):
-                self._note(request, answer, headers)
+            self._note(request, answer, headers)
         if rule is not None and rule.drop == "after":
             raise Dropped
         start_response(f"{answer.status} {_REASONS.get(answer.status, 'Status')}", list(headers.items()))
@@ -187,9 +186,14 @@ class ArmApp:
         return paced({**headers, **answer.headers}, answer, self.world.pace)
 
     def _note(self, request: ArmRequest, answer: Answer, headers: dict[str, str]) -> None:
-        kept = headers_kept(dict(request.headers))
-        asked = (self.world.now, request.method, request.path, dict(request.query), kept, redacted(request.body))
-        self.journal.add(Entry(*asked, answer.status, headers, answer.body if self.journal.keeps_answers else None))
+        login, kept = _is_login(request.path), headers_kept(dict(request.headers))
+        query, body, said = dict(request.query), redacted(request.body), answer.body
+        if login:
+            query, body, said = redacted_login(query), redacted_login(body), redacted_login(said)
+            headers = {name: value for name, value in headers.items() if name != "Location"}  # which has the code
+        asked = (self.world.now, request.method, request.path, query, kept, body)
+        entry = Entry(*asked, answer.status, headers, said if self.journal.keeps_answers else None)
+        self.journal.add(entry, login=login)
 
 
 def paced(headers: dict[str, str], answer: Answer, pace: float) -> dict[str, str]:

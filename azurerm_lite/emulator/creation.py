@@ -273,6 +273,13 @@ def next_zone(scale_set: "ScaleSet") -> str | None:
     return min(zones, key=lambda zone: taken[zone]) if zones else None
 
 
+def size_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The sku of an instance: that of the set, or the first of its mix."""
+    sku = {key: model["sku"][key] for key in ("name", "tier") if key in model.get("sku", {})}
+    mixed = (model["properties"].get("skuProfile") or {}).get("vmSizes")
+    return {**sku, "name": mixed[0]["name"]} if mixed and sku.get("name") == "Mix" else sku
+
+
 def instance_document(world: "World", scale_set: "ScaleSet", instance_id: str, zone: str | None) -> dict[str, Any]:
     """What GET shows of a new instance, made from the model of its set."""
     model, profile, name = scale_set.model, scale_set.profile, scale_set.instance_name(instance_id)
@@ -284,18 +291,18 @@ def instance_document(world: "World", scale_set: "ScaleSet", instance_id: str, z
         "location": scale_set.location,
         "tags": dict(model.get("tags") or {}),
         "instanceId": instance_id,
-        "sku": {key: model["sku"][key] for key in ("name", "tier") if key in model["sku"]},
+        "sku": size_of(model),
     }
     if zone is not None:
         document["zones"] = [zone]
-    network = {key: value for key, value in profile.get("networkProfile", {}).items() if key != "healthProbe"}
-    nics = [one["name"] for one in network.get("networkInterfaceConfigurations", [])]
+    configured = profile.get("networkProfile", {}).get("networkInterfaceConfigurations", [])
+    nics = [one["name"] for one in configured]
     properties: dict[str, Any] = {
         "latestModelApplied": True,
         "modelDefinitionApplied": "VirtualMachineScaleSet",
-        "networkProfileConfiguration": network,
+        "networkProfileConfiguration": {"networkInterfaceConfigurations": configured},
         "provisioningState": "Creating",
-        "hardwareProfile": {"vmSize": model["sku"].get("name")},
+        "hardwareProfile": {"vmSize": size_of(model).get("name")},
         "vmId": world.guid(),
         "storageProfile": _instance_storage(world, scale_set, name),
         "osProfile": _instance_os(profile.get("osProfile", {}), instance_id),

@@ -1,16 +1,26 @@
 """What was asked and answered, in order: for tests and for people who want to see what a tool really sends.
 
-Logins are left out, and tokens and secrets are never kept.
+Tokens and secrets are never kept, whichever way they went. The logins stand apart, in `logins`: most questions are
+about what ARM was asked. `write_to` makes a file that grows as things happen, one JSON object a line; `read` reads it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+from urllib.parse import parse_qsl
 
 from .exchange import Json
 
 _HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-identity-header"})
 _HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"})
+# Of logins: in the forms that are sent, in the answers, and in the addresses of the interactive one.
+_HIDDEN_OF_LOGINS = frozenset({
+    *("client_secret", "client_assertion", "refresh_token", "code", "code_verifier", "device_code"),
+    *("access_token", "id_token", "user_code", "message"),
+})  # fmt: skip
 MOST_ENTRIES = 20_000
 
 
@@ -29,15 +39,22 @@ class Entry:
     answer: Json
 
 
-def redacted(value: Json) -> Json:
+def redacted(value: Json, hidden: frozenset[str] = _HIDDEN_FIELDS) -> Json:
     if isinstance(value, dict):
-        return {key: _hidden(inner) if key in _HIDDEN_FIELDS else redacted(inner) for key, inner in value.items()}
-    return [redacted(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _hidden(one) if key in hidden else redacted(one, hidden) for key, one in value.items()}
+    return [redacted(one, hidden) for one in value] if isinstance(value, list) else value
 
 
 def _hidden(value: Json) -> Json:
     """A secret's place, of the type that the secret has."""
     return {"hidden": "(secret)"} if isinstance(value, dict) else "(secret)"
+
+
+def redacted_login(value: Json) -> Json:
+    """A form or a document of the login service, without what would let somebody log in."""
+    if isinstance(value, str):
+        value = dict(parse_qsl(value, keep_blank_values=True))
+    return redacted(value, _HIDDEN_OF_LOGINS) if isinstance(value, dict) else None
 
 
 class Journal:
@@ -47,14 +64,35 @@ class Journal:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.logins: list[Entry] = []
         self.keeps_answers = True
+        self._file: BinaryIO | None = None
 
-    def add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        for listener in self.listeners if self.keeps_answers else ():
+    def add(self, entry: Entry, *, login: bool = False) -> None:
+        kept = self.logins if login else self.entries
+        kept.append(entry)
+        if self._file is not None:
+            self._file.write(_line(entry))
+        for listener in self.listeners if self.keeps_answers and not login else ():
             listener(entry)
-        if len(self.entries) > MOST_ENTRIES:
-            del self.entries[: MOST_ENTRIES // 10]
+        if len(kept) > MOST_ENTRIES:
+            del kept[: MOST_ENTRIES // 10]
+
+    def write_to(self, path: str) -> None:
+        """Append every exchange from now on to a file, which only its owner may read."""
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.fdopen(opened, "ab", buffering=0)
+
+    def clear(self) -> None:
+        """Forget what was said; a file keeps it."""
+        self.entries.clear()
+        self.logins.clear()
+
+    def close(self) -> None:
+        """Write to no file any more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def find(self, method: str = "", path: str = "") -> list[Entry]:
         """Exchanges with this method and with this text in their path (case-blind)."""
@@ -63,6 +101,17 @@ class Journal:
     def writes(self) -> list[Entry]:
         """Everything that was not a GET."""
         return [e for e in self.entries if e.method != "GET"]
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps({one.name: getattr(entry, one.name) for one in fields(entry)}).encode() + b"\n"
+
+
+def read(path: str) -> Iterator[Entry]:
+    """The exchanges in a file that `write_to` has made, oldest first."""
+    with Path(path).open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Entry(**json.loads(line))
 
 
 def headers_kept(headers: dict[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ from .seed import Seed
 from .world import World
 
 THREADS = 40
+JOURNAL_VARIABLE = "AZURERM_LITE_EMULATOR_JOURNAL"
 
 
 class _LateHandshake(BuiltinSSLAdapter):
@@ -156,7 +158,7 @@ class Emulator:
         """Back to the seed: its instances, no faults, an empty journal; who is logged in stays so."""
         with self.world.lock:
             self.faults.clear()
-            self.journal.entries.clear()
+            self.journal.clear()
             self.world.forget_events()
             self.world.resource_groups.clear()
             compute.install(self.world, self.seed)
@@ -168,6 +170,7 @@ class Emulator:
             self._proxy.stop()
         self._server.stop()
         self._thread.join(timeout=10)
+        self.journal.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> "Emulator":
@@ -216,6 +219,8 @@ def serve(
     faults: str | None = None,
     proxy: bool = False,
     throttle: bool = False,
+    journal: str | None = None,
+    env: Mapping[str, str] = os.environ,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
@@ -223,14 +228,18 @@ def serve(
     VirtualClock moves only when it is told to. `faults`: a JSON file of what shall go wrong.
     `throttle`: refuse what goes beyond Compute's limits (they are shown in any case).
     `proxy`: be reachable under Azure's own names through a loopback proxy.
+    `journal`: append every exchange to this file, a JSON object a line; by default to the one that the environment
+    names in AZURERM_LITE_EMULATOR_JOURNAL, if it does, so that an emulator inside of a program can be listened to.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
     emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)
     emulator.world.throttle.enforced = throttle
-    if faults:
-        try:
+    try:
+        if faults:
             emulator.faults.load(faults)
-        except FaultError:
-            emulator.stop()
-            raise
+        if to_file := journal or env.get(JOURNAL_VARIABLE):
+            emulator.journal.write_to(to_file)
+    except (FaultError, OSError):
+        emulator.stop()
+        raise
     return emulator

@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-sca
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import actions, health
+from . import actions, creation, health
 from .exchange import Refusal
 from .operations import OperationRecord
 
@@ -104,9 +104,8 @@ def remake(world: "World", scale_set: "ScaleSet", instance: "Instance", *, disk:
     properties["storageProfile"] = storage
     if found := (scale_set.profile.get("extensionProfile") or {}).get("extensions"):
         instance.document["resources"] = [_resource(scale_set, instance, one) for one in found]
-    sku = scale_set.model.get("sku", {})
-    instance.document["sku"] = {key: sku[key] for key in ("name", "tier") if key in sku}
-    properties["hardwareProfile"] = {"vmSize": sku.get("name")}
+    instance.document["sku"] = creation.size_of(scale_set.model)
+    properties["hardwareProfile"] = {"vmSize": instance.document["sku"].get("name")}
 
 
 def _resource(scale_set: "ScaleSet", instance: "Instance", extension: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,9 @@ def script(*words: str, env: dict[str, str] | None = None, stdin: str = "") -> "
     )
 
 
-def test_it_upgrades_the_emulators_scale_set_and_shows_each_step() -> None:
-    done = script("--emulator", NEW, "--yes", "--canary", "1", "--bake", "30")
+def test_it_upgrades_the_emulators_scale_set_and_shows_each_step(journal_file: str) -> None:
+    env = {"AZURERM_LITE_EMULATOR_JOURNAL": journal_file}
+    done = script("--emulator", NEW, "--yes", "--canary", "1", "--bake", "30", env=env)
     assert done.returncode == 0, done.stderr
     assert "batch  1  0" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("succeeded (20 updated; 6 batches in ")

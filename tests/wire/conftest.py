@@ -30,12 +30,13 @@ def running() -> Iterator[Any]:
 
 
 @pytest.fixture
-def run_example(tmp_path: Path) -> Run:
+def run_example(tmp_path: Path, journal_file: str) -> Run:
     """Run an example as a process with this environment; what it printed comes back."""
 
     def run(script: str, *arguments: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         kept["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = "http://127.0.0.1:9"  # nobody: no VM's identity is looked for
+        kept["AZURERM_LITE_EMULATOR_JOURNAL"] = journal_file
         command = [sys.executable, str(EXAMPLES / script), *arguments]
         return subprocess.run(
             command, env={**kept, **(env or {})}, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

@@ -152,7 +152,6 @@ class Session:
         self.principal = identity.install(self.world)
         compute.install(self.world)
         self.app = ArmApp(self.world)
-        self.app.journal.listeners = []  # real Azure's models deviate from the OpenAPI, which judges our own
         self.operations: dict[str, str] = {}  # recorded guid -> ours
         self.ids: dict[str, dict[str, str]] = {}  # set -> recorded id -> ours
         self.found: list[str] = []

@@ -154,6 +154,8 @@ def test_a_flexible_set_goes_by_vm_names_and_has_no_view_of_the_set(start: Start
     az.manual_upgrade_instances(rig.arm, *rig.web, [first]).wait()
     assert rig.exact() == {NEW: 1, OLD: 2}
     group = f"/subscriptions/{rig.web[0]}/resourceGroups/{rig.web[1]}"
+    shown = rig.arm.get(f"{group}/providers/Microsoft.Compute/virtualMachines/{first}")
+    assert shown["properties"]["virtualMachineScaleSet"]["id"] == rig.web.resource_id
     view = rig.arm.get(f"{group}/providers/Microsoft.Compute/virtualMachines/{first}/instanceView")
     assert "platformUpdateDomain" not in view
     assert view["statuses"][1]["code"] == "PowerState/running"
@@ -419,6 +421,9 @@ def test_extensions_and_run_commands_of_an_instance_are_stored(start: Start) -> 
     script = {"properties": {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0"}}
     az.put_vmss_vm_extension(rig.arm, *rig.web, "0", "e", script).wait()
     assert [one["name"] for one in az.list_vmss_vm_extensions(rig.arm, *rig.web, "0")] == ["e"]
+    az.patch_vmss_vm_extension(rig.arm, *rig.web, "0", "e", {"properties": {"settings": {"a": 1}}}).wait()
+    found = az.get_vmss_vm_extension(rig.arm, *rig.web, "0", "e")["properties"]
+    assert (found["settings"], found["publisher"], found["provisioningState"]) == ({"a": 1}, "P", "Succeeded")
     az.delete_vmss_vm_extension(rig.arm, *rig.web, "0", "e").wait()
     assert az.list_vmss_vm_extensions(rig.arm, *rig.web, "0") == []
     command = {"location": "westus2", "properties": {"source": {"script": "uptime"}}}
@@ -476,6 +481,25 @@ def test_the_newest_version_of_a_gallery_image_is_the_one_that_the_region_has(st
         az.list_gallery_image_versions(rig.arm, rig.web[0], rig.web[1], "g", "nix")
 
 
+def test_the_catalogue_of_platform_images_can_be_walked_down(start: Start) -> None:
+    rig = start(capacity=1)
+    path = f"/subscriptions/{rig.web[0]}/providers/Microsoft.Compute/locations/westus2/publishers"
+    for name, below in (
+        ("Canonical", "/artifacttypes/vmimage/offers"),
+        (IMAGE["offer"], "/skus"),
+        (IMAGE["sku"], "/versions"),
+        ("22.04.202606010", ""),
+    ):
+        assert name in [one["name"] for one in rig.arm.get(path)]  # type: ignore[call-overload]
+        path = f"{path}/{name}{below}"
+    shown = rig.arm.get(path)
+    assert (shown["name"], shown["properties"]["osDiskImage"]) == ("22.04.202606010", {"operatingSystem": "Linux"})
+    *_, newest = rig.arm.read(f"{path.rpartition('/')[0]}?api-version=2024-07-01&$top=1&$orderby=name%20desc")
+    assert [one["name"] for one in newest] == [NEW]  # type: ignore[call-overload,union-attr]
+    with pytest.raises(az.NotFoundError):
+        rig.arm.get(f"{path}0")
+
+
 # --- seeds -----------------------------------------------------------------------------------------------------------
 
 
@@ -500,7 +524,6 @@ def examples() -> list[Any]:
 def test_every_published_example_of_a_set_can_be_grown_and_upgraded(start: Start, path: Path) -> None:
     document = json.loads(path.read_text())
     rig = start(Seed.from_captured(document))
-    rig.emulator.journal.listeners = []  # the examples themselves take liberties
     model = az.get_vmss(rig.arm, *rig.web)
     assert len(rig.vms()) == model["sku"]["capacity"]
     az.patch_vmss(rig.arm, *rig.web, {"tags": {"seen": "yes"}}).wait()

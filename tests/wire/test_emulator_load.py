@@ -1,9 +1,11 @@
 """The emulator under load: a thousand instances in pages, and many clients at once whose answers are not crossed."""
 
+import contextlib
 import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import azurerm_lite as az
@@ -16,11 +18,10 @@ CLIENTS = 32
 def test_a_thousand_instances_in_ten_placement_groups_are_listed_with_their_views_in_time() -> None:
     with serve(Seed.build(capacity=1000, page_size=100), clock=VirtualClock()) as emulator:
         web = az.ScaleSet(emulator.subscription_id, emulator.resource_group, emulator.vmss_name)
-        emulator.journal.listeners = []  # the judge of the test run is not what is measured
         with az.connect(env=emulator.env()) as arm:
             az.get_vmss(arm, *web)
             took = []
-            for _ in range(3):
+            for _ in range(3):  # the first is slow: the OpenAPI's judge looks at each instance
                 began = time.perf_counter()
                 vms = az.list_vmss_vms(arm, *web, expand="instanceView")
                 took.append(time.perf_counter() - began)
@@ -54,11 +55,20 @@ def one_client(emulator: Any, number: int, until: float, done: list[int], wrong:
         wrong.append(f"{web.vmss_name}: {error!r}")
 
 
-def test_many_clients_at_once_get_no_error_and_no_answer_of_another() -> None:
+@contextlib.contextmanager
+def taking_turns_for_equal(judge: Any) -> Iterator[None]:
+    """Each turn says the same in other digits; to look at every one would take longer than the turns themselves."""
+    if judge:
+        judge.blind_to_digits = True
+    yield
+    if judge:
+        judge.blind_to_digits = False
+
+
+def test_many_clients_at_once_get_no_error_and_no_answer_of_another(openapi_judge: Any) -> None:
     done: list[int] = []
     wrong: list[str] = []
     with serve(Seed.build("web0", capacity=3), time_scale=200) as emulator:
-        emulator.journal.listeners = []
         for number in range(1, CLIENTS):
             emulator.add(Seed.build(f"web{number}", capacity=3))
         until = time.monotonic() + SECONDS
@@ -66,10 +76,11 @@ def test_many_clients_at_once_get_no_error_and_no_answer_of_another() -> None:
             threading.Thread(target=one_client, args=(emulator, number, until, done, wrong))
             for number in range(CLIENTS)
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with taking_turns_for_equal(openapi_judge):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
     assert wrong == []
     assert len(done) == CLIENTS
     assert min(done) >= 3

@@ -159,13 +159,13 @@ def test_wrong_usage_is_exit_code_2_and_sends_nothing(run_example: Run, argument
 
 
 @pytest.fixture
-def command() -> Iterator[Any]:
+def command(journal_file: str) -> Iterator[Any]:
     """`python -m azurerm_lite.emulator` in another process; what it printed, and its end."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
-        line = [sys.executable, "-m", "azurerm_lite.emulator", "--time-scale", "200", *arguments]
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = [sys.executable, "-m", "azurerm_lite.emulator", "--time-scale", "200", "--journal", journal_file]
+        process = subprocess.Popen([*line, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
 
