@@ -78,6 +78,11 @@ class Operation:
         return self.status in TERMINAL
 
     @property
+    def asks_to_wait(self) -> bool:
+        """Whether Azure's last answer said when to come back; of an upgrade it does not."""
+        return bool(self._retry_after)
+
+    @property
     def resource(self) -> Json:
         """The resource as Azure last showed it: the model after a PUT or PATCH, None after most actions."""
         return self._resource

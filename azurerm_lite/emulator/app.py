@@ -202,7 +202,8 @@ def paced(headers: dict[str, str], answer: Answer, pace: float) -> dict[str, str
     Retry-After has whole seconds only, so the header in milliseconds takes its place; a running operation that asks
     for nothing would make clients wait their own 30 s. At real pace nothing is changed.
     """
-    running = isinstance(answer.body, dict) and answer.body.get("status") == "InProgress"
+    status = answer.body.get("status") if isinstance(answer.body, dict) else None
+    running = status == "InProgress" or "Azure-AsyncOperation" in headers
     if pace == 1.0 or not (running or "Retry-After" in headers):
         return headers
     seconds = float(headers.get("Retry-After", "10"))

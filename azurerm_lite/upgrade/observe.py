@@ -6,6 +6,8 @@ Unknown health is not health: an instance counts as healthy only where everythin
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ..types import JsonDict
+
 REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
 
 
@@ -44,14 +46,14 @@ class Observation(NamedTuple):
     reports: bool = False
 
     def fit(self, member: Member) -> bool:
-        return member.fit and (member.health == "healthy" or not self.reports)
+        return (member.health == "healthy" or not self.reports) and member.fit
 
 
 def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Observation:
     """The members in a list of instances with their instance views, in numeric order."""
-    found = [_member(one) for one in instances if isinstance(one, Mapping) and one.get("instanceId")]
-    members = {one.instance_id: one for one in sorted(found, key=lambda one: natural(one.instance_id))}
-    return Observation(members, at, any(one.health for one in found))
+    found = [_member(one) for one in instances if isinstance(one, dict) and one.get("instanceId")]
+    found.sort(key=lambda one: natural(one.instance_id))
+    return Observation({one.instance_id: one for one in found}, at, any(one.health for one in found))
 
 
 def natural(text: str) -> tuple[int, int, str]:
@@ -60,16 +62,11 @@ def natural(text: str) -> tuple[int, int, str]:
 
 
 def _member(instance: Mapping[str, Any]) -> Member:
-    properties = _mapping(instance.get("properties"))
-    view = _mapping(properties.get("instanceView"))
-    image = _mapping(_mapping(properties.get("storageProfile")).get("imageReference"))
+    properties = _object(instance.get("properties"))
+    view = _object(properties.get("instanceView"))
+    image = _object(_object(properties.get("storageProfile")).get("imageReference"))
     zones = instance.get("zones")
-    policy = _mapping(properties.get("protectionPolicy"))
-    statuses = view.get("statuses")
-    codes = [str(_mapping(one).get("code", "")) for one in statuses] if isinstance(statuses, list) else []
-    power = next((code[11:] for code in codes if code.startswith("PowerState/")), "")
-    report = str(_mapping(_mapping(view.get("vmHealth")).get("status")).get("code", ""))
-    health = report.rpartition("/")[2].lower()
+    health = _reported(view)
     return Member(
         str(instance["instanceId"]),
         str(properties.get("vmId") or ""),
@@ -80,14 +77,33 @@ def _member(instance: Mapping[str, Any]) -> Member:
         properties.get("latestModelApplied") is True,
         str(image.get("exactVersion") or image.get("version") or image.get("id") or ""),
         str(properties.get("provisioningState") or ""),
-        power,
+        _power(view.get("statuses")),
         health if health in REPORTS or not health else "unknown",
-        policy.get("protectFromScaleSetActions") is True,
+        _object(properties.get("protectionPolicy")).get("protectFromScaleSetActions") is True,
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _power(statuses: Any) -> str:
+    for one in statuses if isinstance(statuses, list) else ():
+        code = _object(one).get("code")
+        if isinstance(code, str) and code.startswith("PowerState/"):
+            return code[11:]
+    return ""
+
+
+def _reported(view: JsonDict) -> str:
+    """The last part of HealthState/healthy, "" when nothing reports."""
+    if "vmHealth" not in view:
+        return ""
+    code = _object(_object(view["vmHealth"]).get("status")).get("code", "")
+    return str(code).rpartition("/")[2].lower()
+
+
+_NOTHING: JsonDict = {}
+
+
+def _object(value: Any) -> JsonDict:
+    return value if isinstance(value, dict) else _NOTHING
 
 
 def _number(value: Any) -> int | None:

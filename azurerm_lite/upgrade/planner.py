@@ -4,9 +4,12 @@ No function here decides and acts. The runner acts on what `decide` says; a plan
 on a world in which everything goes well.
 """
 
+import functools
+import itertools
 import math
+import operator
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -68,9 +71,12 @@ class Action(NamedTuple):
 def begin(seen: Observation, version: str) -> Progress:
     """The progress of an upgrade that has not begun."""
     members = seen.members.values()
-    sizes = Counter(place for one in members for place in _places(one))
-    sick = frozenset(one.instance_id for one in members if not seen.fit(one))
-    return Progress(version, len(seen.members), dict(sizes), sick, frozenset(seen.members))
+    sizes = {place: count for place, count in _by_place(members).items() if place}
+    return Progress(version, len(seen.members), sizes, _sick(seen), frozenset(seen.members))
+
+
+def _sick(seen: Observation) -> frozenset[str]:
+    return frozenset([one.instance_id for one in seen.members.values() if not seen.fit(one)])
 
 
 def current(member: Member, version: str) -> bool:
@@ -78,47 +84,80 @@ def current(member: Member, version: str) -> bool:
     return member.latest and (not version or not member.version or member.version == version)
 
 
-def _places(member: Member) -> list[str]:
-    """The zone and the placement group of an instance, each with a floor of its own."""
-    return [f"zone {member.zone}"] * bool(member.zone) + [f"group {member.group}"] * bool(member.group)
+@functools.lru_cache(maxsize=4096)
+def _places(zone: str, group: str) -> tuple[str, ...]:
+    """What has a floor of its own: the whole set (""), a zone, a placement group."""
+    return ("", *[f"zone {zone}"] * bool(zone), *[f"group {group}"] * bool(group))
 
 
-def _domain(policy: Policy, member: Member) -> tuple[str, ...]:
+_ZONE_AND_GROUP = operator.attrgetter("zone", "group")
+
+
+def _by_place(members: Iterable[Member]) -> Counter[str]:
+    """How many there are of all (""), in each zone, and in each placement group."""
+    found: Counter[str] = Counter()
+    for pair, count in Counter(map(_ZONE_AND_GROUP, members)).items():
+        for place in _places(*pair):
+            found[place] += count
+    return found
+
+
+Domain = tuple[str | int | None, ...]
+
+
+def _domain(order: str, member: Member) -> Domain:
     """What a batch may not span, for this instance; an unknown domain stands for itself."""
-    if policy.order == "batch":
+    if order == "update_domain":
+        return (member.zone, member.update_domain)
+    if order == "batch":
         return ()
-    if policy.order == "zone":
-        return (member.zone,)
-    number = member.update_domain if policy.order == "update_domain" else member.fault_domain
-    return (member.zone, "?" if number is None else str(number))
+    return (member.zone,) if order == "zone" else (member.zone, member.fault_domain)
 
 
-def selected(policy: Policy, member: Member) -> bool:
-    chosen = (
-        (policy.instances, member.instance_id),
-        (policy.zones, member.zone),
-        (policy.update_domains, member.update_domain),
-        (policy.fault_domains, member.fault_domain),
-    )
-    return all(wanted is None or value in wanted for wanted, value in chosen)
+def _turn(domain: Domain) -> tuple[Any, ...]:
+    return tuple(natural("?" if part is None else str(part)) for part in domain)
 
 
-def candidates(policy: Policy, progress: Progress, seen: Observation) -> list[Member]:
-    """Those that still need it and may be touched, in order: sick ones first, then domain by domain, by number."""
-    found = [one for one in seen.members.values() if _open(policy, progress, one)]
-    return sorted(found, key=lambda one: _rank(policy, seen, one))
+Choice = Callable[[Member], bool]
 
 
-def _open(policy: Policy, progress: Progress, one: Member) -> bool:
-    touched = one.instance_id in progress.posted or one.instance_id in progress.classes
-    ready = one.state not in ("Creating", "Deleting", "Updating")
-    free = not one.protected and ready and not touched
-    return free and selected(policy, one) and not current(one, progress.version)
+def choice(policy: Policy) -> Choice:
+    """Whether the policy is about an instance: a function, because it is asked of thousands."""
+    instances = None if policy.instances is None else frozenset(policy.instances)
+    zones, update_domains, fault_domains = policy.zones, policy.update_domains, policy.fault_domains
+
+    def selected(one: Member) -> bool:
+        return (
+            (instances is None or one.instance_id in instances)
+            and (zones is None or one.zone in zones)
+            and (update_domains is None or one.update_domain in update_domains)
+            and (fault_domains is None or one.fault_domain in fault_domains)
+        )
+
+    return selected
 
 
-def _rank(policy: Policy, seen: Observation, one: Member) -> tuple[Any, ...]:
-    domain = tuple(natural(part) for part in _domain(policy, one))
-    return (policy.sick_first and seen.fit(one), domain, natural(one.instance_id))
+def candidates(policy: Policy, progress: Progress, seen: Observation, sick: Collection[str]) -> list[Member]:
+    """Those that still need it and may be touched, in order: `sick` ones first, then domain by domain, by number."""
+    selected, order = choice(policy), policy.order
+    found: dict[tuple[bool, Domain], list[Member]] = {}
+    for one in seen.members.values():
+        if _open(progress, one) and selected(one):
+            later = policy.sick_first and one.instance_id not in sick
+            found.setdefault((later, _domain(order, one)), []).append(one)
+    turns = sorted(found, key=lambda key: (key[0], _turn(key[1])))
+    return [one for turn in turns for one in sorted(found[turn], key=_number)]
+
+
+def _number(one: Member) -> tuple[int, int, str]:
+    return natural(one.instance_id)
+
+
+def _open(progress: Progress, one: Member) -> bool:
+    """Not current, not touched yet, and ready to be."""
+    if current(one, progress.version) or one.protected or one.state in ("Creating", "Deleting", "Updating"):
+        return False
+    return one.instance_id not in progress.posted and one.instance_id not in progress.classes
 
 
 def floor(percent: int, size: int) -> int:
@@ -133,37 +172,57 @@ def largest_batch(policy: Policy, total: int) -> int:
 
 def next_batch(policy: Policy, progress: Progress, seen: Observation) -> tuple[str, ...]:
     """The ids of the next batch: one domain, no more than the policy allows, no floor broken. () when none may go."""
-    waiting = candidates(policy, progress, seen)
+    sick = _sick(seen)
+    return _first_batch(policy, progress, seen, sick, candidates(policy, progress, seen, sick))
+
+
+def _first_batch(
+    policy: Policy, progress: Progress, seen: Observation, sick: Collection[str], waiting: Sequence[Member]
+) -> tuple[str, ...]:
+    """The same, when it is known who waits."""
     if not waiting:
         return ()
+    domain = _domain(policy.order, waiting[0])
+    queue = [one for one in waiting if _domain(policy.order, one) == domain]
+    size, spare = _size(policy, progress, seen), _spare(policy, progress, seen, sick)
+    return tuple(one.instance_id for one in _taken(policy, queue, size, spare, sick)[0])
+
+
+def _size(policy: Policy, progress: Progress, seen: Observation) -> int:
     size = largest_batch(policy, max(progress.capacity, len(seen.members)))
-    if policy.canary_instances and not progress.batches:
-        size = min(size, policy.canary_instances)
-    spare = _spare(policy, progress, seen)
-    domain = _domain(policy, waiting[0])
-    chosen: list[str] = []
-    for one in (one for one in waiting if _domain(policy, one) == domain):
-        if len(chosen) == size:
-            break
-        if not seen.fit(one):
-            chosen.append(one.instance_id)  # it serves nobody as it is
-        elif all(spare.get(place, 0) > 0 for place in ("", *_places(one))):
-            chosen.append(one.instance_id)
-            for place in ("", *_places(one)):
-                spare[place] -= 1
-    return tuple(chosen)
+    return min(size, policy.canary_instances) if policy.canary_instances and not progress.batches else size
 
 
-def _spare(policy: Policy, progress: Progress, seen: Observation) -> dict[str, int]:
+def _taken(
+    policy: Policy, queue: Sequence[Member], size: int, spare: Mapping[str, int], sick: Collection[str]
+) -> tuple[list[Member], list[Member]]:
+    """Those of one domain that may go together, and those that stay. Who is sick serves nobody, and is no loss."""
+    left, chosen, stay = dict(spare), list[Member](), list[Member]()
+    for home, run in itertools.groupby(queue, _ZONE_AND_GROUP):
+        room = before = min(left[place] for place in _places(*home))
+        for one in run:
+            fit = one.instance_id not in sick
+            # The sick come first: when nobody can be missed any more, there is none after this one who could go.
+            if len(chosen) == size or (fit and policy.sick_first and left[""] + room <= before):
+                return chosen, [*stay, *queue[len(chosen) + len(stay) :]]
+            if fit and room <= 0:
+                stay.append(one)
+                continue
+            chosen.append(one)
+            room -= fit
+        for place in _places(*home):
+            left[place] -= before - room
+    return chosen, stay
+
+
+def _spare(policy: Policy, progress: Progress, seen: Observation, sick: Collection[str]) -> dict[str, int]:
     """How many fit instances could be missed: of all (""), of each zone, of each placement group."""
-    fit = [one for one in seen.members.values() if seen.fit(one)]
-    total = max(progress.capacity, len(seen.members))
-    spare = {"": len(fit) - floor(policy.min_healthy_instance_percent, total)}
-    there = Counter(place for one in fit for place in _places(one))
-    now = Counter(place for one in seen.members.values() for place in _places(one))
-    for place, size in now.items():
-        whole = max(size, progress.zone_sizes.get(place, 0))
-        spare[place] = there[place] - floor(policy.min_healthy_zone_percent, whole)
+    every, away = _by_place(seen.members.values()), _by_place(map(seen.members.__getitem__, sick))
+    need = floor(policy.min_healthy_instance_percent, max(progress.capacity, len(seen.members)))
+    spare = {"": every[""] - away[""] - need}
+    for place in filter(None, every):
+        whole = max(every[place], progress.zone_sizes.get(place, 0))
+        spare[place] = every[place] - away[place] - floor(policy.min_healthy_zone_percent, whole)
     return spare
 
 
@@ -178,17 +237,17 @@ def decide(policy: Policy, progress: Progress, seen: Observation, now: float) ->
     if len(failures) > policy.failure_budget:
         who = ", ".join(failures[:10])
         return Action("stop", reason=f"{len(failures)} failed ({who}), more than the budget of {policy.failure_budget}")
-    waiting = candidates(policy, progress, seen)
-    busy = [one for one in seen.members.values() if _coming(policy, progress, one)]
-    if not waiting and not busy:
+    sick = _sick(seen)
+    waiting = candidates(policy, progress, seen, sick)
+    if not waiting and not _coming(policy, progress, seen):
         return Action("done")
     if progress.closed_at is not None and now < progress.closed_at + policy.pause_seconds:
         return Action("wait", seconds=progress.closed_at + policy.pause_seconds - now, reason="pause between batches")
-    if sick := _newly_sick(policy, progress, seen):
-        return _stuck(policy, progress, now, sick)
+    if too_many := _newly_sick(policy, progress, seen, sick):
+        return _stuck(policy, progress, now, too_many)
     if reached := _checkpoint(policy, progress, len(waiting)):
         return Action("pause", reason=f"checkpoint at {reached} %: look at it, and resume", percent=reached)
-    ids = next_batch(policy, progress, seen)
+    ids = _first_batch(policy, progress, seen, sick, waiting)
     if not ids:
         return _stuck(policy, progress, now, "no further instance can be spared: the floor would be broken")
     return Action("post", ids, canary=bool(policy.canary_instances) and not progress.batches)
@@ -201,22 +260,23 @@ def _checkpoint(policy: Policy, progress: Progress, waiting: int) -> int:
     return max((one for one in policy.checkpoints if progress.checkpoint < one <= share), default=0)
 
 
-def _coming(policy: Policy, progress: Progress, one: Member) -> bool:
-    """An instance that is being made or changed by others, and may need the upgrade when it is through."""
-    touched = one.instance_id in progress.posted or one.instance_id in progress.classes
-    moving = one.state in ("Creating", "Updating") and not one.protected
-    return moving and not touched and selected(policy, one) and not current(one, progress.version)
+def _coming(policy: Policy, progress: Progress, seen: Observation) -> bool:
+    """Whether some are being made or changed by others, and may need the upgrade when they are through."""
+    selected = choice(policy)
+    moving = [one for one in seen.members.values() if one.state in ("Creating", "Updating") and selected(one)]
+    return any(_open(progress, one._replace(state="")) for one in moving)
 
 
-def _newly_sick(policy: Policy, progress: Progress, seen: Observation) -> str:
+def _newly_sick(policy: Policy, progress: Progress, seen: Observation, sick: Collection[str]) -> str:
     """Why the set is too sick for another batch, if it is. Those that were sick before are known and do not count."""
-    sick = [
-        one.instance_id
-        for one in seen.members.values()
-        if not seen.fit(one) and one.instance_id not in progress.sick_before and one.state != "Deleting"
+    counted = [
+        one
+        for one in seen.members
+        if one in sick
+        and one not in progress.sick_before
+        and seen.members[one].state != "Deleting"
+        and progress.classes.get(one) != "failed"
     ]
-    failed = {one for one, kind in progress.classes.items() if kind == "failed"}
-    counted = [one for one in sick if one not in failed]
     if 100 * len(counted) <= policy.max_unhealthy_instance_percent * len(seen.members):
         return ""
     return f"{len(counted)} instances are not healthy ({', '.join(counted[:10])})"
@@ -284,37 +344,46 @@ def all_fit(progress: Progress, seen: Observation) -> bool:
 
 
 def simulate(policy: Policy, seen: Observation, version: str) -> tuple[list[tuple[str, ...]], str]:
-    """The batches if nothing happens, and why it would not come to its end ("" if it would)."""
-    progress = begin(seen, version)
-    batches: list[tuple[str, ...]] = []
-    while candidates(policy, progress, seen):
-        ids = next_batch(policy, progress, seen)
-        if not ids:
-            return batches, _why_not(policy, progress, seen)
-        batches.append(ids)
-        members = {**seen.members}
-        for one in ids:
-            members[one] = members[one]._replace(
-                latest=True,
-                version=version or members[one].version,
-                state="Succeeded",
-                power="running",
-                health="healthy" if seen.reports else "",
-            )
-        seen = seen._replace(members=members)
-        progress = replace(progress, posted=progress.posted | set(ids), batches=progress.batches + 1)
+    """The batches if nothing happens, and why it would not come to its end ("" if it would).
+
+    What `next_batch` would say, asked again and again; but nobody is looked at twice, so that it can be asked of
+    thousands.
+    """
+    progress, batches = begin(seen, version), list[tuple[str, ...]]()
+    sick = progress.sick_before
+    waiting, spare = candidates(policy, progress, seen, sick), _spare(policy, progress, seen, sick)
+    queues: dict[Domain, list[Member]] = {}
+    for one in waiting:
+        queues.setdefault(_domain(policy.order, one), []).append(one)
+    gone: set[str] = set()
+    for first in waiting:
+        domain = _domain(policy.order, first)
+        while first.instance_id not in gone:
+            chosen, queues[domain] = _taken(policy, queues[domain], _size(policy, progress, seen), spare, sick)
+            if not chosen:
+                return batches, _why_not(policy, progress, seen, spare)
+            batches.append(tuple([one.instance_id for one in chosen]))
+            gone.update(batches[-1])
+            _healed(spare, [one for one in chosen if one.instance_id in sick])
+            progress = replace(progress, batches=len(batches))
     return batches, ""
 
 
-def _why_not(policy: Policy, progress: Progress, seen: Observation) -> str:
-    total, fit = len(seen.members), sum(map(seen.fit, seen.members.values()))
+def _healed(spare: dict[str, int], members: Iterable[Member]) -> None:
+    """Those who were sick serve again after their upgrade."""
+    for place, count in _by_place(members).items():
+        spare[place] += count
+
+
+def _why_not(policy: Policy, progress: Progress, seen: Observation, spare: Mapping[str, int]) -> str:
+    total = len(seen.members)
     need = floor(policy.min_healthy_instance_percent, max(total, progress.capacity))
-    if fit <= need:
+    if spare[""] <= 0:
         return (
             f"min_healthy_instance_percent={policy.min_healthy_instance_percent} of {total} means that {need} must "
-            f"stay healthy, and {fit} are: none can be spared. Accept fewer, or make the set larger first"
+            f"stay healthy, and {spare[''] + need} are: none can be spared. Accept fewer, or make the set larger first"
         )
-    blocked = [place for place, left in _spare(policy, progress, seen).items() if left <= 0 and place]
+    blocked = [place for place, left in spare.items() if left <= 0 and place]
     return (
         f"min_healthy_zone_percent={policy.min_healthy_zone_percent} leaves none to spare in {', '.join(blocked[:5])}"
     )
@@ -323,27 +392,28 @@ def _why_not(policy: Policy, progress: Progress, seen: Observation) -> str:
 def lowest(seen: Observation, batches: Iterable[Collection[str]]) -> dict[str, int]:
     """The fewest that stay fit while any of the batches is away: of all (""), of each zone and placement group."""
     fit = {one.instance_id: one for one in seen.members.values() if seen.fit(one)}
-    every = Counter(place for one in fit.values() for place in ("", *_places(one)))
-    low = dict(every)
+    every = _by_place(fit.values())
+    low = {"": 0, **every}
     for ids in batches:
-        away = Counter(place for one in ids if one in fit for place in ("", *_places(fit[one])))
-        low = {place: min(least, every[place] - away[place]) for place, least in low.items()}
+        for place, away in _by_place(fit[one] for one in ids if one in fit).items():
+            low[place] = min(low[place], every[place] - away)
     return low
 
 
 def verdict_classes(policy: Policy, progress: Progress, seen: Observation) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class."""
-    classes = dict(progress.classes)
+    classes, selected = dict(progress.classes), choice(policy)
     for one in seen.members.values():
-        classes.setdefault(one.instance_id, _rest(policy, progress, one))
+        if one.instance_id not in classes:
+            classes[one.instance_id] = _rest(progress, one, selected)
     for instance_id in progress.known - set(seen.members):
         classes.setdefault(instance_id, "vanished")
     return classes
 
 
-def _rest(policy: Policy, progress: Progress, one: Member) -> str:
+def _rest(progress: Progress, one: Member, selected: Choice) -> str:
     if current(one, progress.version):
         return "already-current" if one.instance_id in progress.known else "arrived-current"
-    if not selected(policy, one):
+    if not selected(one):
         return "not-selected"
     return "skipped-protected" if one.protected else "not-reached"

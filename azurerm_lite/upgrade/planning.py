@@ -4,7 +4,7 @@ A Plan is a value. `upgrade(plan)` does what it says and nothing else, and refus
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
-from ..vmss_vms import get_flexible_vm_instance_view, list_vmss_vms
+from ..vmss_vms import get_flexible_vm_instance_view, iter_vmss_vms
 from . import planner
 from .observe import Observation, observe
 from .policy import Policy
@@ -91,17 +91,20 @@ def _listing(ids: tuple[str, ...]) -> str:
 
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
-    """All instances as they are now. Of a Flexible set each VM is asked for its own view."""
-    listed = list_vmss_vms(arm, *address, expand=None if flexible else "instanceView")
-    found: list[JsonDict] = [{**one} for one in listed]
-    if flexible:
-        for one in found:
-            try:
-                view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
-            except NotFoundError:
-                continue
-            one["properties"] = {**one["properties"], "instanceView": view}
+    """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+    found = _viewed(arm, address) if flexible else iter_vmss_vms(arm, *address, expand="instanceView")
     return observe(found, arm.time())
+
+
+def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
+    for item in iter_vmss_vms(arm, *address):
+        one: JsonDict = {**item}
+        try:
+            view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
+        except NotFoundError:
+            yield one
+        else:
+            yield {**one, "properties": {**one["properties"], "instanceView": view}}
 
 
 def is_flexible(vmss: Mapping[str, Any]) -> bool:
@@ -230,7 +233,7 @@ def _refuse_by_instances(policy: Policy, seen: Observation) -> None:
     if unknown := [one for one in policy.instances or () if one not in seen.members]:
         known = list(seen.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {_listing(tuple(known))})")
-    chosen = [one for one in seen.members.values() if planner.selected(policy, one)]
+    chosen = [*filter(planner.choice(policy), seen.members.values())]
     if seen.members and not chosen:
         raise InvalidInput("no instance is in what was selected")
     protected = [one.instance_id for one in chosen if one.protected]

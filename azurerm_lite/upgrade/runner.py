@@ -187,7 +187,11 @@ class Runner:
             self._not_posted(action, str(refused), 0.0)
             raise
         self._record("posted", operation=self._operation.to_dict())
-        return polling.next_gap(0.0, self.state.took)
+        return self._gap(self._operation, 0.0)
+
+    def _gap(self, operation: Operation, age: float) -> float:
+        """When to look at the operation of a batch again: as Azure asks, or where its end may be."""
+        return operation.next_poll_seconds() if operation.asks_to_wait else polling.next_gap(age, self.state.took)
 
     def _drifted(self) -> bool:
         return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != str(self._first["fingerprint_after"])
@@ -210,7 +214,7 @@ class Runner:
         if age > self.policy.operation_timeout_seconds:
             self._record("ended", error=f"the operation did not end within {age:.0f} s")
             return 0.0
-        return polling.next_gap(age, self.state.took)
+        return self._gap(operation, age)
 
     def _ended(self, batch: planner.Batch, operation: Operation) -> float:
         error = str(operation.error) if operation.error is not None else ""
