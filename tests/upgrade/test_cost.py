@@ -1,0 +1,110 @@
+"""What the engine costs as sets grow, counted and not timed: calls of its own functions, which no busy machine changes.
+
+tools/measure_engine.py gives the seconds.
+"""
+
+import functools
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from azurerm_lite.emulator import Seed
+from azurerm_lite.upgrade import Policy, planner
+from azurerm_lite.upgrade.observe import Member, Observation
+from azurerm_lite.upgrade.rehearsal import rehearse_captured
+
+NEW = "22.04.202611120"
+MOST_EXPONENT = 1.1
+
+
+def calls(act: Callable[[], object]) -> int:
+    """How many calls the core makes in it, of functions in Python or C; those of the emulator are not counted."""
+    found = 0
+
+    def note(frame: Any, event: str, _argument: object) -> None:
+        nonlocal found
+        name = frame.f_code.co_filename
+        if event in ("call", "c_call") and "/azurerm_lite/" in name and "/emulator/" not in name:
+            found += 1
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def exponent(small: int, cost: float, large: int, cost_of_large: float) -> float:
+    return math.log(cost_of_large / cost) / math.log(large / small)
+
+
+def seen(instances: int) -> Observation:
+    """Three zones, five update domains, a placement group for each hundred; every tenth is sick."""
+    members = [
+        Member(
+            str(number),
+            "v",
+            str(number % 3 + 1),
+            f"g{number // 100}",
+            number % 5,
+            number % 3,
+            False,
+            "1",
+            "Succeeded",
+            "running",
+            "healthy" if number % 10 else "unhealthy",
+            False,
+        )
+        for number in range(instances)
+    ]
+    return Observation({one.instance_id: one for one in members}, 0.0, True)
+
+
+POLICIES = {
+    "a fifth": Policy(),
+    "one at a time": Policy(batch_size=1),
+    "next to the floor": Policy(min_healthy_instance_percent=89, min_healthy_zone_percent=85),
+    "whoever is first": Policy(sick_first=False, order="batch"),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_plan_grows_with_the_set_and_no_faster(policy: Policy) -> None:
+    costs = [calls(functools.partial(planner.simulate, policy, seen(size), "2")) for size in (300, 3000)]
+    assert exponent(300, costs[0], 3000, costs[1]) <= MOST_EXPONENT
+
+
+def test_a_plan_costs_few_calls_for_each_instance() -> None:
+    world = seen(3000)
+    assert calls(lambda: planner.simulate(Policy(), world, "2")) <= 25 * 3000
+
+
+def test_a_whole_roll_out_grows_with_the_set_and_no_faster() -> None:
+    """Plan, seven lists, five batches: about 750 calls for an instance, each object that is parsed being one."""
+
+    def rolled_out(size: int) -> None:
+        assert rehearse_captured(Seed.build(capacity=size, page_size=100), NEW).verdict.ok
+
+    rolled_out(5)
+    costs = [calls(functools.partial(rolled_out, size)) for size in (50, 300)]
+    assert exponent(50, costs[0], 300, costs[1]) <= MOST_EXPONENT
+    assert costs[1] <= 1000 * 300
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_plan_is_what_would_be_decided_batch_by_batch(policy: Policy) -> None:
+    """The short cut of `simulate` against the long way: `next_batch` on a world in which each batch goes well."""
+    world = seen(60)
+    expected = list[tuple[str, ...]]()
+    progress, now = planner.begin(world, "2"), world
+    while ids := planner.next_batch(policy, progress, now):
+        expected.append(ids)
+        healed = {one: now.members[one]._replace(latest=True, version="2", health="healthy") for one in ids}
+        now = now._replace(members={**now.members, **healed})
+        progress = replace(progress, batches=progress.batches + 1, posted=progress.posted | frozenset(healed))
+    assert planner.simulate(policy, world, "2")[0] == expected
