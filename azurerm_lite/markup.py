@@ -3,7 +3,7 @@
 Names, tags and messages are other people's text: here is the only place where they become markup.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from unicodedata import category
 
@@ -23,6 +23,11 @@ def visible(text: object, longest: int = 200) -> str:
     if line.isascii():
         return line
     return "".join(one.encode("unicode_escape").decode() if _hides(one) else one for one in line)
+
+
+def listing(ids: Sequence[str]) -> str:
+    """Some ids in words: all of a few, the first ten of many."""
+    return ", ".join(ids) if len(ids) <= 12 else f"{', '.join(ids[:10])} and {len(ids) - 10} more"
 
 
 def _hides(one: str) -> bool:

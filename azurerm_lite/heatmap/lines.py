@@ -11,7 +11,7 @@ from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from ..markup import visible
-from .grid import Cell, Grid, Panel, Place
+from .grid import COLOURS, Cell, Grid, Panel, Place
 
 GAP = 2
 BETWEEN_PANELS = 4
@@ -37,10 +37,33 @@ def plain(grid: Grid, width: int = 80) -> str:
 def lines(grid: Grid, width: int = 80) -> list[Line]:
     """The whole picture, line by line: caption, panels, legend."""
     width = max(width, 20)
-    found: list[Line] = [[Piece(_fitted(visible(grid.caption), width))]]
+    caption: list[Line] = [[Piece(fitted(visible(grid.caption), width))], []]
+    body = panels(grid, width)
+    return [*caption, *body, *([[]] if body else []), *legend(grid, width)]
+
+
+def panels(grid: Grid, width: int) -> list[Line]:
+    """The picture alone: one panel for each zone and placement group."""
+    found: list[Line] = []
     for row in _shelves([_block(panel, grid, width) for panel in grid.panels], width):
-        found += [[], *row]
-    return [*found, [], *_legend(grid, width)]
+        found += [[], *row] if found else row
+    return found
+
+
+def summary(grid: Grid, width: int) -> list[Line]:
+    """The picture where there is little room: the counts of each panel, side by side."""
+    names = [visible(panel_name(panel, grid) or "all") for panel in grid.panels]
+    widest = min(max(map(columns_of, names), default=0), width // 2)
+    found: list[Line] = []
+    for name, panel in zip(names, grid.panels, strict=True):
+        counted = _counts(tuple(cell for cells in panel.places.values() for cell in cells), grid)
+        found.append([Piece(padded(fitted(name, widest), widest)), Piece("  "), *counted])
+    longest = max(map(length, found), default=0)
+    return [row for shelf in _shelves([[_filled(line, longest)] for line in found], width) for row in shelf]
+
+
+def _filled(line: Line, width: int) -> Line:
+    return [*line, Piece(" " * (width - length(line)))]
 
 
 def panel_name(panel: Panel, grid: Grid) -> str:
@@ -61,7 +84,7 @@ def _block(panel: Panel, grid: Grid, width: int) -> list[Line]:
     label = max(len(domain_name(row)) for row in panel.rows) + 3
     texts = _texts(panel, grid, width - label)
     name = panel_name(panel, grid)
-    found: list[Line] = [[Piece(_fitted(visible(name), width))]] if name else []
+    found: list[Line] = [[Piece(fitted(visible(name), width))]] if name else []
     for band in _bands(_widths(panel, texts), width - label):
         found += _band(panel, texts, band, label)
     return found
@@ -83,7 +106,8 @@ def _signs(cells: tuple[Cell, ...], grid: Grid) -> Line:
 
 def _counts(cells: tuple[Cell, ...], grid: Grid) -> Line:
     counts = Counter(cell.state for cell in cells)
-    return _joined([Piece(f"{grid.look(state).sign}{counts[state]}", state) for state in grid.counts if counts[state]])
+    order = [state for state in dict.fromkeys([*COLOURS[grid.colour], *counts]) if counts[state]]
+    return _joined([Piece(f"{grid.look(state).sign}{counts[state]}", state) for state in order])
 
 
 def _joined(pieces: Iterable[Piece]) -> Line:
@@ -93,7 +117,7 @@ def _joined(pieces: Iterable[Piece]) -> Line:
 def _widths(panel: Panel, texts: Texts) -> dict[int | None, int]:
     widths = {column: len(domain_name(column)) + 3 for column in panel.columns}
     for (_, column), text in texts.items():
-        widths[column] = max(widths[column], _length(text))
+        widths[column] = max(widths[column], length(text))
     return widths
 
 
@@ -122,7 +146,7 @@ def _row(row: int | None, texts: Texts, widths: dict[int | None, int], label: in
     line: Line = [Piece(f"UD {domain_name(row)}".ljust(label))]
     for column, width in widths.items():
         text = texts.get((row, column), [])
-        line += [Piece(" " * GAP), *text, Piece(" " * (width - _length(text)))]
+        line += [Piece(" " * GAP), *text, Piece(" " * (width - length(text)))]
     return line
 
 
@@ -131,7 +155,7 @@ def _shelves(blocks: list[list[Line]], width: int) -> list[list[Line]]:
     shelves: list[list[list[Line]]] = []
     left = 0
     for block in blocks:
-        needed = max(map(_length, block)) + BETWEEN_PANELS
+        needed = max(map(length, block)) + BETWEEN_PANELS
         if not shelves or needed - BETWEEN_PANELS > left:
             shelves.append([])
             left = width
@@ -141,42 +165,47 @@ def _shelves(blocks: list[list[Line]], width: int) -> list[list[Line]]:
 
 
 def _beside(blocks: list[list[Line]]) -> list[Line]:
-    widths = [max(map(_length, block)) for block in blocks]
+    widths = [max(map(length, block)) for block in blocks]
     found: list[Line] = []
     for number in range(max(map(len, blocks))):
         line: Line = []
         for block, width in zip(blocks, widths, strict=True):
             part = block[number] if number < len(block) else []
-            line += [*part, Piece(" " * (width - _length(part) + BETWEEN_PANELS))]
+            line += [*part, Piece(" " * (width - length(part) + BETWEEN_PANELS))]
         found.append(line[:-1])
     return found
 
 
-def _legend(grid: Grid, width: int) -> list[Line]:
+def legend(grid: Grid, width: int) -> list[Line]:
     """Every state that occurs with its sign and how many, on as many lines as that takes."""
     found: list[Line] = [[]]
     for state, count in grid.counts.items():
-        rest = f" {_fitted(visible(state), 30)} {count}"
+        rest = f" {fitted(visible(state), 30)} {count}"
         start = [Piece("   ")] if found[-1] else []
-        if found[-1] and _length(found[-1]) + 4 + len(rest) > width:
+        if found[-1] and length(found[-1]) + 4 + len(rest) > width:
             found.append([])
             start = []
         found[-1] += [*start, Piece(grid.look(state).sign, state), Piece(rest)]
     return found if found[0] else [[Piece("no instances")]]
 
 
-def _length(line: Line) -> int:
-    return sum(_columns(piece.text) for piece in line)
+def length(line: Line) -> int:
+    return sum(columns_of(piece.text) for piece in line)
 
 
-def _columns(text: str) -> int:
+def columns_of(text: str) -> int:
     """How many columns of a terminal it takes."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
-def _fitted(text: str, width: int) -> str:
-    while _columns(text) > width:
+def padded(text: str, width: int) -> str:
+    """The text, and blanks up to a width."""
+    return text + " " * (width - columns_of(text))
+
+
+def fitted(text: str, width: int) -> str:
+    while columns_of(text) > width:
         text = text[: max(0, min(len(text) - 2, width - 1))] + "…"
     return text

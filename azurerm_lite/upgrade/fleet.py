@@ -102,7 +102,9 @@ class _Member:
         self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, journal: str | None, on_event: OnEvent
     ) -> None:
         self.arm, self.address, self._change, self._policy, self._journal = arm, address, change, policy, journal
-        self._on_event: OnEvent = lambda event: on_event({**event, "scale_set": address.resource_id})
+        self._on_event: OnEvent = _silent
+        if on_event is not _silent:
+            self._on_event = lambda event: on_event({**event, "scale_set": address.resource_id})
         self.runner: Runner | None = None
         self.verdict: Verdict | None = None
         self.refused = ""

@@ -56,6 +56,11 @@ def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Observation:
     return Observation({one.instance_id: one for one in found}, at, any(one.health for one in found))
 
 
+def behind(seen: Observation) -> Observation:
+    """The same instances, once the model has moved on."""
+    return seen._replace(members={key: one._replace(latest=False) for key, one in seen.members.items()})
+
+
 def natural(text: str) -> tuple[int, int, str]:
     """Numbers as numbers, names after them."""
     return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)

@@ -15,11 +15,10 @@ from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import get_flexible_vm_instance_view, iter_vmss_vms
 from . import planner
-from .observe import Observation, observe
+from .observe import Observation, behind, observe
 from .policy import Policy
 
 Change = str | Callable[[Any], Any] | None
-USUAL_BATCH_SECONDS = 60.0  # recorded: a median of 36 s for an upgrade, and something for health
 
 
 class PlanRefused(AzurermLiteError):
@@ -72,7 +71,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         rows = [("change", change) for change in self.changes] or [("change", "none: the model is as wanted")]
-        rows += [(f"batch {number}", _listing(ids)) for number, ids in enumerate(self.batches, 1)]
+        rows += [(f"batch {number}", markup.listing(ids)) for number, ids in enumerate(self.batches, 1)]
         rows += [("stays healthy", f"at least {self.lowest.get('', 0)} instances")]
         rows += [("takes about", f"{self.seconds / 60:.0f} min and {self.requests} requests")]
         return markup.card(self._headline, [*rows, *(("warning", one) for one in self.warnings)])
@@ -80,14 +79,10 @@ class Plan:
     def __str__(self) -> str:
         lines = [self._headline]
         lines += [f"  change  {change}" for change in self.changes] or ["  change  none: the model is as wanted"]
-        lines += [f"  batch {number:>2}  {_listing(ids)}" for number, ids in enumerate(self.batches, 1)]
+        lines += [f"  batch {number:>2}  {markup.listing(ids)}" for number, ids in enumerate(self.batches, 1)]
         least = self.lowest.get("", 0)
         lines.append(f"  at least {least} stay healthy; about {self.seconds / 60:.0f} min and {self.requests} requests")
         return "\n".join([*lines, *(f"  warning: {one}" for one in self.warnings)])
-
-
-def _listing(ids: tuple[str, ...]) -> str:
-    return ", ".join(ids) if len(ids) <= 12 else f"{', '.join(ids[:10])} and {len(ids) - 10} more"
 
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
@@ -135,7 +130,7 @@ def plan(
     _refuse_by_instances(kept, seen)
     version = pin(after)
     patch = model.merge_patch(before, after)
-    expected = seen if not patch else _behind(seen)
+    expected = seen if not patch else behind(seen)
     stages = _stages(after, patch)
     if "reimage" in stages and kept.most_disruptive == "upgrade":
         raise PlanRefused("this change needs the OS disk made anew, and most_disruptive='upgrade' forbids that")
@@ -158,7 +153,8 @@ def plan(
         seen,
         tuple(warnings),
         stages,
-        sum(USUAL_BATCH_SECONDS * len(stages) + pauses for _ in batches) + (kept.canary_bake_seconds if batches else 0),
+        sum(planner.USUAL_BATCH_SECONDS * len(stages) + pauses for _ in batches)
+        + (kept.canary_bake_seconds if batches else 0),
         4 + 12 * len(batches),
     )
 
@@ -200,11 +196,6 @@ def pin(after: Mapping[str, Any]) -> str:
     return version if image.get("publisher") and version != "latest" else ""
 
 
-def _behind(seen: Observation) -> Observation:
-    """The same instances, once the model has moved on."""
-    return seen._replace(members={key: one._replace(latest=False) for key, one in seen.members.items()})
-
-
 def _stages(after: Mapping[str, Any], patch: Mapping[str, Any]) -> tuple[str, ...]:
     """What must be done to an instance for the change to reach it."""
     profile = (after.get("properties") or {}).get("virtualMachineProfile") or {}
@@ -232,7 +223,7 @@ def _refuse_by_model(vmss: Mapping[str, Any], accept_failed: bool) -> None:
 def _refuse_by_instances(policy: Policy, seen: Observation) -> None:
     if unknown := [one for one in policy.instances or () if one not in seen.members]:
         known = list(seen.members)
-        raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {_listing(tuple(known))})")
+        raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
     chosen = [*filter(planner.choice(policy), seen.members.values())]
     if seen.members and not chosen:
         raise InvalidInput("no instance is in what was selected")
@@ -246,13 +237,13 @@ def _warnings(before: JsonDict, after: JsonDict, seen: Observation, changes: boo
     drifted = [one.instance_id for one in seen.members.values() if not one.latest]
     if drifted and changes:
         found.append(
-            f"{len(drifted)} instances are behind the present model already ({_listing(tuple(drifted))}): they get "
-            "what they missed together with this change"
+            f"{len(drifted)} instances are behind the present model already ({markup.listing(drifted)}): they get what "
+            "they missed together with this change"
         )
     if protected := [one.instance_id for one in seen.members.values() if one.protected]:
-        found.append(f"protected from scale-set actions and left alone: {_listing(tuple(protected))}")
+        found.append(f"protected from scale-set actions and left alone: {markup.listing(protected)}")
     if sick := [one.instance_id for one in seen.members.values() if not seen.fit(one)]:
-        found.append(f"not healthy before it begins: {_listing(tuple(sick))}")
+        found.append(f"not healthy before it begins: {markup.listing(sick)}")
     profile = (after.get("properties") or {}).get("virtualMachineProfile") or {}
     if "image" in ((profile.get("storageProfile") or {}).get("osDisk") or {}):
         found.append(

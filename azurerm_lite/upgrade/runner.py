@@ -24,8 +24,9 @@ from ..errors import (
 )
 from ..operation import Operation
 from ..types import ScaleSet, Vmss
-from . import health, planner, polling
+from . import events, health, planner, polling
 from . import journal as _journal
+from .events import Event
 from .health import Gate
 from .journal import Journal, State
 from .observe import Observation
@@ -33,7 +34,6 @@ from .planning import Plan, PlanRefused, is_flexible, look
 from .policy import Policy
 from .verdict import Verdict
 
-Event = dict[str, Any]
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
@@ -61,6 +61,8 @@ class Runner:
         self.state: State = _journal.fold(journal.entries)
         self._first, self._operation = first, self._stored_operation()
         self._lowest = self.state.lowest
+        self.seen: Observation | None = None  # the newest look, kept for who watches
+        self._greeted = False
         self._repairs: bool | None = None
         self.found: Vmss | None = None  # the model, when it was read a moment ago
 
@@ -82,6 +84,7 @@ class Runner:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
         if self.state.phase == "ended":
             return None
+        self._greet()
         if self.policy.suspend_repairs and not self.state.guarded and self._repairs_on():
             self._suspend_repairs()
         if self.state.phase == "model":
@@ -114,6 +117,7 @@ class Runner:
             self.end("stopped", action.reason, seen)
             return None
         self._note_stuck(action)
+        self._tell({"kind": "waiting", "at": self.arm.time(), "seconds": action.seconds, "reason": action.reason})
         return max(0.5, action.seconds)
 
     def _ask_gate(self, action: planner.Action, seen: Observation) -> float | None:
@@ -211,6 +215,7 @@ class Runner:
         operation.poll()
         if operation.done:
             return self._ended(batch, operation)
+        self._tell({"kind": "polled", "at": self.arm.time()})
         if age > self.policy.operation_timeout_seconds:
             self._record("ended", error=f"the operation did not end within {age:.0f} s")
             return 0.0
@@ -288,6 +293,7 @@ class Runner:
         seen = look(self.arm, self.address, flexible=self._first["flexible"])
         fit = self._fit(seen)
         self._lowest = fit if self._lowest is None else min(self._lowest, fit)
+        self._tell({"kind": "seen", "at": seen.at}, seen)
         return seen
 
     @staticmethod
@@ -300,7 +306,25 @@ class Runner:
         self.state = _journal.apply(self.state, entry)
         if kind in ("settled", "unposted"):
             self._operation = None
-        self.on_event({**entry, "progress": _share(self.progress)})
+        self._tell(entry)
+
+    def _tell(self, entry: _journal.Entry, seen: Observation | None = None) -> None:
+        """Tell it to whoever watches. "begin", "resumed", "seen", "polled" and "waiting" are told only."""
+        if self.on_event is _silent:
+            return  # and nothing is kept: a fleet has a thousand of these
+        self.seen = seen or self.seen
+        where = (self.state.phase, self.progress, self.state.took, self.seen, self._lowest)
+        now = events.Now(self._first, self.policy, *where, entry["at"], self.arm.is_emulator)
+        self.on_event(events.event(entry, now))
+
+    def _greet(self) -> None:
+        """What is about to be done, or gone on with, before the first step."""
+        if self._greeted:
+            return
+        self._greeted = True
+        kind = "begin" if len(self.journal.entries) == 1 else "resumed"
+        told = {key: self._first[key] for key in ("scale_set", "version", "changes", "warnings", "takes_back")}
+        self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **told})
 
     def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
         """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
@@ -316,11 +340,6 @@ class Runner:
             outcome, reason, classes, self.progress.version, self.progress.batches, took, self._lowest, where
         )
         self._record("end", verdict=made.to_dict())
-
-
-def _share(progress: planner.Progress) -> dict[str, int]:
-    done = sum(kind == "updated" for kind in progress.classes.values())
-    return {"updated": done, "posted": len(progress.posted), "known": len(progress.known)}
 
 
 # --- whole runs ------------------------------------------------------------------------------------------------------
@@ -357,7 +376,7 @@ def opened(
         kept.create()
         kept.append(first_entry(plan, arm.time(), gated=gate is not None))
         runner = Runner(arm, kept, on_event, gate)
-        runner.found = found
+        runner.found, runner.seen = found, None if on_event is _silent else plan.observation
         return runner
     except BaseException:
         kept.close()

@@ -1,0 +1,121 @@
+"""What an upgrade tells whoever watches it: how it stands after each entry of its journal and each look. PURE.
+
+An event is the entry as plain data. Its "progress" holds the numbers that a person asks for; its "now" is a Now, which
+a picture is made from, and which works out nothing that nobody asks for.
+"""
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from ..types import ScaleSet
+from . import planner
+from .observe import Observation, behind
+from .planner import USUAL_BATCH_SECONDS, Batch, Progress
+from .policy import Policy
+
+Event = dict[str, Any]
+
+
+class Now(NamedTuple):
+    """How an upgrade stands. `first`: what its journal begins with; `phase`: model, batches or ended.
+
+    `took`: seconds of each batch so far. `seen`: the newest look at the set, None before the first; `at`: the time.
+    """
+
+    first: Mapping[str, Any]
+    policy: Policy
+    phase: str
+    progress: Progress
+    took: tuple[float, ...]
+    seen: Observation | None
+    lowest: int | None
+    at: float
+    emulator: bool
+
+    @property
+    def scale_set(self) -> ScaleSet:
+        return ScaleSet.parse(self.first["scale_set"])
+
+    @property
+    def batch(self) -> Batch | None:
+        """The batch that is under way."""
+        return self.progress.batch
+
+    @property
+    def batch_number(self) -> int:
+        """Which batch is under way, from 1; which was the last one while none is."""
+        return self.progress.batches + (self.batch is not None)
+
+    @property
+    def batches(self) -> int:
+        """How many there will be: those that were, and those of the plan that still have somebody to upgrade."""
+        touched = self.progress.posted | set(self.progress.classes)
+        ahead = sum(any(one not in touched for one in ids) for ids in self.first["batches"])
+        return self.batch_number + (0 if self.phase == "ended" else ahead)
+
+    @property
+    def instances(self) -> int:
+        return self.progress.capacity if self.seen is None else len(self.seen.members)
+
+    @property
+    def available(self) -> int | None:
+        """How many are fit to serve: by the newest look, less a batch that was begun after it."""
+        if self.seen is None:
+            return None
+        away = self._away()
+        return sum(self.seen.fit(one) for one in self.seen.members.values() if one.instance_id not in away)
+
+    def _away(self) -> tuple[str, ...]:
+        gone = self.batch is not None and self.seen is not None and self.seen.at <= self.batch.begun
+        return self.batch.ids if gone and self.batch is not None else ()
+
+    @property
+    def floor(self) -> int:
+        """How many must be fit when a batch begins."""
+        size = max(self.progress.capacity, self.instances)
+        return planner.floor(self.policy.min_healthy_instance_percent, size)
+
+    @property
+    def classes(self) -> Mapping[str, str]:
+        """Every instance in its class, as in the Verdict; besides, "in-batch" for those under way."""
+        under_way = dict.fromkeys(self.batch.ids if self.batch else (), "in-batch")
+        if self.seen is None:
+            return {**dict.fromkeys(self.progress.known, "not-reached"), **self.progress.classes, **under_way}
+        unwritten = self.phase == "model"  # until then each seems to be on the latest model, which is the old one
+        seen = behind(self.seen) if unwritten and self.first["patch"] else self.seen
+        return {**planner.verdict_classes(self.policy, self.progress, seen), **under_way}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate: batches take as long as those before them, or as is usual; None when it has ended."""
+        if self.phase == "ended":
+            return None
+        bake, pause = self.policy.bake_seconds, self.policy.pause_seconds
+        usual = USUAL_BATCH_SECONDS * len(self.first["stages"])
+        each = (fmean(self.took) if self.took else usual) + bake
+        ahead = self.batches - self.batch_number
+        here = 0.0 if self.batch is None else max(0.0, each - (self.at - self.batch.begun))
+        return here + ahead * (each + pause)
+
+    def numbers(self) -> dict[str, Any]:
+        """What can be said in numbers, as plain JSON."""
+        kinds = list(self.progress.classes.values())
+        return {
+            "updated": kinds.count("updated"),
+            "failed": kinds.count("failed"),
+            "posted": len(self.progress.posted),
+            "known": len(self.progress.known),
+            "instances": self.instances,
+            "available": self.available,
+            "floor": self.floor,
+            "lowest": self.lowest,
+            "batch": self.batch_number,
+            "batches": self.batches,
+            "seconds_left": self.seconds_left,
+        }
+
+
+def event(entry: Mapping[str, Any], now: Now) -> Event:
+    """The entry, with how the upgrade stands after it."""
+    return {**entry, "progress": now.numbers(), "now": now}

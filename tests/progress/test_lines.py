@@ -1,0 +1,144 @@
+"""Events as lines, into pipes, logs and JSON: everything is said, nothing steers, nothing stops the upgrade."""
+
+import io
+import json
+import logging
+import unicodedata
+from typing import Any
+
+import pytest
+
+from azurerm_lite.errors import AzurermLiteError
+from azurerm_lite.heatmap.grid import COLOURS
+from azurerm_lite.progress import JsonLines, Lines, LogLines, words
+from azurerm_lite.progress.words import about, span, stamp
+from azurerm_lite.types import ScaleSet
+from azurerm_lite.upgrade import roll
+from tests.heatmap.worlds import HOSTILE
+
+from .worlds import FAILING, NEW, stage, watched
+
+COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, "floor": 16, "seconds_left": 200.0}
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        ({"kind": "intent", "ids": ["1", "2"], "canary": True}, "batch 2 of 5: upgrading 1, 2 (canary)"),
+        ({"kind": "posted"}, ""),
+        ({"kind": "posted", "found_again": True}, "batch 2 of 5: found under way"),
+        ({"kind": "unposted", "ids": ["1"], "reason": "busy"}, "the next batch was not begun: busy"),
+        ({"kind": "ended", "took": 39.2}, "batch 2 of 5: through in 0:39, waiting for health"),
+        ({"kind": "ended", "error": "VMExtensionError"}, "batch 2 of 5: VMExtensionError"),
+        ({"kind": "gate", "said": "fail", "reason": "503"}, "batch 2 of 5: the gate says fail: 503"),
+        (
+            {"kind": "settled", "classes": {"1": "updated", "2": "failed"}},
+            "batch 2 of 5: 1 failed, 1 updated (2); 4 of 20 updated, about 3 min left",
+        ),
+        ({"kind": "checkpoint", "percent": 50}, "checkpoint at 50 %"),
+        ({"kind": "guarded", "on": True}, "automatic repairs suspended"),
+        ({"kind": "waiting", "reason": "baking"}, ""),
+        ({"kind": "fit", "scale_set": ScaleSet("s", "g", "web").resource_id}, "web: batch 2 of 5: healthy"),
+        ({"kind": "of-tomorrow", "reason": "new"}, "of-tomorrow: new"),
+    ],
+)
+def test_each_kind_in_words(event: dict[str, Any], line: str) -> None:
+    assert words({"at": 0.0, "progress": COUNTS, **event}).line == line
+
+
+def test_what_is_bad_is_called_so() -> None:
+    assert words({"kind": "settled", "classes": {"1": "failed"}, "progress": COUNTS}).bad
+    assert not words({"kind": "settled", "classes": {"1": "updated"}, "progress": COUNTS}).bad
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_nothing_that_somebody_else_wrote_steers_a_terminal(hostile: str) -> None:
+    for event in (
+        {"kind": "stuck", "reason": hostile},
+        {"kind": "ended", "error": hostile},
+        {"kind": "settled", "classes": {hostile: hostile}},
+        {"kind": "intent", "ids": [hostile]},
+        {"kind": hostile, "reason": hostile},
+    ):
+        line = words({"progress": COUNTS, **event}).line
+        assert not [one for one in line if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(39, "0:39"), (252, "4:12"), (3852, "1:04:12"), (-1, "0:00")])
+def test_spans(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3, "10 s"), (44, "40 s"), (360, "6 min"), (4200, "1 h 10 min")])
+def test_estimates_claim_no_more_than_they_know(seconds: float, said: str) -> None:
+    assert about(seconds) == said
+
+
+def test_a_pipe_gets_the_whole_story() -> None:
+    stream = io.StringIO()
+    watched(stage(FAILING, capacity=20), Lines(stream), failure_budget=1, bake_seconds=60)
+    lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
+    assert lines[0] == f"web: 20 instances to {NEW}, 5 batches, at least 16 stay available, EMULATOR"
+    assert "batch 2 of 5: upgrading 1, 6, 11, 16" in lines
+    assert any("1 failed, 3 updated (3); 15 of 20 updated" in line for line in lines)
+    assert lines[-1] == "succeeded (1 failed, 19 updated; 6 batches)"
+    assert lines.count("waiting for: baking") == 6  # once for each batch, not at each look
+    assert "\x1b" not in stream.getvalue()
+    assert stream.getvalue().startswith(stamp(1_790_000_000.0))
+
+
+def test_a_log_gets_the_same_and_bad_news_as_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        watched(stage(FAILING, capacity=10), LogLines(logging.getLogger("roll-out")))
+    levels = {record.getMessage().partition(" (")[0]: record.levelname for record in caplog.records}
+    assert levels["writing the model"] == "INFO"
+    assert any(text.startswith("stopped: 1 failed") and level == "WARNING" for text, level in levels.items())
+
+
+def test_json_lines_are_events_that_a_program_can_count_on() -> None:
+    stream = io.StringIO()
+    verdict, events = watched(stage(capacity=10), JsonLines(stream))
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [one["kind"] for one in found] == [one["kind"] for one in events]
+    assert found[-1]["verdict"]["counts"] == verdict.counts
+    assert all("now" not in one for one in found)
+
+
+def test_azures_own_engine_is_told_too() -> None:
+    made, stream = stage(mode="Rolling", capacity=10), io.StringIO()
+    assert roll(made.arm, *made.address, NEW, on_event=Lines(stream)).ok
+    assert "Azure's rolling upgrade: RollingForward, " in stream.getvalue()
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_is_gone_does_not_stop_the_upgrade() -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (Gone(), closed):
+        verdict, _ = watched(stage(capacity=5), Lines(stream), JsonLines(stream))
+        assert verdict.ok
+
+
+def test_a_stream_of_ascii_gets_ascii() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    Lines(stream)({"kind": "stuck", "at": 1.0, "reason": "Zürich ist überlastet", "progress": COUNTS})
+    assert raw.getvalue() == rb"1970-01-01T00:00:01Z waiting: Z\xfcrich ist \xfcberlastet" + b"\n"
+
+
+def test_a_broken_view_of_ones_own_is_an_error_of_ones_own() -> None:
+    """Only writing is forgiven: what is wrong in a caller's code is shown to the caller."""
+
+    def wrong(_event: Any) -> None:
+        raise RuntimeError("mine")
+
+    with pytest.raises((RuntimeError, AzurermLiteError), match="mine"):
+        watched(stage(capacity=5), wrong)
+
+
+def test_every_class_has_a_look_in_the_picture() -> None:
+    assert "in-batch" in COLOURS["progress"]
