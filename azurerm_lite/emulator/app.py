@@ -193,7 +193,7 @@ class ArmApp:
             headers = {name: value for name, value in headers.items() if name != "Location"}  # which has the code
         asked = (self.world.now, request.method, request.path, query, kept, body)
         entry = Entry(*asked, answer.status, headers, said if self.journal.keeps_answers else None)
-        self.journal.add(entry, login=login)
+        (self.journal.add_login if login else self.journal.add)(entry)
 
 
 def paced(headers: dict[str, str], answer: Answer, pace: float) -> dict[str, str]:

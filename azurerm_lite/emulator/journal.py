@@ -46,7 +46,9 @@ def redacted(value: Json, hidden: frozenset[str] = _HIDDEN_FIELDS) -> Json:
 
 
 def _hidden(value: Json) -> Json:
-    """A secret's place, of the type that the secret has."""
+    """A secret's place, of the type that the secret has; that there is none is no secret."""
+    if value in (None, {}):
+        return value
     return {"hidden": "(secret)"} if isinstance(value, dict) else "(secret)"
 
 
@@ -68,13 +70,18 @@ class Journal:
         self.keeps_answers = True
         self._file: BinaryIO | None = None
 
-    def add(self, entry: Entry, *, login: bool = False) -> None:
-        kept = self.logins if login else self.entries
+    def add(self, entry: Entry) -> None:
+        self._keep(self.entries, entry)
+        for listener in self.listeners if self.keeps_answers else ():
+            listener(entry)
+
+    def add_login(self, entry: Entry) -> None:
+        self._keep(self.logins, entry)
+
+    def _keep(self, kept: list[Entry], entry: Entry) -> None:
         kept.append(entry)
         if self._file is not None:
             self._file.write(_line(entry))
-        for listener in self.listeners if self.keeps_answers and not login else ():
-            listener(entry)
         if len(kept) > MOST_ENTRIES:
             del kept[: MOST_ENTRIES // 10]
 

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import actions, creation, health, rolling, upgrading
+from . import actions, creation, health, rolling, secrets, upgrading
 from .exchange import Json, Refusal
 from .operations import OperationRecord
 from .rolling import RollingUpgrade
+from .secrets import Secrets, without_secrets
 from .world import World
 
 READ_ONLY = frozenset({"id", "name", "type", "etag", "systemData"})
 READ_ONLY_PROPERTIES = frozenset({"provisioningState", "uniqueId", "timeCreated"})
-SECRETS = frozenset({"adminPassword", "customData", "protectedSettings"})
 _MODES = {mode.lower(): mode for mode in ("Automatic", "Manual", "Rolling")}
 MOST_MODELS = 10
 
@@ -34,12 +34,6 @@ def merged(old: Json, new: Json, *, null_deletes: bool) -> Json:
         else:
             result[key] = merged(result.get(key), value, null_deletes=null_deletes)
     return result
-
-
-def without_secrets(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return {key: without_secrets(inner) for key, inner in value.items() if key not in SECRETS}
-    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +56,9 @@ class Instance:
     health_since: float = 0.0
     etag: int = 2
     upgrades: list[tuple[float, int]] = field(default_factory=list)
-    # Extensions and run commands of this instance: kind -> name -> document.
+    # Extensions and run commands of this instance: kind -> name -> document; and what its extensions hide.
     stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    secrets: Secrets = field(default_factory=dict)
 
     @property
     def available(self) -> bool:
@@ -101,6 +96,7 @@ class ScaleSet:
     # Properties of the model that a caller has named; the others were filled in.
     asked_for: frozenset[str] = frozenset()
     lifecycle_events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: Secrets = field(default_factory=dict)
     resource_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -187,6 +183,7 @@ class ScaleSets:
         world = self._world
         scale_set = ScaleSet(subscription_id, resource_group, name, {}, etag=1, state="Creating")
         scale_set.model = without_secrets(creation.new_model(world, scale_set.resource_id, body))
+        scale_set.secrets = secrets.after({}, _profile_of(body))
         scale_set.asked_for = frozenset(body.get("properties") or {})
         _normalise(scale_set.model)
         if scale_set.image:
@@ -276,13 +273,14 @@ class ScaleSets:
         """Lay a PUT or PATCH body over the model, and begin whatever that sets in motion."""
         world = self._world
         model = self._written(scale_set, change, null_deletes=null_deletes)
-        renewed = _made_from(model) != _made_from(scale_set.model)
+        hidden = secrets.after(scale_set.secrets, _profile_of(change))
+        renewed = (_made_from(model), hidden) != (_made_from(scale_set.model), scale_set.secrets)
         if renewed:
             upgrading.refuse_or_preempt(world, scale_set)
             self._refuse_too_many_models(scale_set)
             scale_set.generation += 1
         resized = model.get("sku", {}).get("capacity") != scale_set.model.get("sku", {}).get("capacity")
-        scale_set.model, scale_set.state = model, "Updating"
+        scale_set.model, scale_set.secrets, scale_set.state = model, hidden, "Updating"
         scale_set.etag += 1
         record = world.operations.begin("PUT", scale_set.subscription_id, scale_set.location)
 
@@ -347,6 +345,10 @@ class ScaleSets:
 
     def set_health(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
         health.set_health(self._world, scale_set, instance, state)
+
+
+def _profile_of(body: Mapping[str, Any]) -> Json:
+    return (body.get("properties") or {}).get("virtualMachineProfile")
 
 
 def _image(model: Mapping[str, Any]) -> dict[str, Any]:

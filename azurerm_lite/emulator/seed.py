@@ -14,10 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import creation, health
+from . import creation, health, secrets
 from .exchange import Refusal
 from .images import Images
-from .scale_sets import Instance, ScaleSet, without_secrets
+from .scale_sets import Instance, ScaleSet
+from .secrets import without_secrets
 from .world import World
 
 _SEEDS = resources.files("azurerm_lite.emulator") / "seeds"
@@ -171,6 +172,7 @@ class Seed:
         scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, {})
         scale_set.etag = _counter(self.model.get("etag"), 3)
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        scale_set.secrets = secrets.after({}, self.model.get("properties", {}).get("virtualMachineProfile"))
         if self.instances is None:
             _publish_what_runs(images, {"properties": scale_set.profile})
             self._grow(world, scale_set)

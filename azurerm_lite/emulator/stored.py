@@ -7,11 +7,12 @@ said nothing. https://learn.microsoft.com/rest/api/compute/virtual-machine-scale
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import creation, views
+from . import creation, secrets, views
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .instances import address, json_object, one_instance
 from .operations import accepted
-from .scale_sets import ScaleSet, merged, without_secrets
+from .scale_sets import ScaleSet, merged
+from .secrets import without_secrets
 from .world import World
 
 _TYPE = "Microsoft.Compute/virtualMachineScaleSets"
@@ -53,15 +54,18 @@ def get_extension(world: World, _request: ArmRequest, *, name: str, **names: str
 def write_extension(world: World, request: ArmRequest, *, name: str, **names: str) -> Answer:
     """PUT or PATCH: part of the model, so that instances fall behind it."""
     scale_set = world.scale_sets.get(*address(names))
-    found, body = _find(scale_set, name), without_secrets(json_object(request))
+    found, body = _find(scale_set, name), json_object(request)
     if found is None and request.method == "PATCH":
         raise Refusal(404, "NotFound", _GONE)
-    given = {"name": found["name"] if found else name, "properties": body.get("properties") or {}}
+    own: dict[str, Any] = body.get("properties") or {}
+    given = {"name": found["name"] if found else name, "properties": own}
     changed = merged(found, given, null_deletes=True) if found else creation.completed_extension(given)
     changed["properties"].setdefault("settings", {})
+    if "protectedSettings" in own and own["protectedSettings"] is None:
+        changed["properties"]["protectedSettings"] = None  # which erases them
     others = [one for one in views.extensions_of(scale_set) if one is not found]
     record = _keep_extensions(world, scale_set, [*others, changed], "PUT")
-    shown = _shown_extension(scale_set, changed, "Updating" if found else "Creating")
+    shown = without_secrets(_shown_extension(scale_set, changed, "Updating" if found else "Creating"))
     return accepted(record, request, 200 if found else 201, shown)
 
 
@@ -138,6 +142,7 @@ def write_stored(world: World, request: ArmRequest, *, name: str, **names: str) 
     old, body = shelf.get(name.lower()), without_secrets(json_object(request))
     if old is None and request.method == "PATCH":
         raise Refusal(404, "NotFound", _GONE)
+    instance.secrets = secrets.after_extension(instance.secrets, name, json_object(request).get("properties") or {})
     given = {key: body[key] for key in ("location", "tags") if key in body}
     own = {**kind.fill, **(old["properties"] if old else {}), **(body.get("properties") or {})}
     state = "Updating" if old else "Creating"
@@ -162,13 +167,14 @@ def write_stored(world: World, request: ArmRequest, *, name: str, **names: str) 
 
 
 def delete_stored(world: World, request: ArmRequest, *, name: str, **names: str) -> Answer:
-    _, scale_set, _, shelf = _shelf(world, request, names)
+    _, scale_set, instance, shelf = _shelf(world, request, names)
     if name.lower() not in shelf:
         return Answer(204)
     record = world.operations.begin("DELETE", scale_set.subscription_id, scale_set.location)
 
     def done() -> None:
         shelf.pop(name.lower(), None)
+        instance.secrets = secrets.without_extension(instance.secrets, name)
         world.operations.end(record)
 
     world.after(world.rng.uniform(1, 30), done)

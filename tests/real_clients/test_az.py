@@ -12,6 +12,8 @@ import pytest
 import azurerm_lite as lite
 from azurerm_lite.emulator import serve
 
+from .conftest import Watch
+
 NEW = "22.04.202611120"
 WEB = ("-g", "web-rg", "-n", "web")
 Az = Callable[..., Any]
@@ -82,13 +84,18 @@ def test_az_looks_and_upgrades(az: Az) -> None:
     assert "999 is not an active" in az("vmss", "update-instances", *WEB, "--instance-ids", "999", fails=True)
 
 
-def test_az_scales_protects_and_drives_power(az: Az) -> None:
+def test_az_scales_protects_and_drives_power(az: Az, watch: Watch) -> None:
     az("vmss", "scale", *WEB, "--new-capacity", "22")
     assert len(instances(az)) == 22
     az("vmss", "update", *WEB, "--instance-id", "0", "--protect-from-scale-in", "true")
     assert instances(az)["0"]["protectionPolicy"]["protectFromScaleIn"] is True
     az("vmss", "restart", *WEB, "--instance-ids", "0")
+    assert watch.interrupted() == {"0"}
+    az("vmss", "update", *WEB, "--set", "virtualMachineProfile.osProfile.customData=ZWNobw==")
+    az("vmss", "update-instances", *WEB, "--instance-ids", "1", "3")
+    assert (watch.interrupted(), watch.made_anew()) == ({"1", "3"}, set())
     az("vmss", "reimage", *WEB, "--instance-ids", "1")
+    assert (watch.interrupted(), watch.made_anew()) == ({"1"}, {"1"})
     az("vmss", "deallocate", *WEB, "--instance-ids", "3")
     assert power(instances(az)["3"]) == "PowerState/deallocated"
     az("vmss", "start", *WEB, "--instance-ids", "3")
@@ -164,7 +171,10 @@ def test_az_reaches_it_as_stock_azure_cloud_by_the_proxy(program: str, tmp_path:
         stock = az_of(program, tmp_path, {**trust, "HTTPS_PROXY": emulator.proxy or ""})
         log_in(stock, emulator)
         assert stock("vmss", "show", *WEB)["name"] == "web"
+        path = "virtualMachineProfile.storageProfile.imageReference.version"
+        stock("vmss", "update", *WEB, "--set", f"{path}={NEW}")
         stock("vmss", "update-instances", *WEB, "--instance-ids", "0")
+        assert Watch(emulator).running(NEW) == {"0"}
 
 
 @pytest.mark.parametrize("kind", ["imds", "app-service"])

@@ -10,7 +10,10 @@ from azure.mgmt.compute import ComputeManagementClient
 
 from azurerm_lite.emulator import Seed
 
+from .conftest import Watch
+
 NEW = "22.04.202611120"
+NEW_CUSTOM_DATA = {"virtualMachineProfile": {"osProfile": {"customData": "ZWNobw=="}}}
 LATEST = {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": "latest"}}}}
 
 
@@ -100,9 +103,10 @@ def test_patch_scales_out_and_in(client: Any, web: tuple[str, str]) -> None:
     ("action", "left"),
     [("begin_power_off", "stopped"), ("begin_deallocate", "deallocated"), ("begin_restart", "running")],
 )
-def test_power_actions_and_start(client: Any, web: tuple[str, str], action: str, left: str) -> None:
+def test_power_actions_and_start(client: Any, web: tuple[str, str], watch: Watch, action: str, left: str) -> None:
     sets = client.virtual_machine_scale_sets
     getattr(sets, action)(*web, {"instanceIds": ["0", "3"]}).result()
+    assert watch.interrupted() == ({"0", "3"} if action == "begin_restart" else set())
     found = {one: power(state) for one, state in states(client, web).items()}
     assert {found[one] for one in ("0", "3")} == {f"PowerState/{left}"}
     assert found["1"] == "PowerState/running"
@@ -110,15 +114,43 @@ def test_power_actions_and_start(client: Any, web: tuple[str, str], action: str,
     assert {power(state) for state in states(client, web).values()} == {"PowerState/running"}
 
 
-def test_reimage_redeploy_and_actions_on_one_instance(client: Any, web: tuple[str, str]) -> None:
-    client.virtual_machine_scale_sets.begin_reimage(*web, {"instanceIds": ["0"]}).result()
-    client.virtual_machine_scale_sets.begin_redeploy(*web, {"instanceIds": ["0"]}).result()
+def test_reimage_makes_the_disk_anew_and_redeploy_and_restart_do_not(
+    client: Any, web: tuple[str, str], watch: Watch
+) -> None:
+    sets, two = client.virtual_machine_scale_sets, {"instanceIds": ["0", "3"]}
+    sets.begin_update(*web, {"properties": NEW_CUSTOM_DATA}).result()
+    sets.begin_update_instances(*web, two).result()
+    assert {one for one, state in states(client, web).items() if state["latestModelApplied"]} == {"0", "3"}
+    assert watch.interrupted() == {"0", "3"}
+    for begin in (sets.begin_redeploy, sets.begin_restart, sets.begin_perform_maintenance):
+        begin(*web, two).result()
+        assert (watch.interrupted(), watch.made_anew()) == ({"0", "3"}, set())
+    sets.begin_reimage(*web, {"instanceIds": ["0"]}).result()
+    assert (watch.interrupted(), watch.made_anew()) == ({"0"}, {"0"})
+    sets.begin_reimage_all(*web, {"instanceIds": ["3"]}).result()
+    assert (watch.interrupted(), watch.made_anew()) == ({"3"}, {"0", "3"})
+    found = states(client, web).values()
+    assert {state["provisioningState"] for state in found} == {"Succeeded"}
+    assert {power(state) for state in found} == {"PowerState/running"}
+
+
+@pytest.mark.parametrize("action", ["begin_restart", "begin_reimage", "begin_reimage_all", "begin_redeploy"])
+def test_actions_on_one_instance_leave_the_others_alone(
+    client: Any, web: tuple[str, str], watch: Watch, action: str
+) -> None:
     one = client.virtual_machine_scale_set_vms
+    client.virtual_machine_scale_sets.begin_update(*web, {"properties": NEW_CUSTOM_DATA}).result()
+    client.virtual_machine_scale_sets.begin_update_instances(*web, {"instanceIds": ["1", "3"]}).result()
     one.begin_power_off(*web, "1").result()
     assert power(states(client, web)["1"]) == "PowerState/stopped"
     one.begin_start(*web, "1").result()
-    one.begin_restart(*web, "1").result()
-    assert power(states(client, web)["1"]) == "PowerState/running"
+    assert watch.interrupted() == {"1", "3"}
+    getattr(one, action)(*web, "1").result()
+    assert watch.interrupted() == {"1"}
+    assert watch.made_anew() == ({"1"} if "reimage" in action else set())
+    assert {power(state) for state in states(client, web).values()} == {"PowerState/running"}
+    one.begin_deallocate(*web, "1").result()
+    assert watch.power()["deallocated"] == {"1"}
 
 
 def test_delete_instances_and_one_instance(client: Any, web: tuple[str, str]) -> None:
