@@ -25,6 +25,8 @@ class Images:
         # Versions of gallery images: (resource group, gallery, image) in lower case -> documents, oldest first.
         self.gallery: dict[Key, list[dict[str, Any]]] = {}
         self.cores = 1000  # quota of every region
+        # Purchase plans of platform images: (publisher, offer, SKU) in lower case -> {publisher, product, name}.
+        self.plans: dict[Key, dict[str, Any]] = {}
 
     def publish_gallery(
         self, image_id: str, version: str, *regions: str, exclude_from_latest: bool = False, state: str = "Succeeded"
@@ -117,7 +119,10 @@ def get_version(
     if version not in world.images.versions(publisher, offer, sku):
         raise Refusal(404, "NotFound", f"Artifact: VMImage was not found. Version {version} of {offer} {sku}.")
     parent = request.path.rstrip("/").rpartition("/")[0]
-    properties = {"hyperVGeneration": "V2", "architecture": "x64", "osDiskImage": {"operatingSystem": "Linux"}}
+    system = {"operatingSystem": "Linux"}
+    properties: dict[str, Json] = {"hyperVGeneration": "V2", "architecture": "x64", "osDiskImage": system}
+    if plan := world.images.plans.get((publisher.lower(), offer.lower(), sku.lower())):
+        properties["plan"] = plan
     entry = {"properties": properties, "location": location, "name": version, "id": f"{parent}/{version}"}
     return Answer(200, entry)
 

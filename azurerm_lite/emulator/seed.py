@@ -182,6 +182,10 @@ class Seed:
                 scale_set.instances[instance.instance_id] = instance
                 _publish_what_runs(images, document)
         _publish_what_runs(images, {"properties": scale_set.profile})
+        publish_gallery_image(world, str(scale_set.image.get("id", "")), self.location)
+        if scale_set.image.get("publisher") and self.model.get("plan"):
+            key = tuple(str(scale_set.image.get(part, "")).lower() for part in ("publisher", "offer", "sku"))
+            images.plans[key[0], key[1], key[2]] = dict(self.model["plan"])
         scale_set.model.setdefault("sku", {}).setdefault("capacity", len(scale_set.instances))
         return scale_set
 
@@ -211,6 +215,19 @@ def _publish_what_runs(images: Images, document: Mapping[str, Any]) -> None:
         if not versions and not known and "exactVersion" not in image:
             versions = ["1.0.0"]  # "latest", and nothing says which that is
         images.publish(image["publisher"], image["offer"], image["sku"], *versions)
+
+
+def publish_gallery_image(world: World, image_id: str, location: str) -> None:
+    """Make the version of a gallery image exist in a region, with its gallery; no other id means anything here."""
+    image, _, version = image_id.partition("/versions/")
+    parts = image.strip("/").split("/")
+    if len(parts) != 10 or parts[6].lower() != "galleries" or not version:
+        return
+    key = (parts[1].lower(), parts[3].lower())
+    world.resource_groups.setdefault(key, (parts[1], parts[3], location))
+    known = world.images.gallery.get((parts[3].lower(), parts[7].lower(), parts[9].lower()), [])
+    if version not in [one["name"] for one in known]:
+        world.images.publish_gallery(image, version, location)
 
 
 def _counter(etag: object, default: int) -> int:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from .journal import Locked as Locked
     from .observe import Observation as Observation
     from .planning import Plan as Plan
-    from .planning import PlanRefused as PlanRefused
     from .planning import look as look
     from .planning import plan as plan
     from .platform import roll as roll
     from .platform import watch as watch
     from .policy import Policy as Policy
+    from .preflight import PlanRefused as PlanRefused
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
     from .runner import Runner as Runner
@@ -40,9 +40,10 @@ _HOME = {
     "health": "Gate command_gate http_gate tcp_gate",
     "journal": "Journal Locked",
     "observe": "Observation",
-    "planning": "Plan PlanRefused look plan",
+    "planning": "Plan look plan",
     "platform": "roll watch",
     "policy": "Policy",
+    "preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse",
     "undo": "rollback",
     "runner": "Runner repair resume upgrade",

@@ -26,6 +26,7 @@ class Member(NamedTuple):
     power: str
     health: str
     protected: bool
+    size: str = ""
 
     @property
     def fit(self) -> bool:
@@ -80,12 +81,21 @@ def _member(instance: Mapping[str, Any]) -> Member:
         _number(view.get("platformUpdateDomain")),
         _number(view.get("platformFaultDomain")),
         properties.get("latestModelApplied") is True,
-        str(image.get("exactVersion") or image.get("version") or image.get("id") or ""),
+        image_version(image),
         str(properties.get("provisioningState") or ""),
         _power(view.get("statuses")),
         health if health in REPORTS or not health else "unknown",
         _object(properties.get("protectionPolicy")).get("protectFromScaleSetActions") is True,
+        str(_object(properties.get("hardwareProfile")).get("vmSize") or _object(instance.get("sku")).get("name") or ""),
     )
+
+
+def image_version(image: Mapping[str, Any]) -> str:
+    """What an image reference says of the version: its number where there is one, else the id of the image."""
+    if said := image.get("exactVersion") or image.get("version"):
+        return str(said)
+    resource = str(image.get("id") or "")
+    return resource.rpartition("/versions/")[2] if "/versions/" in resource else resource
 
 
 def _power(statuses: Any) -> str:

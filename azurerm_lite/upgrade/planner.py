@@ -21,6 +21,7 @@ CLASSES = (
     *("updated", "already-current", "skipped-protected", "not-selected", "vanished", "arrived-current", "failed"),
     "not-reached",
 )
+MOVING = ("Creating", "Updating", "Deleting")  # provisioning states of an instance that somebody is changing
 USUAL_BATCH_SECONDS = 60.0  # recorded: a median of 36 s for an upgrade, and something for health
 
 
@@ -82,7 +83,9 @@ def _sick(seen: Observation) -> frozenset[str]:
 
 def current(member: Member, version: str) -> bool:
     """On the latest model, and on the pinned image: the flag alone does not say what is on the disk."""
-    return member.latest and (not version or not member.version or member.version == version)
+    if not member.latest or not version or not member.version or member.version == version:
+        return member.latest
+    return member.version.lower() == version.lower()  # ids come back in a casing of Azure's own
 
 
 @functools.lru_cache(maxsize=4096)
@@ -156,7 +159,7 @@ def _number(one: Member) -> tuple[int, int, str]:
 
 def _open(progress: Progress, one: Member) -> bool:
     """Not current, not touched yet, and ready to be."""
-    if current(one, progress.version) or one.protected or one.state in ("Creating", "Deleting", "Updating"):
+    if current(one, progress.version) or one.protected or one.state in MOVING:
         return False
     return one.instance_id not in progress.posted and one.instance_id not in progress.classes
 

@@ -3,6 +3,7 @@
 A Plan is a value. `upgrade(plan)` does what it says and nothing else, and refuses when the world has moved from it.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,19 +11,17 @@ from typing import Any
 
 from .. import images, markup, model
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, InvalidInput, NotFoundError
+from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import get_flexible_vm_instance_view, iter_vmss_vms
-from . import planner
-from .observe import Observation, behind, observe
+from . import planner, preflight
+from .observe import Observation, behind, image_version, observe
 from .policy import Policy
+from .preflight import PlanRefused
 
 Change = str | Callable[[Any], Any] | None
-
-
-class PlanRefused(AzurermLiteError):
-    """An upgrade that would not keep what it promises, or that Azure would refuse. Nothing was changed."""
+NO_OPERATION = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -125,19 +124,18 @@ def plan(
     arm, address, kept = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name), policy or Policy()
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = _changed(arm, address, before, change)
-    _refuse_by_model(before, accept_failed)
+    preflight.refuse_by_model(before, after, accept_failed)
     seen = look(arm, address, flexible=is_flexible(before))
-    _refuse_by_instances(kept, seen)
     version = pin(after)
     patch = model.merge_patch(before, after)
-    expected = seen if not patch else behind(seen)
-    stages = _stages(after, patch)
-    if "reimage" in stages and kept.most_disruptive == "upgrade":
-        raise PlanRefused("this change needs the OS disk made anew, and most_disruptive='upgrade' forbids that")
-    batches, why_not = planner.simulate(kept, expected, version)
+    renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
+    preflight.refuse_by_instances(kept, seen, renews=renews)
+    stages = preflight.stages(after, patch)
+    preflight.refuse_by_disruption(kept, stages)
+    batches, why_not = planner.simulate(kept, behind(seen) if renews else seen, version)
     if why_not:
         raise PlanRefused(why_not)
-    warnings += _warnings(before, after, seen, bool(patch))
+    warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
     pauses = kept.pause_seconds + kept.bake_seconds
     return Plan(
         address,
@@ -165,7 +163,8 @@ def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> t
         return copy.deepcopy(before), []
     working: Any = copy.deepcopy(before)
     if isinstance(change, str):
-        given: Any = model.set_image_version(working, resolved(arm, address, before, change))
+        version = resolved(arm, address, before, change) if change == "latest" else change
+        given: Any = model.set_image_version(working, version)
     else:
         given = change(working)
     found = given.model if isinstance(given, model.Edit) else working if given is None else given
@@ -176,81 +175,101 @@ def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> t
 
 def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:
     """The concrete version; NotFoundError when there is no such image in the region."""
-    image = _image(before)
-    if not image.get("publisher"):
-        return version
-    where = (address.subscription_id, str(before.get("location", "")))
-    publisher, offer, sku = (str(image.get(key, "")) for key in ("publisher", "offer", "sku"))
-    return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
+    named, region = preflight.image(before), _region(before)
+    if named.get("publisher"):
+        publisher, offer, sku = (str(named.get(key, "")) for key in ("publisher", "offer", "sku"))
+        where = (address.subscription_id, str(before.get("location", "")))
+        return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
+    if version == "latest" and (gallery := preflight.gallery(before)):
+        with contextlib.suppress(ForbiddenError, NotFoundError):  # what may not be read stays `latest`
+            return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
+    return version
 
 
-def _image(vmss: Mapping[str, Any]) -> Mapping[str, Any]:
-    profile = (vmss.get("properties") or {}).get("virtualMachineProfile") or {}
-    return (profile.get("storageProfile") or {}).get("imageReference") or {}
+# --- what only Azure can say ------------------------------------------------------------------------------------------
+
+
+def _asked(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
+    """What Azure says of the image, the quota and our rights: refused, or warned of."""
+    found = _of_image(arm, address, before, after) + _of_quota(arm, address, before, after)
+    return found + _of_tracking(arm, address, before)
+
+
+def _of_image(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
+    """A new image is there, in this region, under the plan that the scale set has."""
+    named, region = preflight.image(after), _region(after)
+    if named == preflight.image(before):
+        return []
+    if named.get("publisher"):
+        preflight.refuse_by_plan(after, _platform_version(arm, address, after))
+        return []
+    gallery = preflight.gallery(after)
+    if not gallery:
+        return ["whether the image is there was not looked at: Azure says so when the model is written"]
+    try:
+        versions = _gallery_versions(arm, gallery)
+    except ForbiddenError:
+        return ["the gallery may not be read from here, so whether the image is in this region was not looked at"]
+    preflight.refuse_by_gallery(gallery, versions, images.newest_gallery_version(versions, region), region)
+    return []
+
+
+def _platform_version(arm: Arm, address: ScaleSet, after: JsonDict) -> Mapping[str, Any]:
+    """A version of a platform image as Azure shows it; NotFoundError, with the newest, when it does not exist."""
+    named = preflight.image(after)
+    publisher, offer, sku, version = (str(named.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
+    where = (address.subscription_id, str(after.get("location", "")))
+    if version == "latest":
+        version = resolved(arm, address, after, version)
+    try:
+        return images.get_image_version(arm, *where, publisher, offer, sku, version)
+    except NotFoundError:
+        resolved(arm, address, after, version)
+        return {}
+
+
+def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
+    where = (gallery["subscription"], gallery["group"], gallery["gallery"], gallery["image"])
+    return images.list_gallery_image_versions(arm, *where)
+
+
+def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
+    needed = preflight.more_cores(before, after)
+    if needed is None:
+        return ["the VM size does not say how many vCPUs it has, so the quota was not looked at"]
+    if needed > 0:
+        usages = images.list_usages(arm, address.subscription_id, str(after.get("location", "")))
+        preflight.refuse_by_quota(needed, usages, "the change")
+    return []
+
+
+def _of_tracking(arm: Arm, address: ScaleSet, vmss: JsonDict) -> list[str]:
+    """Whether the status of an operation may be read. Rights on the scale set alone begin what they cannot follow.
+
+    It is asked for one that never was: 404 is a yes. A warning only, since Azure may judge a real one otherwise; the
+    write of the model, which is followed before the first batch, shows it for certain.
+    https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
+    """
+    place = f"/subscriptions/{address.subscription_id}/providers/Microsoft.Compute/locations/{_region(vmss)}"
+    try:
+        arm.get(f"{place}/operations/{NO_OPERATION}")
+    except ForbiddenError:
+        grant = "Grant a role on the resource group, not on the scale set alone"
+        return [
+            f"the status of operations may not be read with these rights, and the first one would pause it. {grant}"
+        ]
+    except AzurermLiteError:
+        pass
+    return []
+
+
+def _region(vmss: Mapping[str, Any]) -> str:
+    return str(vmss.get("location", "")).replace(" ", "").lower()
 
 
 def pin(after: Mapping[str, Any]) -> str:
-    """The exact version that every instance must run in the end; "" where the model's word is all there is."""
-    image = _image(after)
-    version = str(image.get("version") or "")
-    return version if image.get("publisher") and version != "latest" else ""
-
-
-def _stages(after: Mapping[str, Any], patch: Mapping[str, Any]) -> tuple[str, ...]:
-    """What must be done to an instance for the change to reach it."""
-    profile = (after.get("properties") or {}).get("virtualMachineProfile") or {}
-    disk = (profile.get("storageProfile") or {}).get("osDisk") or {}
-    system = ((patch.get("properties") or {}).get("virtualMachineProfile") or {}).get("osProfile") or {}
-    anew = bool(disk.get("diffDiskSettings")) or bool({"customData", "adminPassword"} & set(system))
-    return ("upgrade", "reimage") if anew and patch else ("upgrade",)
-
-
-def _refuse_by_model(vmss: Mapping[str, Any], accept_failed: bool) -> None:
-    properties = vmss.get("properties") or {}
-    mode = str((properties.get("upgradePolicy") or {}).get("mode", "Manual"))
-    if mode.lower() != "manual":
-        raise PlanRefused(
-            f"the upgrade mode is {mode}: writing the model would make Azure upgrade instances by itself, at its own "
-            "pace. Set upgradePolicy.mode to Manual first"
-        )
-    state = str(properties.get("provisioningState", "Succeeded"))
-    if state == "Failed" and not accept_failed:
-        raise PlanRefused("the scale set's provisioning state is Failed; accept_failed=True goes on all the same")
-    if state not in ("Succeeded", "Failed"):
-        raise PlanRefused(f"the scale set is {state}: another operation holds it. Wait for that to end")
-
-
-def _refuse_by_instances(policy: Policy, seen: Observation) -> None:
-    if unknown := [one for one in policy.instances or () if one not in seen.members]:
-        known = list(seen.members)
-        raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
-    chosen = [*filter(planner.choice(policy), seen.members.values())]
-    if seen.members and not chosen:
-        raise InvalidInput("no instance is in what was selected")
-    protected = [one.instance_id for one in chosen if one.protected]
-    if protected and policy.protected == "fail":
-        raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
-
-
-def _warnings(before: JsonDict, after: JsonDict, seen: Observation, changes: bool) -> list[str]:
-    found = []
-    drifted = [one.instance_id for one in seen.members.values() if not one.latest]
-    if drifted and changes:
-        found.append(
-            f"{len(drifted)} instances are behind the present model already ({markup.listing(drifted)}): they get what "
-            "they missed together with this change"
-        )
-    if protected := [one.instance_id for one in seen.members.values() if one.protected]:
-        found.append(f"protected from scale-set actions and left alone: {markup.listing(protected)}")
-    if sick := [one.instance_id for one in seen.members.values() if not seen.fit(one)]:
-        found.append(f"not healthy before it begins: {markup.listing(sick)}")
-    profile = (after.get("properties") or {}).get("virtualMachineProfile") or {}
-    if "image" in ((profile.get("storageProfile") or {}).get("osDisk") or {}):
-        found.append(
-            "unmanaged disks are retired: https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation"
-        )
-    if not seen.reports:
-        found.append("nothing reports the health of the application: running and provisioned is all that is known")
-    if str(_image(before).get("version", "")) == "latest" and not changes:
-        found.append("the model says `latest`: a newer image shows in no instance until a version is named")
-    return found
+    """The version, or the image, that every instance must run in the end; "" where the model's word is all there is."""
+    named = preflight.image(after)
+    version = image_version(named)
+    open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
+    return "" if open_end or not (named.get("publisher") or named.get("id")) else version

@@ -9,14 +9,16 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import model, rolling_upgrades, vmss
+from .. import images, model, rolling_upgrades, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ConflictError, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
+from . import planner, preflight
 from .observe import Observation
 from .planner import current
-from .planning import PlanRefused, is_flexible, look, pin, resolved
+from .planning import is_flexible, look, pin, resolved
+from .preflight import PlanRefused
 from .runner import OnEvent, Stop, _never, _silent
 from .verdict import Verdict
 
@@ -49,6 +51,7 @@ def roll(
     earlier, seen = _newest(arm, address), look(arm, address, flexible=is_flexible(before))
     if _running(earlier):
         raise PlanRefused("Azure runs a rolling upgrade of this scale set already: watch() follows it")
+    _refuse_a_surge_without_room(arm, address, before, len(seen.members))
     written = _begin(arm, address, before, change)
     if not written:
         return _verdict(arm, address, seen, "succeeded", "nothing changed, so nothing was begun", arm.time())
@@ -82,6 +85,19 @@ def _refuse(found: Mapping[str, Any]) -> None:
     mode = str(((found.get("properties") or {}).get("upgradePolicy") or {}).get("mode", "Manual"))
     if mode.lower() != "rolling":
         raise PlanRefused(f"the upgrade mode is {mode}, not Rolling: plan() and upgrade() are for mode Manual")
+
+
+def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, found: Mapping[str, Any], there: int) -> None:
+    """Where there is no quota for new instances Azure upgrades the old ones in place, and says nothing of it.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-maxsurge
+    """
+    policy = ((found.get("properties") or {}).get("upgradePolicy") or {}).get("rollingUpgradePolicy") or {}
+    each = preflight.cores(preflight.size(found))
+    if policy.get("maxSurge") is True and each is not None:
+        batch = planner.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
+        usages = images.list_usages(arm, address.subscription_id, str(found.get("location", "")))
+        preflight.refuse_by_quota(batch * each, usages, "a batch with maxSurge")
 
 
 def _begin(arm: Arm, address: ScaleSet, before: JsonDict, change: Any) -> bool:

@@ -16,7 +16,7 @@ from ..emulator import compute, identity
 from ..emulator.adapter import InProcessAdapter
 from ..emulator.app import ArmApp
 from ..emulator.clock import VirtualClock
-from ..emulator.seed import Seed
+from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
@@ -116,6 +116,16 @@ def rehearse(
     return rehearse_captured(found, change, policy=policy, faults=faults, random_seed=random_seed, on_event=on_event)
 
 
+def _publish(stage: Stage, version: str) -> None:
+    """Make a version of the image exist that the copy runs, whatever Azure has."""
+    image = stage.scale_set.image
+    if image.get("publisher"):
+        stage.world.images.publish(image["publisher"], image["offer"], image["sku"], version)
+    elif image.get("id"):
+        name = str(image["id"]).partition("/versions/")[0]
+        publish_gallery_image(stage.world, f"{name}/versions/{version}", stage.scale_set.location)
+
+
 def rehearse_captured(
     captured: Mapping[str, Any] | Seed,
     change: Change = None,
@@ -128,9 +138,7 @@ def rehearse_captured(
     """The same from what was captured before, or from a Seed; without any Azure."""
     stage = Stage(captured if isinstance(captured, Seed) else Seed.from_captured(captured), random_seed=random_seed)
     if isinstance(change, str) and change != "latest":
-        image = stage.scale_set.image
-        if image.get("publisher"):
-            stage.world.images.publish(image["publisher"], image["offer"], image["sku"], change)
+        _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
     for fault in faults:
         stage.world.faults.add(**fault)

@@ -30,8 +30,9 @@ from .events import Event
 from .health import Gate
 from .journal import Journal, State
 from .observe import Observation
-from .planning import Plan, PlanRefused, is_flexible, look
+from .planning import Plan, is_flexible, look
 from .policy import Policy
+from .preflight import PlanRefused
 from .verdict import Verdict
 
 OnEvent = Callable[[Event], object]

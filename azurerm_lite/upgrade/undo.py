@@ -7,8 +7,9 @@ from .. import model
 from ..arm import Arm, Auth, arm_of
 from ..types import ScaleSet
 from . import journal as _journal
-from .planning import PlanRefused, look, plan
+from .planning import look, plan
 from .policy import Policy
+from .preflight import PlanRefused
 from .runner import OnEvent, Stop, _never, _silent, upgrade
 from .verdict import Verdict
 

@@ -17,7 +17,7 @@ from azurerm_lite.upgrade import Policy, command_gate, http_gate, plan, repair, 
 from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.health import ask
 from azurerm_lite.upgrade.observe import Member
-from azurerm_lite.upgrade.planning import PlanRefused
+from azurerm_lite.upgrade.preflight import PlanRefused
 from azurerm_lite.upgrade.rehearsal import Stage
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"

@@ -76,3 +76,15 @@ def test_one_that_does_not_end_in_time_goes_on_and_says_so() -> None:
     left = roll(made.arm, *made.address, NEW, timeout=20)
     assert (left.outcome, "watch" in left.reason) == ("paused", True)
     assert watch(made.arm, *made.address).ok
+
+
+def test_a_surge_needs_quota_for_a_batch() -> None:
+    """Without it Azure would upgrade in place and say nothing."""
+    rolling = {"maxBatchInstancePercent": 20, "maxSurge": True}
+    made = Stage(Seed.build(capacity=10, mode="Rolling", health_source="extension", rolling_policy=rolling))
+    made.world.images.cores = 23
+    with pytest.raises(PlanRefused, match="a batch with maxSurge needs 4 vCPUs more, and the region's quota leaves 3"):
+        roll(made.arm, *made.address, NEW)
+    assert made.app.journal.writes() == []
+    made.world.images.cores = 24
+    assert roll(made.arm, *made.address, NEW).ok

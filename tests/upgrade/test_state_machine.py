@@ -18,7 +18,7 @@ from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.journal import Journal
 from azurerm_lite.upgrade.planner import CLASSES
-from azurerm_lite.upgrade.planning import PlanRefused
+from azurerm_lite.upgrade.preflight import PlanRefused
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.runner import Runner, first_entry
 
