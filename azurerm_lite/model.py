@@ -35,7 +35,11 @@ class Change(NamedTuple):
     new: Json
 
     def __str__(self) -> str:
-        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+        return f"{self.path}: {self._shown(self.old)} -> {self._shown(self.new)}"
+
+    def _shown(self, value: Json) -> str:
+        hidden = value and value is not MISSING and _SECRETS.search(self.path)
+        return "(secret)" if hidden else _shown(value)
 
 
 class Edit(NamedTuple):
@@ -191,11 +195,12 @@ def _keyed(items: Sequence[Any]) -> dict[Any, Any] | None:
 
 
 _SECRETS = re.compile(r"password|customdata|userdata|protectedsettings|secret|sas|(?<!public)key", re.IGNORECASE)
+_SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS address a secret
 
 
 def _shown(value: Json) -> str:
     if isinstance(value, str | int | float | bool) or value is None:
-        return printable(value, 200)
+        return printable(redacted(value), 200)
     return printable(value if value is MISSING else json.dumps(redacted(value), sort_keys=True), 200)
 
 
@@ -205,6 +210,8 @@ def redacted(value: Json) -> Json:
         return {
             key: "(secret)" if _SECRETS.search(str(key)) and inner else redacted(inner) for key, inner in value.items()
         }
+    if isinstance(value, str):
+        return _SIGNED.sub(r"\1(secret)", value)
     return [redacted(inner) for inner in value] if isinstance(value, list) else value
 
 

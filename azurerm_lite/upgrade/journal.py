@@ -49,10 +49,15 @@ class Journal:
         """Take up an existing file where it ends. A last line that was cut is dropped: it was never acted on."""
         if self.path is None:
             return
-        text = self.path.read_bytes()
+        try:
+            self._file = os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            os.fchmod(self._file, 0o600)  # whoever made it readable for others meanwhile
+        except OSError as error:
+            raise InvalidInput(f"cannot take up the journal {self.path}: {error.strerror}") from None
+        with open(os.dup(self._file), "rb") as file:  # noqa: PTH123
+            text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self.entries = list(_parsed(whole, self.path))
-        self._file = os.open(self.path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
         os.ftruncate(self._file, len(whole))
         os.lseek(self._file, 0, os.SEEK_END)
 
@@ -69,8 +74,8 @@ class Journal:
                 raise AzurermLiteError(f"the journal {self.path} cannot be written: the disk is full")
         self.entries.append(entry)
 
-    def lock(self, resource_id: str, place: str) -> None:
-        """Be the only one on this machine who upgrades this scale set."""
+    def lock(self, resource_id: str, place: str, run: str = "") -> None:
+        """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
         try:
             import fcntl  # noqa: PLC0415  (POSIX)
         except ImportError:  # pragma: no cover
@@ -86,7 +91,7 @@ class Journal:
             self._lock = None
             raise Locked(f"{resource_id} is being upgraded by process {holder or '?'} of this machine") from None
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.pwrite(self._lock, f"{os.getpid()}{f' (run {run})' if run else ''}".encode(), 0)
 
     def close(self) -> None:
         for handle in (self._file, self._lock):

@@ -371,7 +371,7 @@ def opened(
 ) -> Runner:
     """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
     kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place)
+    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
     try:
         found = _refuse_a_moved_world(arm, plan)
         kept.create()
@@ -401,7 +401,7 @@ def reopened(arm: Arm, journal: str) -> Journal:
     """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
     kept = Journal(journal)
     kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
+    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place, arm.correlation_id)
     try:
         kept.reopen()
     except BaseException:
