@@ -14,7 +14,8 @@ from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
-from ..vmss_vms import get_flexible_vm_instance_view, iter_vmss_vms
+from ..vmss_vm import get_flexible_vm_instance_view
+from ..vmss_vms import iter_vmss_vms
 from . import planner, preflight
 from .observe import Observation, behind, image_version, observe
 from .policy import Policy

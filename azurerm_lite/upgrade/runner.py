@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import model, vmss, wire
+from .. import model, vmss, vmss_vms, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import (
     ArmError,
@@ -227,7 +227,7 @@ class Runner:
         if "reimage" in self._first["stages"] and not error:
             with contextlib.suppress(OperationFailed):
                 forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
-                again = vmss.reimage_vmss_vms(self.arm, *self.address, list(batch.ids), options=forced)
+                again = vmss_vms.reimage_vmss_vms(self.arm, *self.address, list(batch.ids), options=forced)
                 again.wait(timeout=self.policy.operation_timeout_seconds)
         self._record("ended", error=error, request_id=operation.request_id, took=operation.seconds)
         return 0.0
