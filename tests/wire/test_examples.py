@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -210,6 +211,28 @@ def test_upgrade_version_runs_against_the_emulators_env_lines(command: Any, run_
     env = dict(re.fullmatch(r"export ([A-Z_]+)='?([^'\n]*)'?\n", line).groups() for line in lines)  # type: ignore[union-attr]
     done = run_example("upgrade_version.py", NEW, "3", env=env)
     assert done.stdout.splitlines()[-1] == f"instance 3: version {NEW}, Succeeded"
+    assert stopped(process) == 0
+
+
+def tunnel(proxy: str, request: str) -> bytes:
+    """The first line of what a proxy says to this request line."""
+    with socket.create_connection(("127.0.0.1", int(proxy.rpartition(":")[2])), timeout=10) as raw:
+        raw.sendall(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return raw.recv(65536).split(b"\r\n")[0]
+
+
+def test_the_proxy_of_the_command_leads_to_azures_names_and_to_nothing_else(command: Any) -> None:
+    process = command("--proxy")
+    proxy = json.loads(process.stdout.readline())["proxy"]
+    assert proxy.startswith("http://127.0.0.1:")
+    for host in ("management.azure.com", "LOGIN.microsoftonline.com", "login.windows.net"):
+        assert b" 200 " in tunnel(proxy, f"CONNECT {host}:443")
+    others = ["example.com:443", "management.azure.com:80", "management.azure.com.example.com:443", "127.0.0.1:443"]
+    others += ["localhost:22", "[::1]:443", "x@management.azure.com:443", "management.azure.com", ":443", ""]
+    for host in others:
+        assert b" 403 " in tunnel(proxy, f"CONNECT {host}"), host
+    for line in ("GET http://management.azure.com/", "GET http://example.com/", "POST https://management.azure.com/"):
+        assert b" 403 " in tunnel(proxy, line), line
     assert stopped(process) == 0
 
 
