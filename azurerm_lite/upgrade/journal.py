@@ -142,6 +142,7 @@ class State(NamedTuple):
     took: tuple[float, ...] = ()
     lowest: int | None = None
     guarded: bool = False  # automatic repairs are suspended by us
+    fingerprint: str = ""  # of the model as Azure took it, when that was seen
 
 
 def begun(entries: list[Entry]) -> Entry:
@@ -179,7 +180,7 @@ def apply(state: State, entry: Entry) -> State:
     assert progress is not None  # noqa: S101  (set by the first entry)
     batch = progress.batch
     if kind == "model-written":
-        return state._replace(phase="batches", model_written=True)
+        return state._replace(phase="batches", model_written=True, fingerprint=entry.get("fingerprint", ""))
     if kind == "intent":
         made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
         fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)

@@ -23,7 +23,7 @@ from ..errors import (
     OutcomeUnknown,
 )
 from ..operation import Operation
-from ..types import ScaleSet, Vmss
+from ..types import Json, JsonDict, ScaleSet, Vmss
 from . import events, health, planner, polling
 from . import journal as _journal
 from .events import Event
@@ -66,6 +66,7 @@ class Runner:
         self._greeted = False
         self._repairs: bool | None = None
         self.found: Vmss | None = None  # the model, when it was read a moment ago
+        self._written = ""  # the fingerprint of the model as Azure took it
 
     @property
     def verdict(self) -> Verdict | None:
@@ -144,7 +145,7 @@ class Runner:
             return self._model_followed(self._operation)
         found = self.found or vmss.get_vmss(self.arm, *self.address)
         self.found, now = None, model.fingerprint(found)
-        if now == self._first["fingerprint_after"]:
+        if now == self.fingerprint:
             self._record("model-written")
             return 0.0
         if now != self._first["fingerprint_before"]:
@@ -157,6 +158,7 @@ class Runner:
         except ConcurrencyError:
             self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
             return None
+        self._written = _as_taken(self._operation.resource, model.merged(model.without_read_only(found), patch))
         return 0.0 if self._operation.done else self._operation.next_poll_seconds()
 
     def _model_followed(self, operation: Operation) -> float:
@@ -169,7 +171,7 @@ class Runner:
         self._operation = None
         if operation.error is not None:
             raise operation.error
-        self._record("model-written", request_id=operation.request_id)
+        self._record("model-written", request_id=operation.request_id, fingerprint=self._written)
         return 0.0
 
     # --- a batch -----------------------------------------------------------------------------------------------------
@@ -198,8 +200,13 @@ class Runner:
         """When to look at the operation of a batch again: as Azure asks, or where its end may be."""
         return operation.next_poll_seconds() if operation.asks_to_wait else polling.next_gap(age, self.state.took)
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the model which instances are brought to."""
+        return self.state.fingerprint or str(self._first["fingerprint_after"])
+
     def _drifted(self) -> bool:
-        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != str(self._first["fingerprint_after"])
+        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self.fingerprint
 
     def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
         self._record("unposted", ids=list(action.ids), reason=reason)
@@ -341,6 +348,14 @@ class Runner:
             outcome, reason, classes, self.progress.version, self.progress.batches, took, self._lowest, where
         )
         self._record("end", verdict=made.to_dict())
+
+
+def _as_taken(answer: Json, wanted: JsonDict) -> str:
+    """The fingerprint of a model as Azure answers the write of it, "" when that is not what was written.
+
+    A write fills in defaults that an older model lacks: they are part of it from then on, and no drift.
+    """
+    return model.fingerprint(answer) if isinstance(answer, dict) and model.reflects(answer, wanted) else ""
 
 
 # --- whole runs ------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ FAILURES = {
     "wrong scale set": ({}, {"-s": "nix"}, "ResourceNotFound"),
     "wrong instance id": ({}, {"-i": "999"}, "999"),
     "instance id that is none": ({}, {"-i": "a/b"}, "a/b"),
-    "wrong version string": ({}, {"-n": "newest"}, "image version must be three numbers"),
+    "wrong version string": ({}, {"-n": "newest"}, "image version must be three numbers|does not exist"),
     "version that does not exist": ({}, {"-n": "9.9.9"}, "PlatformImageNotFound"),
     "unreachable host": (
         {"AZURE_RM_ENDPOINT": "https://127.0.0.1:9", "AZURE_AUTHORITY_HOST": "https://127.0.0.1:9"},
