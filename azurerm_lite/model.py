@@ -215,6 +215,16 @@ def redacted(value: Json) -> Json:
     return [redacted(inner) for inner in value] if isinstance(value, list) else value
 
 
+_NEVER_SHOWN = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
+
+
+def without_secrets(value: Json) -> Json:
+    """The value without what GET never shows of it, so that what was written can be told from what is there."""
+    if isinstance(value, Mapping):
+        return {key: without_secrets(inner) for key, inner in value.items() if key not in _NEVER_SHOWN}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
 def without_read_only(model: Mapping[str, Any]) -> JsonDict:
     """The model without what only Azure sets; every other key is kept, in its order."""
     kept = _without(model, _READ_ONLY | {_IMAGE_READ_ONLY}, "")
@@ -281,8 +291,8 @@ def reflects(model: Json, wanted: Json) -> bool:
 
 
 def fingerprint(model: Mapping[str, Any]) -> str:
-    """A short hash of what instances are made from: read-only fields, capacity and tags do not count."""
-    kept = without_read_only(model)
+    """A short hash of what instances are made from: read-only fields, secrets, capacity and tags do not count."""
+    kept = cast(JsonDict, without_secrets(without_read_only(model)))
     kept.pop("tags", None)
     kept["sku"] = {key: value for key, value in (kept.get("sku") or {}).items() if key != "capacity"}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)

@@ -190,15 +190,8 @@ def apply(state: State, entry: Entry) -> State:
         return state._replace(progress=fresh, operation=None)
     if kind == "posted":
         return state._replace(operation=entry["operation"])
-    if kind == "ended" and batch is not None:
-        ended = replace(batch, ended=entry["at"], error=entry.get("error", ""))
-        elapsed = entry["at"] - batch.begun
-        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
-        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
-    if kind == "fit" and batch is not None:
-        return state._replace(progress=replace(progress, batch=replace(batch, fit_since=entry["at"])))
-    if kind == "gate" and batch is not None:
-        return state._replace(progress=replace(progress, batch=replace(batch, gate=entry["said"])))
+    if kind in _OF_BATCH and batch is not None:
+        return _about_batch(state, progress, batch, entry)
     if kind == "checkpoint":
         return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
     if kind == "guarded":
@@ -212,3 +205,21 @@ def apply(state: State, entry: Entry) -> State:
     if kind == "end":
         return state._replace(phase="ended", verdict=entry["verdict"])
     return state
+
+
+_OF_BATCH = frozenset({"stage", "ended", "fit", "gate"})
+
+
+def _about_batch(state: State, progress: Progress, batch: Batch, entry: Entry) -> State:
+    """What became of the batch that is under way."""
+    kind, at = entry["kind"], entry["at"]
+    if kind == "stage":
+        moved = replace(batch, stage=entry["number"], staged=at, error=entry.get("error", ""))
+        return state._replace(progress=replace(progress, batch=moved), operation=None)
+    if kind == "ended":
+        elapsed = at - batch.begun
+        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
+        ended = replace(batch, ended=at, error=entry.get("error", ""))
+        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
+    said = {"fit_since": at} if kind == "fit" else {"gate": entry["said"]}
+    return state._replace(progress=replace(progress, batch=replace(batch, **said)))
