@@ -80,6 +80,14 @@ class Arm:
         emulator = " EMULATOR" if self.is_emulator else ""
         return f"<Arm{emulator} {self.cloud.name} {self.base} by {self.credential.kind}>"
 
+    def _repr_html_(self) -> str:
+        from .markup import card  # noqa: PLC0415
+
+        rows = [("endpoint", self.base), ("identity", self.credential.kind), ("api-version", self.api_version)]
+        left = [f"{name} {count}" for name, count in sorted(self.remaining.items())]
+        rows += [("requests left", ", ".join(left))] if left else []
+        return card(f"Arm: {self.cloud.name}{', EMULATOR' if self.is_emulator else ''}", rows)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("an Arm holds a credential and cannot be pickled or copied: make a new one where it is needed")
 

@@ -53,6 +53,19 @@ def card(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with a line of heads, as an HTML fragment."""
+    place = 'style="text-align:left;vertical-align:top;padding:1px 16px 1px 0'
+    head = "".join(f'<th scope="col" {place};font-weight:600">{escaped(name)}</th>' for name in heads)
+    cells = (("".join(f'<td {place};overflow-wrap:anywhere">{escaped(one, 500)}</td>' for one in row)) for row in rows)
+    body = "".join(f"<tr>{one}</tr>\n" for one in cells)
+    return (
+        f'<div style="{FRAME}"><table style="border-collapse:collapse">'
+        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escaped(caption, 500)}</caption>\n'
+        f"<tr>{head}</tr>\n{body}</table></div>\n"
+    )
+
+
 def page(title: str, body: str) -> str:
     """A whole HTML page around a fragment. It may load nothing and run nothing."""
     return (

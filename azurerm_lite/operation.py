@@ -72,6 +72,15 @@ class Operation:
     def __repr__(self) -> str:
         return f"<Operation {self.method} {self.path.partition('?')[0]}: {self.status}, request id {self.request_id}>"
 
+    def _repr_html_(self) -> str:
+        from .markup import card  # noqa: PLC0415
+
+        rows = [("of", self.path.partition("?")[0]), ("request id", self.request_id or "")]
+        rows += [("correlation id", self.correlation_id)] if self.correlation_id else []
+        rows += [("took", f"{self.seconds:.0f} s")] if self.seconds is not None else []
+        rows += [("error", str(self.error))] if self.error is not None else []
+        return card(f"{self.method}: {self.status}", rows)
+
     @property
     def done(self) -> bool:
         """Whether it ended, well or not."""

@@ -37,6 +37,13 @@ def flag(value: bool | None) -> str | None:
     return None if value is None else str(value).lower()
 
 
+def _instances(instance_ids: Ids | None, all_instances: bool) -> JsonDict:
+    return {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
+
+
+# --- the scale set ---------------------------------------------------------------------------------------------------
+
+
 def get_vmss(
     auth: Auth,
     /,
@@ -149,10 +156,241 @@ def manual_upgrade_instances(
     `manual_upgrade_instances(..., None, all_instances=True)`.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
     """
-    body = {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
+    body = _instances(instance_ids, all_instances)
     path = vmss_path(subscription_id, resource_group, vmss_name)
     seen_in = (f"{path}/virtualMachines", () if all_instances else tuple(body["instanceIds"]))
     return arm_of(auth).start("POST", f"{path}/manualupgrade", body, api_version=api_version, by_instances=seen_in)
+
+
+# --- several of its instances: named, or all of them in so many words -------------------------------------------------
+
+
+def start_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that starts instances which were stopped or deallocated.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/start
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/start"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def restart_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that restarts instances.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/restart
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/restart"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def power_off_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    skip_shutdown: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that stops instances; they are still paid for. `skip_shutdown`: pull the plug.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/power-off
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/poweroff"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version, skipShutdown=flag(skip_shutdown))
+
+
+def deallocate_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    hibernate: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that stops instances and gives their hardware back.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/deallocate
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/deallocate"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version, hibernate=flag(hibernate))
+
+
+def redeploy_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that moves instances to other hardware.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/redeploy
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/redeploy"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def perform_maintenance_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that does planned maintenance on instances now.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/perform-maintenance
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/performMaintenance"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def reimage_all_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that makes all disks of instances anew, data disks too: never part of an upgrade.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage-all
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimageall"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def approve_rolling_upgrade_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that lets a deferred rolling upgrade go on with instances.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/approve-rolling-upgrade
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/approveRollingUpgrade"
+    body = _instances(instance_ids, all_instances)
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def reimage_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None = None,
+    *,
+    all_instances: bool = False,
+    options: Mapping[str, Any] | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that makes the OS disk of instances anew from the image that they have.
+
+    `options`: Azure's own words, such as {"forceUpdateOSDiskForEphemeral": True} or {"exactVersion": "1.2.3"}.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimage"
+    body = {**(options or {}), **_instances(instance_ids, all_instances)}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def delete_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids,
+    *,
+    force_deletion: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that deletes instances, and lowers the capacity by as many.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete-instances
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/delete"
+    body = _instances(instance_ids, all_instances=False)
+    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
+    return arm_of(auth).start("POST", path, body, api_version=api_version, **query)
+
+
+def migrate_availability_zone_vmss_vms(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids,
+    target_zone: str | None = None,
+    *,
+    api_version: str = "2026-04-01",
+) -> Operation:
+    """The Operation that moves instances to another availability zone, Azure's choice or yours. Born in 2026-04-01.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
+    body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+# --- the set as a whole ----------------------------------------------------------------------------------------------
 
 
 def delete_vmss(

@@ -28,7 +28,7 @@ class Tally(Journal):
         super().__init__()
         self.requests, self.sent = 0, Counter[str]()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry, *, login: bool = False) -> None:  # noqa: ARG002
         self.requests += 1
         if entry.path.endswith("/manualupgrade"):
             self.sent.update(f"{entry.path} {one}" for one in entry.body["instanceIds"])

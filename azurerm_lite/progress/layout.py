@@ -124,7 +124,8 @@ def _doing(watched: Watched, at: float, room: int) -> Piece:
     """What it is at; of an operation on Azure also for how long, and who is in it where there is room for that."""
     if watched.verdict is not None:
         why = f": {watched.verdict['reason']}" if watched.verdict["reason"] else ""
-        return Piece(f"{watched.verdict['outcome']}{why}", GOOD if watched.verdict["outcome"] == "succeeded" else BAD)
+        styles = {"succeeded": GOOD, "paused": STRONG}
+        return Piece(f"{watched.verdict['outcome']}{why}", styles.get(watched.verdict["outcome"], BAD))
     batch = watched.now.batch if watched.now is not None else None
     if batch is not None and batch.ended is None:
         since = span(at - batch.begun)
@@ -173,7 +174,9 @@ def _tall(drawn: list[Line], grid: Grid, width: int, room: int) -> list[Line]:
     short = summary(grid, width)
     if len(short) <= room:
         return short
-    shown = max(0, room - 1)
+    shown = room - 1
+    if shown < 1:
+        return []
     return [*short[:shown], [Piece(f"and {len(short) - shown} lines more", QUIET)]]
 
 

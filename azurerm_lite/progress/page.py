@@ -39,7 +39,7 @@ def _bar(watched: Watched) -> str:
         if part
     )
     return (
-        f'<div role="img" title="{words}" style="display:flex;height:10px;margin:6px 0 2px;border:1px solid GrayText">'
+        f'<div title="{words}" style="display:flex;height:10px;margin:6px 0 2px;border:1px solid GrayText">'
         f"{parts}</div>\n<div>{words}</div>\n"
     )
 

@@ -134,7 +134,7 @@ def _end(event: Event) -> Words:
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(verdict["counts"].items()))
     why = f": {verdict['reason']}" if verdict["reason"] else ""
     text = f"{verdict['outcome']}{why} ({counts or 'no instances'}; {verdict['batches']} batches)"
-    return Words(text, bad=verdict["outcome"] != "succeeded")
+    return Words(text, bad=verdict["outcome"] not in ("succeeded", "paused"))
 
 
 def _plainly(text: str) -> Callable[[Event], Words]:

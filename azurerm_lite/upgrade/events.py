@@ -51,8 +51,8 @@ class Now(NamedTuple):
     def batches(self) -> int:
         """How many there will be: those that were, and those of the plan that still have somebody to upgrade."""
         touched = self.progress.posted | set(self.progress.classes)
-        ahead = sum(any(one not in touched for one in ids) for ids in self.first["batches"])
-        return self.batch_number + (0 if self.phase == "ended" else ahead)
+        gone = set() if self.seen is None else self.progress.known - set(self.seen.members)
+        return self.batch_number + sum(not (touched | gone).issuperset(ids) for ids in self.first["batches"])
 
     @property
     def instances(self) -> int:

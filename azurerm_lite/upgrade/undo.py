@@ -36,7 +36,7 @@ def take_back(arm: Arm, entries: list[_journal.Entry], new_journal: str | None, 
     there = look(arm, address, flexible=first["flexible"]).members
     touched = tuple(one for one in sorted(state.progress.posted) if one in there)
     undo: Any = first["undo"]
-    policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, rollback_on_failure=False)
+    policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
     wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
     return upgrade(arm, replace(wanted, takes_back=True), journal=new_journal, **options)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 
+import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.errors import InvalidInput
 from azurerm_lite.heatmap import grid
@@ -122,6 +123,41 @@ def test_plan_and_verdict_show_as_cards() -> None:
     assert "batch 5" in text
     assert "at least 16 instances" in text
     check_safe(replace(wanted, changes=tuple(HOSTILE), warnings=tuple(HOSTILE))._repr_html_())
+
+
+def test_an_arm_shows_where_it_leads_and_no_secret() -> None:
+    stage = Stage(Seed.build())
+    az.get_vmss(stage.arm, *stage.address)
+    text = check_safe(stage.arm._repr_html_()).text
+    assert "EMULATOR" in text
+    assert "https://localhost" in text
+    assert "requests left" in text
+    token = stage.arm.credential.get_token("https://localhost/.default").token
+    for hidden in (token, stage.address.subscription_id):
+        assert hidden not in stage.arm._repr_html_()
+
+
+def test_an_operation_shows_how_it_stands_and_why_it_failed() -> None:
+    stage = Stage(Seed.build())
+    stage.world.faults.add(on="upgrade", instance="3", effect="fail")
+    az.patch_vmss(stage.arm, *stage.address, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
+    operation = az.manual_upgrade_instances(stage.arm, *stage.address, ["3"])
+    assert "POST: InProgress" in check_safe(operation._repr_html_()).text
+    with pytest.raises(az.OperationFailed):
+        operation.wait()
+    text = check_safe(operation._repr_html_()).text
+    assert "POST: Failed" in text
+    assert "error" in text
+    assert str(operation.request_id) in text
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_diff_is_a_table_of_text(hostile: str) -> None:
+    found = az.diff({"tags": {hostile: hostile, "a": 1}}, {"tags": {hostile: "x", "a": 2}})
+    shown = check_safe(found._repr_html_())
+    assert "2 changes of the model" in shown.text
+    assert set(shown.elements) == {"div", "table", "caption", "tr", "th", "td"}
+    assert str(az.diff({}, {})) == "no change"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

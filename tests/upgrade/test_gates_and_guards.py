@@ -175,6 +175,14 @@ def test_a_rollback_that_fails_too_is_the_end() -> None:
     assert len(made.app.journal.find("PATCH", "virtualMachineScaleSets")) == 2
 
 
+def test_a_rollback_does_not_pause_at_the_checkpoints_of_the_upgrade() -> None:
+    made = stage()
+    made.world.faults.add(on="upgrade", instance="6", effect="fail")  # in the second batch of five
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, checkpoints=(50,)))
+    verdict = upgrade(made.arm, wanted)
+    assert (verdict.outcome, versions(made)) == ("rolled-back", {OLD: 10})
+
+
 # --- automatic repairs -----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,122 @@
+"""The notebook, run headless: no cell fails, the pictures change in place, and what it says is on the emulator."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+
+from azurerm_lite.progress.page import fragment_of
+from azurerm_lite.progress.watched import Watched, heard
+from tests.heatmap.test_html import check_safe
+from tests.heatmap.worlds import HOSTILE
+
+from .worlds import stage, watched
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "examples" / "upgrade.ipynb"
+
+
+class Kernel(AsyncKernelManager):
+    """This Python, whatever kernels are installed."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+
+
+class Watching(nbclient.NotebookClient):
+    """Keeps each picture that a cell has shown in place, in order."""
+
+    shown: dict[int, list[str]]
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        if msg["msg_type"] in ("display_data", "update_display_data") and "text/html" in msg["content"]["data"]:
+            self.shown.setdefault(cell_index, []).append(msg["content"]["data"]["text/html"])
+        return super().process_message(msg, cell, cell_index)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[int, list[str]]]:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    where = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}
+    client = Watching(notebook, timeout=120, kernel_manager_class=Kernel, resources=where)
+    client.shown = {}
+    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return notebook, client.shown
+
+
+def outputs(notebook: Any) -> list[Any]:
+    return [one for cell in notebook.cells if cell.cell_type == "code" for one in cell.outputs]
+
+
+def test_no_cell_failed_and_nothing_was_complained_of(executed: Any) -> None:
+    kinds = {one.output_type for one in outputs(executed[0])}
+    assert kinds == {"display_data", "execute_result"}  # no error, nothing on stdout or stderr
+
+
+def test_the_heatmap_changes_in_place(executed: Any) -> None:
+    """Each of the four runs is one output that was drawn again and again, and its counts move."""
+    notebook, shown = executed
+    assert len(shown) == 4
+    for index, pictures in shown.items():
+        assert len(pictures) >= 3
+        kept = [one for one in notebook.cells[index].outputs if one.output_type == "display_data"]
+        assert [one.data["text/html"] for one in kept] == pictures[-1:]
+        heatmaps = [re.findall(r"</b> ([a-z-]+ [0-9]+)</span>", one) for one in pictures]
+        assert len({tuple(one) for one in heatmaps}) >= 3
+        assert any("in-batch" in " ".join(one) for one in heatmaps)
+
+
+def test_it_tells_the_whole_story(executed: Any) -> None:
+    said = [one.data["text/plain"] for one in outputs(executed[0]) if "text/plain" in one.data]
+    verdicts = [one for one in said if one.startswith("<Verdict")]
+    ways = ["stopped", "paused", "stopped", "succeeded", "succeeded"]
+    assert [one.split()[1].rstrip(":") for one in verdicts] == ways
+    assert "1 failed (13)" in verdicts[2]
+    assert any("latest 20" in str(one.data.get("text/html")) for one in outputs(executed[0])[-3:])
+
+
+def test_every_caption_says_that_it_is_the_emulator(executed: Any) -> None:
+    notebook, shown = executed
+    html = [one.data["text/html"] for one in outputs(notebook) if "text/html" in one.data]
+    pictures = [one for one in html if "instances by " in one]
+    assert len(pictures) == 7
+    assert all("EMULATOR" in one for one in [*pictures, *(one for all_ in shown.values() for one in all_)])
+    assert all("emulator" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_it_is_kept_without_outputs() -> None:
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+def test_the_view_of_a_thousand_is_under_300_kb() -> None:
+    sizes = []
+    views = [Watched()]
+
+    def hear(event: Any) -> None:
+        views.append(heard(views[-1], event))
+        if event["kind"] in ("begin", "posted", "end"):
+            sizes.append(len(fragment_of(views[-1]).encode()))
+
+    watched(stage(capacity=1000), hear)
+    assert max(sizes) < 300_000
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_whatever_azure_says_is_text(hostile: str) -> None:
+    event = {"kind": "stuck", "at": 1.0, "reason": hostile, "progress": {}}
+    check_safe(fragment_of(heard(Watched(), event)))
+    views = [Watched()]
+    watched(stage(capacity=5), lambda event: views.append(heard(views[-1], event)))
+    last = heard(views[-1], {**event, "now": views[-1].now})
+    check_safe(fragment_of(last))
