@@ -289,9 +289,16 @@ def _as_sent(parts: Mapping[str, str], path: str) -> dict[str, str]:
     return {name: spelt.get(value, value) for name, value in parts.items()}
 
 
+@functools.lru_cache(maxsize=4096)
+def _route(routes: Map, method: str, path: str) -> tuple[Any, Mapping[str, str]]:
+    """A client asks for the same few paths over and over, and matching is dear."""
+    found: tuple[Any, Mapping[str, str]] = routes.bind("localhost").match(path, method)
+    return found
+
+
 def _match(routes: Map, method: str, path: str) -> tuple[Any, dict[str, str]]:
     try:
-        endpoint, parts = routes.bind("localhost").match(path, method)
+        endpoint, parts = _route(routes, method, path)
     except HTTPException as error:
         status = error.code or 404
         text = f"No HTTP resource was found that matches the request URI '{path}'."

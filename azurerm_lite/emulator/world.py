@@ -4,6 +4,7 @@ Everything that takes time is an event in one queue. `settle()` runs, in order, 
 own time; nothing else moves the world, so the same seed and the same calls give the same history.
 """
 
+import functools
 import heapq
 import itertools
 import random
@@ -92,14 +93,17 @@ class World:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def timestamp(self, when: float | None = None) -> str:
-        """Azure's spelling: seven decimals with trailing zeros dropped, numeric offset.
+        """Azure's spelling: seven decimals with trailing zeros dropped, numeric offset."""
+        return _timestamp(self.now if when is None else when)
 
-        The clocks of tests stand at full seconds, as Azure's never do: below a millisecond the decimals are made up.
-        """
-        ticks = round((self.now if when is None else when) * 10_000_000)
-        thousandth = ticks // 10_000
-        if ticks % 10_000 == 0:
-            ticks += 1 + thousandth * 7919 % 9999
-        moment = datetime.fromtimestamp(ticks // 10_000_000, UTC)
-        fraction = f"{ticks % 10_000_000:07d}".rstrip("0")
-        return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction}+00:00"
+
+@functools.lru_cache(maxsize=4096)  # each instance of a list shows several, and seldom new ones
+def _timestamp(when: float) -> str:
+    """The clocks of tests stand at full seconds, as Azure's never do: below a millisecond the decimals are made up."""
+    ticks = round(when * 10_000_000)
+    thousandth = ticks // 10_000
+    if ticks % 10_000 == 0:
+        ticks += 1 + thousandth * 7919 % 9999
+    moment = datetime.fromtimestamp(ticks // 10_000_000, UTC)
+    fraction = f"{ticks % 10_000_000:07d}".rstrip("0")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction}+00:00"
