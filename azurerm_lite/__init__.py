@@ -101,11 +101,8 @@ if TYPE_CHECKING:
     from .rolling_upgrades import start_os_rolling_upgrade as start_os_rolling_upgrade
     from .types import ScaleSet as ScaleSet
     from .update import update_vmss as update_vmss
-    from .vmss import approve_rolling_upgrade_vmss_vms as approve_rolling_upgrade_vmss_vms
     from .vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
-    from .vmss import deallocate_vmss_vms as deallocate_vmss_vms
     from .vmss import delete_vmss as delete_vmss
-    from .vmss import delete_vmss_vms as delete_vmss_vms
     from .vmss import (
         force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,  # noqa: E501
     )
@@ -117,40 +114,43 @@ if TYPE_CHECKING:
     from .vmss import list_vmss_skus as list_vmss_skus
     from .vmss import list_vmss_sub as list_vmss_sub
     from .vmss import manual_upgrade_instances as manual_upgrade_instances
-    from .vmss import migrate_availability_zone_vmss_vms as migrate_availability_zone_vmss_vms
     from .vmss import patch_vmss as patch_vmss
-    from .vmss import perform_maintenance_vmss_vms as perform_maintenance_vmss_vms
-    from .vmss import power_off_vmss_vms as power_off_vmss_vms
     from .vmss import put_vmss as put_vmss
     from .vmss import reapply_vmss as reapply_vmss
-    from .vmss import redeploy_vmss_vms as redeploy_vmss_vms
-    from .vmss import reimage_all_vmss_vms as reimage_all_vmss_vms
-    from .vmss import reimage_vmss_vms as reimage_vmss_vms
-    from .vmss import restart_vmss_vms as restart_vmss_vms
     from .vmss import scale_out_vmss as scale_out_vmss
     from .vmss import set_orchestration_service_state as set_orchestration_service_state
-    from .vmss import start_vmss_vms as start_vmss_vms
-    from .vmss_vms import approve_rolling_upgrade_vmss_vm as approve_rolling_upgrade_vmss_vm
-    from .vmss_vms import attach_detach_data_disks_vmss_vm as attach_detach_data_disks_vmss_vm
-    from .vmss_vms import deallocate_vmss_vm as deallocate_vmss_vm
-    from .vmss_vms import delete_vmss_vm as delete_vmss_vm
-    from .vmss_vms import get_flexible_vm as get_flexible_vm
-    from .vmss_vms import get_flexible_vm_instance_view as get_flexible_vm_instance_view
-    from .vmss_vms import get_vmss_vm as get_vmss_vm
-    from .vmss_vms import get_vmss_vm_instance_view as get_vmss_vm_instance_view
+    from .vmss_vm import approve_rolling_upgrade_vmss_vm as approve_rolling_upgrade_vmss_vm
+    from .vmss_vm import attach_detach_data_disks_vmss_vm as attach_detach_data_disks_vmss_vm
+    from .vmss_vm import deallocate_vmss_vm as deallocate_vmss_vm
+    from .vmss_vm import delete_vmss_vm as delete_vmss_vm
+    from .vmss_vm import get_flexible_vm as get_flexible_vm
+    from .vmss_vm import get_flexible_vm_instance_view as get_flexible_vm_instance_view
+    from .vmss_vm import get_vmss_vm as get_vmss_vm
+    from .vmss_vm import get_vmss_vm_instance_view as get_vmss_vm_instance_view
+    from .vmss_vm import perform_maintenance_vmss_vm as perform_maintenance_vmss_vm
+    from .vmss_vm import power_off_vmss_vm as power_off_vmss_vm
+    from .vmss_vm import put_vmss_vm as put_vmss_vm
+    from .vmss_vm import redeploy_vmss_vm as redeploy_vmss_vm
+    from .vmss_vm import reimage_all_vmss_vm as reimage_all_vmss_vm
+    from .vmss_vm import reimage_vmss_vm as reimage_vmss_vm
+    from .vmss_vm import restart_vmss_vm as restart_vmss_vm
+    from .vmss_vm import retrieve_boot_diagnostics_vmss_vm as retrieve_boot_diagnostics_vmss_vm
+    from .vmss_vm import run_command_vmss_vm as run_command_vmss_vm
+    from .vmss_vm import simulate_eviction_vmss_vm as simulate_eviction_vmss_vm
+    from .vmss_vm import start_vmss_vm as start_vmss_vm
+    from .vmss_vms import approve_rolling_upgrade_vmss_vms as approve_rolling_upgrade_vmss_vms
+    from .vmss_vms import deallocate_vmss_vms as deallocate_vmss_vms
+    from .vmss_vms import delete_vmss_vms as delete_vmss_vms
     from .vmss_vms import iter_vmss_vms as iter_vmss_vms
     from .vmss_vms import list_vmss_vms as list_vmss_vms
-    from .vmss_vms import perform_maintenance_vmss_vm as perform_maintenance_vmss_vm
-    from .vmss_vms import power_off_vmss_vm as power_off_vmss_vm
-    from .vmss_vms import put_vmss_vm as put_vmss_vm
-    from .vmss_vms import redeploy_vmss_vm as redeploy_vmss_vm
-    from .vmss_vms import reimage_all_vmss_vm as reimage_all_vmss_vm
-    from .vmss_vms import reimage_vmss_vm as reimage_vmss_vm
-    from .vmss_vms import restart_vmss_vm as restart_vmss_vm
-    from .vmss_vms import retrieve_boot_diagnostics_vmss_vm as retrieve_boot_diagnostics_vmss_vm
-    from .vmss_vms import run_command_vmss_vm as run_command_vmss_vm
-    from .vmss_vms import simulate_eviction_vmss_vm as simulate_eviction_vmss_vm
-    from .vmss_vms import start_vmss_vm as start_vmss_vm
+    from .vmss_vms import migrate_availability_zone_vmss_vms as migrate_availability_zone_vmss_vms
+    from .vmss_vms import perform_maintenance_vmss_vms as perform_maintenance_vmss_vms
+    from .vmss_vms import power_off_vmss_vms as power_off_vmss_vms
+    from .vmss_vms import redeploy_vmss_vms as redeploy_vmss_vms
+    from .vmss_vms import reimage_all_vmss_vms as reimage_all_vmss_vms
+    from .vmss_vms import reimage_vmss_vms as reimage_vmss_vms
+    from .vmss_vms import restart_vmss_vms as restart_vmss_vms
+    from .vmss_vms import start_vmss_vms as start_vmss_vms
 
 _HOME = {
     "arm": "Arm Auth",
@@ -180,17 +180,19 @@ _HOME = {
     "rolling_upgrades": "cancel_rolling_upgrade get_rolling_upgrade start_os_rolling_upgrade "
     "start_extension_rolling_upgrade get_lifecycle_hook_event list_lifecycle_hook_events "
     "patch_lifecycle_hook_event",
-    "vmss": "approve_rolling_upgrade_vmss_vms convert_vmss_to_single_placement_group deallocate_vmss_vms "
-    "delete_vmss delete_vmss_vms force_recovery_service_fabric_platform_update_domain_walk get_vmss "
-    "get_vmss_instance_view list_vmss list_vmss_location list_vmss_os_upgrade_history list_vmss_skus "
-    "list_vmss_sub manual_upgrade_instances patch_vmss perform_maintenance_vmss_vms power_off_vmss_vms "
-    "put_vmss reapply_vmss redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms "
-    "scale_out_vmss set_orchestration_service_state start_vmss_vms migrate_availability_zone_vmss_vms",
-    "vmss_vms": "get_flexible_vm get_flexible_vm_instance_view "
-    "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
-    "get_vmss_vm get_vmss_vm_instance_view iter_vmss_vms list_vmss_vms perform_maintenance_vmss_vm power_off_vmss_vm "
-    "put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm restart_vmss_vm "
-    "retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",
+    "vmss": "convert_vmss_to_single_placement_group delete_vmss "
+    "force_recovery_service_fabric_platform_update_domain_walk get_vmss get_vmss_instance_view "
+    "list_vmss list_vmss_location list_vmss_os_upgrade_history list_vmss_skus list_vmss_sub "
+    "manual_upgrade_instances patch_vmss put_vmss reapply_vmss scale_out_vmss "
+    "set_orchestration_service_state",
+    "vmss_vms": "approve_rolling_upgrade_vmss_vms deallocate_vmss_vms delete_vmss_vms iter_vmss_vms list_vmss_vms "
+    "migrate_availability_zone_vmss_vms perform_maintenance_vmss_vms power_off_vmss_vms "
+    "redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms start_vmss_vms",
+    "vmss_vm": "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
+    "get_flexible_vm get_flexible_vm_instance_view get_vmss_vm get_vmss_vm_instance_view "
+    "perform_maintenance_vmss_vm power_off_vmss_vm put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm "
+    "reimage_vmss_vm restart_vmss_vm retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm "
+    "simulate_eviction_vmss_vm start_vmss_vm",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from . import images, rolling_upgrades, vmss, vmss_vms, wire
+from . import images, rolling_upgrades, vmss, vmss_vm, vmss_vms, wire
 from .arm import Auth, arm_of
 from .credentials import azure_cli_credential
 from .credentials import get_access_token as get_access_token  # noqa: PLC0414
@@ -92,7 +92,7 @@ def get_vmss_vm(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int
 ) -> JsonDict:
     """One instance."""
-    return {**vmss_vms.get_vmss_vm(access_token, subscription_id, resource_group, vmss_name, instance_id)}
+    return {**vmss_vm.get_vmss_vm(access_token, subscription_id, resource_group, vmss_name, instance_id)}
 
 
 def get_vmss_vm_instance_view(
@@ -100,7 +100,7 @@ def get_vmss_vm_instance_view(
 ) -> JsonDict:
     """Power, health and domains of one instance."""
     where = (subscription_id, resource_group, vmss_name, instance_id)
-    return {**vmss_vms.get_vmss_vm_instance_view(access_token, *where)}
+    return {**vmss_vm.get_vmss_vm_instance_view(access_token, *where)}
 
 
 def list_vmss(access_token: Auth, subscription_id: str, resource_group: str) -> JsonDict:
@@ -170,7 +170,7 @@ def get_vmss_vm_nics(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int
 ) -> JsonDict:
     """The network interfaces of one instance."""
-    path = vmss_vms.vm_path(subscription_id, resource_group, vmss_name, instance_id)
+    path = vmss_vm.vm_path(subscription_id, resource_group, vmss_name, instance_id)
     return _network(access_token, f"{path}/networkInterfaces")
 
 
@@ -202,7 +202,7 @@ def put_vmss_vm(
 ) -> Response:
     """Write one instance: its protection, its tags."""
     where = (subscription_id, resource_group, vmss_name, vm_id)
-    return _answered(vmss_vms.put_vmss_vm(access_token, *where, _object(vm_body, "the instance")))
+    return _answered(vmss_vm.put_vmss_vm(access_token, *where, _object(vm_body, "the instance")))
 
 
 def scale_vmss(
@@ -292,7 +292,7 @@ def delete_vmss_vms(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, vm_ids: Ids
 ) -> Response:
     """Delete instances."""
-    return _answered(vmss.delete_vmss_vms(access_token, subscription_id, resource_group, vmss_name, vm_ids))
+    return _answered(vmss_vms.delete_vmss_vms(access_token, subscription_id, resource_group, vmss_name, vm_ids))
 
 
 def reimage_vmss_vms(
@@ -300,35 +300,37 @@ def reimage_vmss_vms(
 ) -> Response:
     """Give instances a new OS disk."""
     where = (subscription_id, resource_group, vmss_name)
-    return _answered(vmss.reimage_vmss_vms(access_token, *where, instance_ids))
+    return _answered(vmss_vms.reimage_vmss_vms(access_token, *where, instance_ids))
 
 
 def start_vmss_vms(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_ids: Ids
 ) -> Response:
     """Start instances."""
-    return _answered(vmss.start_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
+    return _answered(vmss_vms.start_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
 
 
 def restart_vmss_vms(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_ids: Ids
 ) -> Response:
     """Restart instances."""
-    return _answered(vmss.restart_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
+    return _answered(vmss_vms.restart_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
 
 
 def poweroff_vmss_vms(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_ids: Ids
 ) -> Response:
     """Power instances off; they are still paid for."""
-    return _answered(vmss.power_off_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
+    where = (subscription_id, resource_group, vmss_name)
+    return _answered(vmss_vms.power_off_vmss_vms(access_token, *where, instance_ids))
 
 
 def stopdealloc_vmss_vms(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, instance_ids: Ids
 ) -> Response:
     """Stop and deallocate instances."""
-    return _answered(vmss.deallocate_vmss_vms(access_token, subscription_id, resource_group, vmss_name, instance_ids))
+    where = (subscription_id, resource_group, vmss_name)
+    return _answered(vmss_vms.deallocate_vmss_vms(access_token, *where, instance_ids))
 
 
 # --- acting on every instance at once, as these names always did -----------------------------------------------------
@@ -337,22 +339,22 @@ def stopdealloc_vmss_vms(
 def start_vmss(access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str) -> Response:
     """Start every instance."""
     where = (subscription_id, resource_group, vmss_name)
-    return _answered(vmss.start_vmss_vms(access_token, *where, all_instances=True))
+    return _answered(vmss_vms.start_vmss_vms(access_token, *where, all_instances=True))
 
 
 def restart_vmss(access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str) -> Response:
     """Restart every instance."""
     where = (subscription_id, resource_group, vmss_name)
-    return _answered(vmss.restart_vmss_vms(access_token, *where, all_instances=True))
+    return _answered(vmss_vms.restart_vmss_vms(access_token, *where, all_instances=True))
 
 
 def poweroff_vmss(access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str) -> Response:
     """Power every instance off."""
     where = (subscription_id, resource_group, vmss_name)
-    return _answered(vmss.power_off_vmss_vms(access_token, *where, all_instances=True))
+    return _answered(vmss_vms.power_off_vmss_vms(access_token, *where, all_instances=True))
 
 
 def stopdealloc_vmss(access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str) -> Response:
     """Stop and deallocate every instance."""
     where = (subscription_id, resource_group, vmss_name)
-    return _answered(vmss.deallocate_vmss_vms(access_token, *where, all_instances=True))
+    return _answered(vmss_vms.deallocate_vmss_vms(access_token, *where, all_instances=True))

@@ -12,7 +12,7 @@ from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict
 from .vmss import vmss_path
-from .vmss_vms import vm_path
+from .vmss_vm import vm_path
 
 DIAGNOSTIC_SINCE = "2026-04-01"
 

@@ -37,10 +37,11 @@ class Change(NamedTuple):
     @property
     def shown(self) -> tuple[str, str]:
         """Both values as they may be shown: what is secret by its name is not."""
-        if _SECRETS.search(self.path):
-            old, new = (one if one is MISSING else "(secret)" for one in (self.old, self.new))
-            return _shown(old), _shown(new)
-        return _shown(self.old), _shown(self.new)
+        return self._shown(self.old), self._shown(self.new)
+
+    def _shown(self, value: Json) -> str:
+        hidden = value and value is not MISSING and _SECRETS.search(self.path)
+        return "(secret)" if hidden else _shown(value)
 
     def __str__(self) -> str:
         return f"{self.path}: {' -> '.join(self.shown)}"
@@ -215,11 +216,12 @@ def _keyed(items: Sequence[Any]) -> dict[Any, Any] | None:
 
 
 _SECRETS = re.compile(r"password|customdata|userdata|protectedsettings|secret|sas|(?<!public)key", re.IGNORECASE)
+_SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS address a secret
 
 
 def _shown(value: Json) -> str:
     if isinstance(value, str | int | float | bool) or value is None:
-        return printable(value, 200)
+        return printable(redacted(value), 200)
     return printable(value if value is MISSING else json.dumps(redacted(value), sort_keys=True), 200)
 
 
@@ -229,7 +231,19 @@ def redacted(value: Json) -> Json:
         return {
             key: "(secret)" if _SECRETS.search(str(key)) and inner else redacted(inner) for key, inner in value.items()
         }
+    if isinstance(value, str):
+        return _SIGNED.sub(r"\1(secret)", value)
     return [redacted(inner) for inner in value] if isinstance(value, list) else value
+
+
+_NEVER_SHOWN = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
+
+
+def without_secrets(value: Json) -> Json:
+    """The value without what GET never shows of it, so that what was written can be told from what is there."""
+    if isinstance(value, Mapping):
+        return {key: without_secrets(inner) for key, inner in value.items() if key not in _NEVER_SHOWN}
+    return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def without_read_only(model: Mapping[str, Any]) -> JsonDict:
@@ -298,8 +312,8 @@ def reflects(model: Json, wanted: Json) -> bool:
 
 
 def fingerprint(model: Mapping[str, Any]) -> str:
-    """A short hash of what instances are made from: read-only fields, capacity and tags do not count."""
-    kept = without_read_only(model)
+    """A short hash of what instances are made from: read-only fields, secrets, capacity and tags do not count."""
+    kept = cast(JsonDict, without_secrets(without_read_only(model)))
     kept.pop("tags", None)
     kept["sku"] = {key: value for key, value in (kept.get("sku") or {}).items() if key != "capacity"}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)

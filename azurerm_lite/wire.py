@@ -145,6 +145,12 @@ def _no_constant(word: str) -> Json:
     raise ValueError(f"{word} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    if (number := float(digits)) in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits} is no number that could be written back")
+    return number
+
+
 def _unique(pairs: list[tuple[str, Json]]) -> JsonDict:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -162,7 +168,8 @@ def decode_json(data: bytes, headers: Headers) -> Json:
     if not data:
         return None
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_pairs_hook(data))
+        hooks: Any = {"parse_constant": _no_constant, "parse_float": _finite, "object_pairs_hook": _pairs_hook(data)}
+        return json.loads(data.decode("utf-8-sig"), **hooks)
     except (ValueError, RecursionError) as error:
         kind = printable(headers.get("content-type", "no content-type"), 80)
         start = printable(data[:60].decode("utf-8", "replace"), 120)

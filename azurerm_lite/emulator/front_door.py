@@ -87,21 +87,43 @@ def get_resource_group(world: World, _request: ArmRequest, *, subscription_id: s
 
 
 def list_locations(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
-    names = sorted({location for owner, _, location in world.resource_groups.values() if owner == subscription_id})
+    names = _locations(world, subscription_id)
     found = [{"id": f"/subscriptions/{subscription_id}/locations/{n}", "name": n, "displayName": n} for n in names]
     return Answer(200, {"value": found}, gateway=True)
 
 
-def get_provider(_world: World, _request: ArmRequest, *, subscription_id: str, namespace: str) -> Answer:
-    types = [{"resourceType": "virtualMachineScaleSets", "locations": [], "apiVersions": ["2024-07-01"]}]
-    body = {
+def _locations(world: World, subscription_id: str) -> list[str]:
+    groups = world.resource_groups.values()
+    return sorted({location for owner, _, location in groups if owner.lower() == subscription_id.lower()})
+
+
+_TYPES = {
+    "Microsoft.Compute": ("virtualMachineScaleSets", "virtualMachineScaleSets/virtualMachines", "locations/operations"),
+    "Microsoft.Resources": ("subscriptions", "subscriptions/resourceGroups"),
+}
+
+
+def _provider(world: World, subscription_id: str, namespace: str) -> dict[str, Json]:
+    known, where = {name.lower(): types for name, types in _TYPES.items()}, _locations(world, subscription_id)
+    types = [
+        {"resourceType": one, "locations": where, "apiVersions": ["2024-07-01", "2019-03-01"]}
+        for one in known.get(namespace.lower(), ())
+    ]
+    return {
         "id": f"/subscriptions/{subscription_id}/providers/{namespace}",
         "namespace": namespace,
-        "resourceTypes": types if namespace.lower() == "microsoft.compute" else [],
+        "resourceTypes": types,
         "registrationState": "Registered",
         "registrationPolicy": "RegistrationRequired",
     }
-    return Answer(200, body, gateway=True)
+
+
+def list_providers(world: World, _request: ArmRequest, *, subscription_id: str) -> Answer:
+    return Answer(200, {"value": [_provider(world, subscription_id, one) for one in _TYPES]}, gateway=True)
+
+
+def get_provider(world: World, _request: ArmRequest, *, subscription_id: str, namespace: str) -> Answer:
+    return Answer(200, _provider(world, subscription_id, namespace), gateway=True)
 
 
 def register_provider(world: World, request: ArmRequest, *, subscription_id: str, namespace: str) -> Answer:
@@ -121,6 +143,7 @@ ROUTES: list[Route] = [
         get_resource_group,
         "Microsoft.Resources/subscriptions/resourceGroups/read",
     ),
+    ("GET", f"{_ONE}/providers", list_providers, "Microsoft.Resources/subscriptions/providers/read"),
     ("GET", f"{_ONE}/providers/<namespace>", get_provider, "Microsoft.Resources/subscriptions/providers/read"),
     ("POST", f"{_ONE}/providers/<namespace>/register", register_provider, "Microsoft.Compute/register/action"),
 ]

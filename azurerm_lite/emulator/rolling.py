@@ -106,9 +106,10 @@ def _next_batch(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> N
         world.after(5.0, lambda: _next_batch(world, scale_set, run))
         return
     there = list(scale_set.instances.values())
-    sick = [one for one in there if not one.available and one not in run.pending]
+    sick = [one for one in there if not one.available]
     if 100 * len(sick) > int(run.policy["maxUnhealthyInstancePercent"]) * len(there):
-        _fault(world, run, "MaxUnhealthyInstancePercentExceededInRollingUpgrade", "MaxUnhealthyInstancePercent")
+        when = "In" if run.succeeded or run.failed else "Before"
+        _fault(world, run, f"MaxUnhealthyInstancePercentExceeded{when}RollingUpgrade", "MaxUnhealthyInstancePercent")
         return
     run.batch = _batch(run, len(there))
     run.pending = [one for one in run.pending if one not in run.batch]

@@ -30,7 +30,7 @@ from .proxy import Proxy
 from .seed import Seed
 from .world import World
 
-THREADS = 40
+THREADS, BACKLOG = 40, 512  # connections served at once, and those that wait to be taken
 JOURNAL_VARIABLE = "AZURERM_LITE_EMULATOR_JOURNAL"
 
 
@@ -40,6 +40,19 @@ class _LateHandshake(BuiltinSSLAdapter):
     def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
         wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
         return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+
+class _Patient(Server):
+    """A connection gets a worker when its first byte is there: those who connect and say nothing hold none."""
+
+    _connections: Any
+
+    def process_conn(self, conn: Any) -> None:
+        if getattr(conn, "spoke", False):
+            super().process_conn(conn)
+        else:
+            conn.spoke = True
+            self._connections.put(conn)
 
 
 class _Gateway(Gateway_10):
@@ -72,7 +85,7 @@ class Emulator:
         self.ca_file = str(self._folder / "ca.pem")
         self._server = _server(self.app, self._folder, port)
         # Managed identity is asked for by plain http on the machine itself; nothing else is answered there.
-        self._metadata = Server(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
+        self._metadata = _Patient(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
         self._metadata.expiration_interval = 0.1
         self._metadata.prepare()
         self.metadata_endpoint = f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
@@ -199,7 +212,7 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     key_file = folder / "server.pem"
     with open(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
         file.write(certificate.private_key_and_cert_chain_pem.bytes())
-    server = Server(("127.0.0.1", port), app, numthreads=THREADS, server_name=SERVER)
+    server = _Patient(("127.0.0.1", port), app, numthreads=THREADS, server_name=SERVER, request_queue_size=BACKLOG)
     adapter = _LateHandshake(str(key_file), str(key_file))
     adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
     server.ssl_adapter = adapter

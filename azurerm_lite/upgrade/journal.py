@@ -49,10 +49,15 @@ class Journal:
         """Take up an existing file where it ends. A last line that was cut is dropped: it was never acted on."""
         if self.path is None:
             return
-        text = self.path.read_bytes()
+        try:
+            self._file = os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            os.fchmod(self._file, 0o600)  # whoever made it readable for others meanwhile
+        except OSError as error:
+            raise InvalidInput(f"cannot take up the journal {self.path}: {error.strerror}") from None
+        with open(os.dup(self._file), "rb") as file:  # noqa: PTH123
+            text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self.entries = list(_parsed(whole, self.path))
-        self._file = os.open(self.path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
         os.ftruncate(self._file, len(whole))
         os.lseek(self._file, 0, os.SEEK_END)
 
@@ -69,8 +74,8 @@ class Journal:
                 raise AzurermLiteError(f"the journal {self.path} cannot be written: the disk is full")
         self.entries.append(entry)
 
-    def lock(self, resource_id: str, place: str) -> None:
-        """Be the only one on this machine who upgrades this scale set."""
+    def lock(self, resource_id: str, place: str, run: str = "") -> None:
+        """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
         try:
             import fcntl  # noqa: PLC0415  (POSIX)
         except ImportError:  # pragma: no cover
@@ -86,7 +91,7 @@ class Journal:
             self._lock = None
             raise Locked(f"{resource_id} is being upgraded by process {holder or '?'} of this machine") from None
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.pwrite(self._lock, f"{os.getpid()}{f' (run {run})' if run else ''}".encode(), 0)
 
     def close(self) -> None:
         for handle in (self._file, self._lock):
@@ -137,6 +142,7 @@ class State(NamedTuple):
     took: tuple[float, ...] = ()
     lowest: int | None = None
     guarded: bool = False  # automatic repairs are suspended by us
+    fingerprint: str = ""  # of the model as Azure took it, when that was seen
 
 
 def begun(entries: list[Entry]) -> Entry:
@@ -174,7 +180,7 @@ def apply(state: State, entry: Entry) -> State:
     assert progress is not None  # noqa: S101  (set by the first entry)
     batch = progress.batch
     if kind == "model-written":
-        return state._replace(phase="batches", model_written=True)
+        return state._replace(phase="batches", model_written=True, fingerprint=entry.get("fingerprint", ""))
     if kind == "intent":
         made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
         fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)
@@ -184,15 +190,8 @@ def apply(state: State, entry: Entry) -> State:
         return state._replace(progress=fresh, operation=None)
     if kind == "posted":
         return state._replace(operation=entry["operation"])
-    if kind == "ended" and batch is not None:
-        ended = replace(batch, ended=entry["at"], error=entry.get("error", ""))
-        elapsed = entry["at"] - batch.begun
-        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
-        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
-    if kind == "fit" and batch is not None:
-        return state._replace(progress=replace(progress, batch=replace(batch, fit_since=entry["at"])))
-    if kind == "gate" and batch is not None:
-        return state._replace(progress=replace(progress, batch=replace(batch, gate=entry["said"])))
+    if kind in _OF_BATCH and batch is not None:
+        return _about_batch(state, progress, batch, entry)
     if kind == "checkpoint":
         return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
     if kind == "guarded":
@@ -206,3 +205,21 @@ def apply(state: State, entry: Entry) -> State:
     if kind == "end":
         return state._replace(phase="ended", verdict=entry["verdict"])
     return state
+
+
+_OF_BATCH = frozenset({"stage", "ended", "fit", "gate"})
+
+
+def _about_batch(state: State, progress: Progress, batch: Batch, entry: Entry) -> State:
+    """What became of the batch that is under way."""
+    kind, at = entry["kind"], entry["at"]
+    if kind == "stage":
+        moved = replace(batch, stage=entry["number"], staged=at, error=entry.get("error", ""))
+        return state._replace(progress=replace(progress, batch=moved), operation=None)
+    if kind == "ended":
+        elapsed = at - batch.begun
+        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
+        ended = replace(batch, ended=at, error=entry.get("error", ""))
+        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
+    said = {"fit_since": at} if kind == "fit" else {"gate": entry["said"]}
+    return state._replace(progress=replace(progress, batch=replace(batch, **said)))

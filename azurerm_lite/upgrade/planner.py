@@ -36,6 +36,8 @@ class Batch:
     ended: float | None = None
     error: str = ""
     fit_since: float | None = None
+    stage: int = 0  # which of the plan's stages it is in
+    staged: float | None = None  # when that began, if it is not the first
     gate: str = ""  # what the gate said of it: pass, fail, or "" while it has not been asked
 
 

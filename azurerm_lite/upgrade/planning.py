@@ -13,8 +13,9 @@ from .. import images, markup, model
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
-from ..vmss import get_vmss
-from ..vmss_vms import get_flexible_vm_instance_view, iter_vmss_vms
+from ..vmss import get_vmss, list_vmss_skus
+from ..vmss_vm import get_flexible_vm_instance_view
+from ..vmss_vms import iter_vmss_vms
 from . import planner, preflight
 from .observe import Observation, behind, image_version, observe
 from .policy import Policy
@@ -130,7 +131,7 @@ def plan(
     patch = model.merge_patch(before, after)
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
     preflight.refuse_by_instances(kept, seen, renews=renews)
-    stages = preflight.stages(after, patch)
+    stages = preflight.stages(after, patch, hosted=_hosted(arm, address, before, after))
     preflight.refuse_by_disruption(kept, stages)
     batches, why_not = planner.simulate(kept, behind(seen) if renews else seen, version)
     if why_not:
@@ -231,6 +232,17 @@ def _platform_version(arm: Arm, address: ScaleSet, after: JsonDict) -> Mapping[s
 def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
     where = (gallery["subscription"], gallery["group"], gallery["gallery"], gallery["image"])
     return images.list_gallery_image_versions(arm, *where)
+
+
+def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> bool:
+    """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes."""
+    wanted = preflight.size(after).lower()
+    if wanted == preflight.size(before).lower():
+        return True
+    with contextlib.suppress(ForbiddenError, NotFoundError):
+        offered = [str((one.get("sku") or {}).get("name", "")).lower() for one in list_vmss_skus(arm, *address)]
+        return wanted in offered
+    return True
 
 
 def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:

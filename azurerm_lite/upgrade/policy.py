@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")
 PROTECTED = ("skip", "fail")
-DISRUPTIONS = ("upgrade", "reimage")
+DISRUPTIONS = ("upgrade", "reimage", "deallocate")  # from the least to the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Policy:
     healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
     `checkpoints`: percent of the instances after which it pauses until somebody resumes it.
     `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
-    `fault_domains`: only these. `most_disruptive`: "upgrade", or "reimage" where a change needs the disk made anew.
+    `fault_domains`: only these. `most_disruptive`: what a change may need at most, or it is refused: "upgrade",
+    "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
     """
 

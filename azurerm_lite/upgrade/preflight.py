@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .. import markup
+from .. import markup, model
 from ..errors import AzurermLiteError, InvalidInput
 from . import planner
 from .observe import Member, Observation, image_version
-from .policy import Policy
+from .policy import DISRUPTIONS, Policy
 
 MOST_MODELS = 10  # https://github.com/MicrosoftDocs/azure-docs/issues/103472
 UNMANAGED = "https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation"
@@ -157,7 +157,7 @@ def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool) -> N
         known = tuple(seen.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
     chosen = [*filter(planner.choice(policy), seen.members.values())]
-    if seen.members and not chosen:
+    if seen.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
         raise InvalidInput("no instance is in what was selected")
     protected = [one.instance_id for one in chosen if one.protected]
     if protected and policy.protected == "fail":
@@ -173,16 +173,31 @@ def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool) -> N
 # --- how it disrupts -------------------------------------------------------------------------------------------------
 
 
-def stages(after: Mapping[str, Any], patch: Mapping[str, Any]) -> tuple[str, ...]:
-    """What must be done to an instance for the change to reach it."""
+_NEEDS = {
+    "reimage": "needs the OS disk made anew",
+    "deallocate": "is to a VM size that the present hardware does not have, so instances must be deallocated first",
+}
+
+
+def stages(after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True) -> tuple[str, ...]:
+    """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
+    """
     system = ((patch.get("properties") or {}).get("virtualMachineProfile") or {}).get("osProfile") or {}
     anew = bool(os_disk(after).get("diffDiskSettings")) or bool({"customData", "adminPassword"} & set(system))
-    return ("upgrade", "reimage") if anew and patch else ("upgrade",)
+    moved = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
+    return (*moved, "reimage") if anew and patch else moved
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
-    if "reimage" in needed and policy.most_disruptive == "upgrade":
-        raise PlanRefused("this change needs the OS disk made anew, and most_disruptive='upgrade' forbids that")
+    allowed = DISRUPTIONS.index(policy.most_disruptive)
+    worst = max((one for one in needed if one in DISRUPTIONS), key=DISRUPTIONS.index)
+    if DISRUPTIONS.index(worst) > allowed:
+        raise PlanRefused(
+            f"this change {_NEEDS[worst]}, and most_disruptive={policy.most_disruptive!r} forbids that. "
+            f"most_disruptive={worst!r} allows it"
+        )
 
 
 # --- quota -----------------------------------------------------------------------------------------------------------
@@ -226,6 +241,10 @@ def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observat
         found.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):
         found.append("the change brings a health source: what is not upgraded yet reports nothing, and counts as it is")
+    if model.without_secrets(after) != after:
+        found.append(
+            "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"
+        )
     if not seen.reports:
         found.append("nothing reports the health of the application: running and provisioned is all that is known")
     if str(image(after).get("version", "")) == "latest":

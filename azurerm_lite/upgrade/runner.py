@@ -4,13 +4,12 @@ Before each POST: a fresh list of instances, the model's fingerprint, an entry i
 Whatever happens between the two is settled by looking at the instances, here or in another process.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import model, vmss, wire
+from .. import model, vmss, vmss_vms, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import (
     ArmError,
@@ -18,12 +17,11 @@ from ..errors import (
     BusyError,
     ConcurrencyError,
     InvalidInput,
-    OperationFailed,
     OperationTimeout,
     OutcomeUnknown,
 )
 from ..operation import Operation
-from ..types import ScaleSet, Vmss
+from ..types import Json, JsonDict, ScaleSet, Vmss
 from . import events, health, planner, polling
 from . import journal as _journal
 from .events import Event
@@ -38,6 +36,7 @@ from .verdict import Verdict
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
+DRIFTED = "somebody changed the model while the upgrade ran"
 REPAIRS = "AutomaticRepairs"
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
@@ -66,6 +65,8 @@ class Runner:
         self._greeted = False
         self._repairs: bool | None = None
         self.found: Vmss | None = None  # the model, when it was read a moment ago
+        self._written = ""  # the fingerprint of the model as Azure took it
+        self.patch: Any = None  # the change with its secrets, which the journal does not have
 
     @property
     def verdict(self) -> Verdict | None:
@@ -143,21 +144,31 @@ class Runner:
         if self._operation is not None:
             return self._model_followed(self._operation)
         found = self.found or vmss.get_vmss(self.arm, *self.address)
-        self.found, now = None, model.fingerprint(found)
-        if now == self._first["fingerprint_after"]:
+        self.found = None
+        if self._is_written(found):
             self._record("model-written")
             return 0.0
-        if now != self._first["fingerprint_before"]:
+        patch = self._first["patch"] if self.patch is None else self.patch
+        if model.fingerprint(found) != self._first["fingerprint_before"]:
             self.end("stopped", "the model has changed since it was planned: plan again", self._look())
             return None
+        if self._first.get("withheld") and self.patch is None:
+            self.end("stopped", "the change has secrets, which no journal keeps: plan again", self._look())
+            return None
         self._record("model-intent")
-        patch = self._first["patch"]
         try:
             self._operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         except ConcurrencyError:
             self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
             return None
+        self._written = _as_taken(self._operation.resource, model.merged(model.without_read_only(found), patch))
         return 0.0 if self._operation.done else self._operation.next_poll_seconds()
+
+    def _is_written(self, found: Vmss) -> bool:
+        """Whether the model shows the change. Where it shows in no fingerprint (capacity, tags), value by value."""
+        before, after = self._first["fingerprint_before"], self.fingerprint
+        shows = before != after or (not self._first.get("withheld") and model.reflects(found, self._first["patch"]))
+        return shows and model.fingerprint(found) == self.fingerprint
 
     def _model_followed(self, operation: Operation) -> float:
         """Look how the write does. It is not waited for here, so that one thread can drive many upgrades."""
@@ -169,19 +180,19 @@ class Runner:
         self._operation = None
         if operation.error is not None:
             raise operation.error
-        self._record("model-written", request_id=operation.request_id)
+        self._record("model-written", request_id=operation.request_id, fingerprint=self._written)
         return 0.0
 
     # --- a batch -----------------------------------------------------------------------------------------------------
 
     def _post(self, action: planner.Action, seen: Observation) -> float | None:
         if self._drifted():
-            self.end("stopped", "somebody changed the model while the upgrade ran", seen)
+            self.end("stopped", DRIFTED, seen)
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
         self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=self._fit(seen))
         try:
-            self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(action.ids))
+            self._operation = self._send(self._first["stages"][0], list(action.ids))
         except OutcomeUnknown:
             return 5.0  # the intent stands; the next step looks at the instances
         except BusyError as busy:
@@ -196,41 +207,87 @@ class Runner:
 
     def _gap(self, operation: Operation, age: float) -> float:
         """When to look at the operation of a batch again: as Azure asks, or where its end may be."""
-        return operation.next_poll_seconds() if operation.asks_to_wait else polling.next_gap(age, self.state.took)
+        took = self.state.took if len(self._first["stages"]) == 1 else ()
+        return operation.next_poll_seconds() if operation.asks_to_wait else polling.next_gap(age, took)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the model which instances are brought to."""
+        return self.state.fingerprint or str(self._first["fingerprint_after"])
 
     def _drifted(self) -> bool:
-        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != str(self._first["fingerprint_after"])
+        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self.fingerprint
 
     def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
         self._record("unposted", ids=list(action.ids), reason=reason)
         return seconds
 
     def _follow(self, batch: planner.Batch) -> float | None:
-        """Look how the operation of the batch does; find it again when a crash came between intent and answer."""
-        if self._operation is None and not self._find_again(batch):
-            self.end("stopped", "somebody changed the model while the upgrade ran", self._look())
-            return None
-        operation = self._operation
-        assert operation is not None  # noqa: S101  (found again, or made)
-        age = self.arm.time() - batch.begun
-        operation.poll()
-        if operation.done:
-            return self._ended(batch, operation)
+        """Look how the stage of the batch does; ask for it, or find it again when a crash came between."""
+        age = self.arm.time() - (batch.begun if batch.staged is None else batch.staged)
+        late = age > self.policy.operation_timeout_seconds
+        if self._operation is None and not late:
+            try:
+                missing = self._ask_for(batch)
+            except BusyError:
+                return BUSY_SECONDS
+            except OutcomeUnknown:
+                return 5.0  # the next step looks at the instances
+            if missing == DRIFTED and "start" not in self._first["stages"]:
+                self.end("stopped", DRIFTED, self._look())
+                return None
+            if missing:
+                return self._stage_over(batch, missing)
+        if self._operation is not None:
+            self._operation.poll()
+            if self._operation.done:
+                return self._operated(batch, self._operation)
         self._tell({"kind": "polled", "at": self.arm.time()})
-        if age > self.policy.operation_timeout_seconds:
-            self._record("ended", error=f"the operation did not end within {age:.0f} s")
-            return 0.0
-        return self._gap(operation, age)
+        if late or self._operation is None:
+            return self._stage_over(batch, f"the operation did not end within {age:.0f} s")
+        return self._gap(self._operation, age)
 
-    def _ended(self, batch: planner.Batch, operation: Operation) -> float:
-        error = str(operation.error) if operation.error is not None else ""
-        if "reimage" in self._first["stages"] and not error:
-            with contextlib.suppress(OperationFailed):
-                forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
-                again = vmss.reimage_vmss_vms(self.arm, *self.address, list(batch.ids), options=forced)
-                again.wait(timeout=self.policy.operation_timeout_seconds)
-        self._record("ended", error=error, request_id=operation.request_id, took=operation.seconds)
+    def _operated(self, batch: planner.Batch, operation: Operation) -> float:
+        error = "" if operation.error is None else str(operation.error)
+        took = operation.seconds if len(self._first["stages"]) == 1 else None
+        return self._stage_over(batch, error, request_id=operation.request_id, took=took)
+
+    def _stage_over(self, batch: planner.Batch, error: str, **told: Any) -> float:
+        """The batch comes to its next stage, whatever became of this one: nobody is left deallocated or half made."""
+        error, stages, following = "; ".join(filter(None, (batch.error, error))), self._first["stages"], batch.stage + 1
+        if following < len(stages):
+            self._operation = None
+            self._record("stage", number=following, name=stages[following], error=error, **told)
+        else:
+            self._record("ended", error=error, **told)
         return 0.0
+
+    def _ask_for(self, batch: planner.Batch) -> str:
+        """Ask for the stage that a batch is in; why there is nothing to ask for, if so.
+
+        What else than an upgrade was asked for before a crash is asked for again: it does no harm twice.
+        """
+        stage = self._first["stages"][batch.stage]
+        if stage == "upgrade":
+            return "" if self._find_again(batch) else DRIFTED
+        there = self._look().members
+        left = [there[one] for one in batch.ids if one in there]
+        ids = [one.instance_id for one in left if stage != "reimage" or (one.latest and one.state != "Failed")]
+        if not ids:
+            return f"nobody is left to {stage}"
+        self._operation = self._send(stage, ids)
+        self._record("posted", operation=self._operation.to_dict(), stage=stage)
+        return ""
+
+    def _send(self, stage: str, ids: list[str]) -> Operation:
+        if stage == "reimage":
+            forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
+            return vmss_vms.reimage_vmss_vms(self.arm, *self.address, ids, options=forced)
+        if stage == "deallocate":
+            return vmss_vms.deallocate_vmss_vms(self.arm, *self.address, ids)
+        if stage == "start":
+            return vmss_vms.start_vmss_vms(self.arm, *self.address, ids)
+        return vmss.manual_upgrade_instances(self.arm, *self.address, ids)
 
     def _find_again(self, batch: planner.Batch) -> bool:
         """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now.
@@ -343,6 +400,14 @@ class Runner:
         self._record("end", verdict=made.to_dict())
 
 
+def _as_taken(answer: Json, wanted: JsonDict) -> str:
+    """The fingerprint of a model as Azure answers the write of it, "" when that is not what was written.
+
+    A write fills in defaults that an older model lacks: they are part of it from then on, and no drift.
+    """
+    return model.fingerprint(answer) if isinstance(answer, dict) and model.reflects(answer, wanted) else ""
+
+
 # --- whole runs ------------------------------------------------------------------------------------------------------
 
 
@@ -371,12 +436,13 @@ def opened(
 ) -> Runner:
     """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
     kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place)
+    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
     try:
         found = _refuse_a_moved_world(arm, plan)
         kept.create()
         kept.append(first_entry(plan, arm.time(), gated=gate is not None))
         runner = Runner(arm, kept, on_event, gate)
+        runner.patch = plan.patch
         runner.found, runner.seen = found, None if on_event is _silent else plan.observation
         return runner
     except BaseException:
@@ -401,7 +467,7 @@ def reopened(arm: Arm, journal: str) -> Journal:
     """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
     kept = Journal(journal)
     kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place)
+    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place, arm.correlation_id)
     try:
         kept.reopen()
     except BaseException:
@@ -503,7 +569,8 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]
         "schema": _journal.SCHEMA,
         "at": at,
         **{key: value for key, value in plan.to_dict().items() if key not in ("seconds", "requests", "lowest")},
-        "patch": plan.patch,
+        "patch": model.without_secrets(plan.patch),
+        "withheld": model.without_secrets(plan.patch) != plan.patch,
         "undo": undo(plan),
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
@@ -520,8 +587,9 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]
 
 def undo(plan: Plan) -> dict[str, Any]:
     """The patch that takes the change back."""
-    after = model.merged(plan.before, plan.patch)
-    return model.merge_patch(after, plan.before)
+    after: Any = model.without_secrets(model.merged(plan.before, plan.patch))
+    before: Any = model.without_secrets(plan.before)
+    return model.merge_patch(after, before)
 
 
 def _drive(runner: Runner, should_stop: Stop) -> Verdict:

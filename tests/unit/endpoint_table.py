@@ -18,7 +18,7 @@ from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
 
 import azurerm_lite as az
-from azurerm_lite import extensions, images, rolling_upgrades, vmss, vmss_vms
+from azurerm_lite import extensions, images, rolling_upgrades, vmss, vmss_vm, vmss_vms
 
 SUBSCRIPTION = "5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d"
 WEB = az.ScaleSet(SUBSCRIPTION, "web-rg", "web")
@@ -190,7 +190,7 @@ HELPERS = {
 }  # fmt: skip
 ENDPOINTS = {
     name: value
-    for room in (vmss, vmss_vms, rolling_upgrades, extensions, images)
+    for room in (vmss, vmss_vms, vmss_vm, rolling_upgrades, extensions, images)
     for name, value in vars(room).items()
     if inspect.isfunction(value) and value.__module__ == room.__name__ and name[0] != "_" and name not in HELPERS
 }

@@ -130,6 +130,11 @@ def test_diff_shows_no_secret() -> None:
     changes = m.diff({}, {"osProfile": {"adminPassword": "hunter2", "computerName": "x"}})
     assert "hunter2" not in str(changes[0])
     assert "computerName" in str(changes[0])
+    profile = "properties.virtualMachineProfile"
+    for path in ("osProfile.adminPassword", "osProfile.customData", "userData", "x.protectedSettings.key"):
+        assert "hunter2" not in str(m.Change(f"{profile}.{path}", "hunter2", m.MISSING))
+    signed = {"settings": {"fileUris": ["https://a.blob.core.windows.net/c/s.sh?sv=2024&sig=hunter2%3D&se=2027"]}}
+    assert "hunter2" not in str(m.diff({}, signed)[0]) + str(m.diff({"settings": {"fileUris": ["x"]}}, signed)[0])
     leaves = m.diff({"osProfile": {"adminPassword": "old1"}}, {"osProfile": {"adminPassword": "hunter2"}})
     for shown in (str(leaves), repr(leaves), leaves._repr_html_()):
         assert "hunter2" not in shown

@@ -38,6 +38,20 @@ assert threading.active_count() == 1 and dict(os.environ) == before
     subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
 
+def test_a_pytest_run_that_does_not_use_the_fixtures_loads_four_small_modules_of_ours(tmp_path: Path) -> None:
+    """pytest loads the plugin wherever azurerm_lite is installed; nobody pays for an emulator that is not asked for."""
+    watched = ("azurerm_lite", "werkzeug", "cheroot", "trustme", "requests", "msal", "jwt", "cryptography")
+    (tmp_path / "conftest.py").write_text(
+        f"import sys\ndef pytest_unconfigure(): print('LOADED', [m for m in sys.modules if m.startswith({watched})])"
+    )
+    (tmp_path / "test_it.py").write_text("def test_nothing(): pass")
+    line = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    (loaded,) = [one for one in done.stdout.splitlines() if one.startswith("LOADED")]
+    ours = ["azurerm_lite", "azurerm_lite._version", "azurerm_lite.emulator", "azurerm_lite.emulator.pytest_plugin"]
+    assert sorted(ast.literal_eval(loaded.removeprefix("LOADED "))) == ours
+
+
 def test_what_type_checkers_see_is_what_there_is() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]

@@ -309,6 +309,8 @@ def test_each_meaning_has_its_class(status: int, code: str, kind: type[errors.Ar
         b"<html>",
         b"{",
         b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":-1e999}',
         b'{"a":1e999',
         b'{"a":1,"a":2}',
         b'{"a":"\xff"}',

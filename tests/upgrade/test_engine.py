@@ -577,6 +577,36 @@ def test_a_rollback_brings_back_the_model_and_the_touched_instances_only(tmp_pat
     assert made.scale_set.image["version"] == OLD
 
 
+def old_model(made: Stage) -> Any:
+    """A model from before Azure had some of its defaults, which the next write fills in."""
+    profile = made.scale_set.model["properties"]["virtualMachineProfile"]
+    for part, key in (("osProfile", "requireGuestProvisionSignal"), ("osProfile", "allowExtensionOperations")):
+        profile[part].pop(key, None)
+    profile["storageProfile"]["osDisk"].pop("osType", None)
+    return profile
+
+
+def test_defaults_that_a_write_fills_in_are_no_drift() -> None:
+    made = stage(capacity=5)
+    before = az.fingerprint({"properties": old_model(made)})
+    assert run(made).counts == {"updated": 5}
+    assert made.scale_set.profile["osProfile"]["requireGuestProvisionSignal"] is True
+    assert az.fingerprint({"properties": made.scale_set.profile}) != before
+
+
+def test_what_somebody_adds_after_the_write_is_drift_all_the_same() -> None:
+    made = stage(capacity=5)
+    old_model(made)
+
+    def meddle(event: dict[str, Any]) -> None:
+        if event["kind"] == "model-written":
+            made.scale_set.profile["osProfile"]["windowsConfiguration"] = {}
+
+    verdict = run(made, on_event=meddle)
+    assert (verdict.outcome, posts(made)) == ("stopped", [])
+    assert "somebody changed the model" in verdict.reason
+
+
 def test_a_rollback_that_fails_is_the_end_of_it(tmp_path: Path) -> None:
     """Row 122: no ping-pong."""
     made = stage(capacity=10)

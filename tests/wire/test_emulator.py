@@ -1,10 +1,13 @@
 """The emulator against what was recorded of Azure: statuses, headers, bodies, errors; and against rude guests."""
 
+import contextlib
 import json
 import re
 import socket
 import ssl
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator.images import Images
+from azurerm_lite.emulator.server import THREADS
 
 from .conftest import NEW
 
@@ -210,6 +214,21 @@ def test_one_silent_client_does_not_stall_the_others(arm: az.Arm, arm_emulator: 
     finally:
         for one in silent:
             one.close()
+
+
+def test_a_crowd_of_silent_clients_does_not_stall_the_others(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    """Row 152: eight times as many as there are workers, and some who stop in the middle of a request."""
+    port = int(arm_emulator.arm_endpoint.rpartition(":")[2])
+    began = time.monotonic()
+    with contextlib.ExitStack() as crowd:
+        for number in range(8 * THREADS):
+            one = crowd.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if number < THREADS // 2:
+                one.sendall(b"\x16\x03\x01")  # the beginning of a handshake, and no more
+        assert az.get_vmss(arm, *web)["name"] == "web"
+        assert time.monotonic() - began < 5
+        workers = [one for one in threading.enumerate() if one.name.startswith("CP Server Thread")]
+        assert len(workers) <= THREADS + 4
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:443", "localhost.evil.example", ""])

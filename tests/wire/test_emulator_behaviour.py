@@ -223,16 +223,48 @@ def test_a_rolling_upgrade_rolls_the_failed_ones_back_when_its_policy_says_so(st
     assert run["properties"]["rollbackInfo"]["successfullyRolledbackInstanceCount"] == 3
 
 
-def test_a_rolling_upgrade_does_not_begin_on_a_sick_set(start: Start) -> None:
-    rig = start(mode="Rolling", health_source="extension", rolling_policy={"prioritizeUnhealthyInstances": True})
-    for number in range(5):
-        rig.world.scale_sets.set_health(rig.scale_set, rig.scale_set.instances[str(number)], "unhealthy")
-    rig.patch({"upgradePolicy": {"rollingUpgradePolicy": {"maxUnhealthyInstancePercent": 5}}})
-    az.power_off_vmss_vms(rig.arm, *rig.web, ["10", "11"]).wait()
+@pytest.mark.parametrize("mode", ["Rolling", "Manual"])
+def test_a_rolling_upgrade_does_not_begin_on_a_set_that_is_too_sick(start: Start, mode: str) -> None:
+    """Five of twenty are a quarter, and a fifth may be sick: whether they stand first in line or not."""
+    rig = start(mode=mode, health_source="extension", rolling_policy={"prioritizeUnhealthyInstances": True})
+    for number in list(rig.scale_set.instances)[:5]:
+        rig.emulator.set_health(number, "unhealthy")
     rig.new_version()
+    if mode == "Manual":
+        az.start_os_rolling_upgrade(rig.arm, *rig.web)
     rig.later(7200)
     latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
-    assert latest["runningStatus"]["code"] in ("Completed", "Faulted")
+    assert latest["runningStatus"]["code"] == "Faulted"
+    assert latest["error"]["code"] == "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
+    assert latest["progress"]["pendingInstanceCount"] == 20
+    assert rig.exact() == {OLD: 20}
+    assert not [one.instance_id for one in rig.scale_set.instances.values() if one.upgrades]
+
+
+def test_a_rolling_upgrade_goes_through_a_set_that_is_as_sick_as_it_may_be_the_sick_first(start: Start) -> None:
+    policy = {"prioritizeUnhealthyInstances": True, "maxBatchInstancePercent": 20}
+    rig = start(mode="Rolling", health_source="extension", rolling_policy=policy)
+    sick = list(rig.scale_set.instances)[-4:]
+    for number in sick:
+        rig.emulator.set_health(number, "unhealthy")
+    rig.new_version()
+    assert {one.instance_id for one in rig.scale_set.instances.values() if one.upgrades} == set(sick)
+    rig.later(7200)
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert (latest["runningStatus"]["code"], rig.exact()) == ("Completed", {NEW: 20})
+
+
+def test_a_rolling_upgrade_stops_between_batches_when_the_set_falls_sick_meanwhile(start: Start) -> None:
+    rig = start(mode="Rolling", health_source="extension", rolling_policy={"pauseTimeBetweenBatches": "PT5M"})
+    rig.new_version()
+    rig.later(150)
+    done = rig.exact()[NEW]
+    for number in list(rig.scale_set.instances)[-5:]:
+        rig.emulator.set_health(number, "unhealthy")
+    rig.later(7200)
+    latest = az.get_rolling_upgrade(rig.arm, *rig.web)["properties"]
+    assert latest["error"]["code"] == "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
+    assert (done, rig.exact()) == (4, {NEW: 4, OLD: 16})
 
 
 def test_a_cancelled_rolling_upgrade_keeps_what_is_done_and_the_next_model_starts_anew(start: Start) -> None:
@@ -558,6 +590,24 @@ def test_the_catalogue_of_platform_images_can_be_walked_down(start: Start) -> No
     assert [one["name"] for one in newest] == [NEW]  # type: ignore[call-overload,union-attr]
     with pytest.raises(az.NotFoundError):
         rig.arm.get(f"{path}0")
+
+
+def test_what_arm_itself_answers_about_a_subscription(start: Start) -> None:
+    rig = start(capacity=1)
+    for subscription in (rig.web[0], rig.web[0].upper()):
+        one = f"/subscriptions/{subscription}"
+        assert [row["name"] for row in rig.arm.list(f"{one}/locations")] == ["westus2"]
+        assert [row["name"] for row in rig.arm.list(f"{one}/resourceGroups")] == ["web-rg"]
+        providers = {row["namespace"]: row for row in rig.arm.list(f"{one}/providers")}
+        assert set(providers) == {"Microsoft.Compute", "Microsoft.Resources"}
+        assert (
+            rig.arm.get(f"{one}/providers/microsoft.compute")["resourceTypes"]
+            == (providers["Microsoft.Compute"]["resourceTypes"])
+        )
+        kinds = {row["resourceType"]: row for row in providers["Microsoft.Compute"]["resourceTypes"]}
+        assert kinds["virtualMachineScaleSets"]["locations"] == ["westus2"]
+        assert rig.arm.get(one)["state"] == "Enabled"
+    assert [row["subscriptionId"] for row in rig.arm.list("/subscriptions")] == [rig.web[0]]
 
 
 # --- seeds -----------------------------------------------------------------------------------------------------------

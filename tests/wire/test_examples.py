@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def test_one_command_upgrades_every_update_domain_in_turn(run_example: Run) -> N
     began = re.findall(r"^update domain (\d): upgrading (.*)$", done.stdout, re.MULTILINE)
     assert [domain for domain, _ in began] == ["0", "1", "2", "3", "4"]
     assert began[0][1] == "0, 6, 13, 19"
-    assert len(re.findall(rf"^  ok     instance +\d+: {NEW}, Succeeded, running$", done.stdout, re.MULTILINE)) == 20
+    assert len(re.findall(rf"^  ok     instance +\d+: {NEW}, healthy$", done.stdout, re.MULTILINE)) == 20
     assert f"done: 20 instances run {NEW}" in done.stdout
     assert "EMULATOR" in done.stdout
 
@@ -66,10 +67,11 @@ def test_long_names_work_and_nowait_prints_a_handle(run_example: Run, running: A
 
 
 def test_the_version_that_is_there_already_is_not_written_again(run_example: Run, running: Any) -> None:
-    named = ["-r", running.resource_group, "-s", running.vmss_name]
-    done = run_example("vmssupgrade.py", *named, "-n", OLD, "-i", "0", "-y", env=running.env())
-    assert done.returncode == 0
-    assert [entry.method for entry in running.journal.writes()] == ["POST"]
+    named = ["-r", running.resource_group, "-s", running.vmss_name, "-n", NEW, "-y"]
+    for one in ("0", "1", "1"):
+        done = run_example("vmssupgrade.py", *named, "-i", one, env=running.env())
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [entry.method for entry in running.journal.writes()] == ["PATCH", "POST", "POST"]
 
 
 def test_without_a_yes_nothing_is_changed(run_example: Run, running: Any) -> None:
@@ -102,7 +104,7 @@ FAILURES = {
     "wrong scale set": ({}, {"-s": "nix"}, "ResourceNotFound"),
     "wrong instance id": ({}, {"-i": "999"}, "999"),
     "instance id that is none": ({}, {"-i": "a/b"}, "a/b"),
-    "wrong version string": ({}, {"-n": "newest"}, "image version must be three numbers"),
+    "wrong version string": ({}, {"-n": "newest"}, "image version must be three numbers|does not exist"),
     "version that does not exist": ({}, {"-n": "9.9.9"}, "PlatformImageNotFound"),
     "unreachable host": (
         {"AZURE_RM_ENDPOINT": "https://127.0.0.1:9", "AZURE_AUTHORITY_HOST": "https://127.0.0.1:9"},
@@ -210,6 +212,28 @@ def test_upgrade_version_runs_against_the_emulators_env_lines(command: Any, run_
     env = dict(re.fullmatch(r"export ([A-Z_]+)='?([^'\n]*)'?\n", line).groups() for line in lines)  # type: ignore[union-attr]
     done = run_example("upgrade_version.py", NEW, "3", env=env)
     assert done.stdout.splitlines()[-1] == f"instance 3: version {NEW}, Succeeded"
+    assert stopped(process) == 0
+
+
+def tunnel(proxy: str, request: str) -> bytes:
+    """The first line of what a proxy says to this request line."""
+    with socket.create_connection(("127.0.0.1", int(proxy.rpartition(":")[2])), timeout=10) as raw:
+        raw.sendall(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return raw.recv(65536).split(b"\r\n")[0]
+
+
+def test_the_proxy_of_the_command_leads_to_azures_names_and_to_nothing_else(command: Any) -> None:
+    process = command("--proxy")
+    proxy = json.loads(process.stdout.readline())["proxy"]
+    assert proxy.startswith("http://127.0.0.1:")
+    for host in ("management.azure.com", "LOGIN.microsoftonline.com", "login.windows.net"):
+        assert b" 200 " in tunnel(proxy, f"CONNECT {host}:443")
+    others = ["example.com:443", "management.azure.com:80", "management.azure.com.example.com:443", "127.0.0.1:443"]
+    others += ["localhost:22", "[::1]:443", "x@management.azure.com:443", "management.azure.com", ":443", ""]
+    for host in others:
+        assert b" 403 " in tunnel(proxy, f"CONNECT {host}"), host
+    for line in ("GET http://management.azure.com/", "GET http://example.com/", "POST https://management.azure.com/"):
+        assert b" 403 " in tunnel(proxy, line), line
     assert stopped(process) == 0
 
 
