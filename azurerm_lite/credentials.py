@@ -76,8 +76,10 @@ def get_access_token(tenant_id: str, client_id: str, client_secret: str, *, env:
     """
     cloud = clouds.cloud_from_environment(env)
     login = Login(cloud.authority, clouds.reach_from_environment(env))
-    credential = client_secret_credential(tenant_id, client_id, client_secret, login)
-    del client_secret  # a traceback shows what a function was given
+    try:
+        credential = client_secret_credential(tenant_id, client_id, client_secret, login)
+    finally:
+        del client_secret  # a traceback shows what a function was given
     return credential.get_token(cloud.scope).token
 
 

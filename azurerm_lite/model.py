@@ -215,7 +215,9 @@ def _keyed(items: Sequence[Any]) -> dict[Any, Any] | None:
     return named if len(named) == len(items) else None
 
 
-_SECRETS = re.compile(r"password|customdata|userdata|protectedsettings|secret|sas|(?<!public)key", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"password|customdata|userdata|protectedsettings|secret|sas|(?<!public)key(?!data|vault)", re.IGNORECASE
+)
 _SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS address a secret
 
 
