@@ -123,6 +123,12 @@ def _guarded(event: Event) -> Words:
     return Words(f"automatic repairs {'suspended' if event['on'] else 'resumed'}")
 
 
+def _shielded(event: Event) -> Words:
+    if not event["ids"]:
+        return Words("no longer protected from scale-in")
+    return Words(f"protected from scale-in: {listing(event['ids'])}")
+
+
 def _platform(event: Event) -> Words:
     counts = ", ".join(f"{count} {kind}" for kind, count in event.get("progress", {}).items())
     code = event.get("status", {}).get("code", "not begun yet")
@@ -156,6 +162,8 @@ _KINDS: Mapping[str, Callable[[Event], Words]] = {
     "checkpoint": lambda event: Words(f"checkpoint at {event['percent']} %"),
     "stuck": _stuck,
     "guarded": _guarded,
+    "shielded": _shielded,
+    "stage": lambda event: Words(f"next: {event['name']}"),
     "platform": _platform,
     "end": _end,
     **dict.fromkeys(("seen", "polled", "waiting"), _plainly("")),

@@ -142,6 +142,8 @@ class State(NamedTuple):
     took: tuple[float, ...] = ()
     lowest: int | None = None
     guarded: bool = False  # automatic repairs are suspended by us
+    shielded: tuple[str, ...] = ()  # instances that are protected from scale-in by us
+    shielded_for: tuple[str, ...] = ()  # the batch that this was done for
     fingerprint: str = ""  # of the model as Azure took it, when that was seen
 
 
@@ -194,6 +196,8 @@ def apply(state: State, entry: Entry) -> State:
         return _about_batch(state, progress, batch, entry)
     if kind == "checkpoint":
         return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
+    if kind == "shielded":
+        return state._replace(shielded=tuple(entry["ids"]), shielded_for=tuple(entry["batch"]))
     if kind == "guarded":
         return state._replace(guarded=bool(entry["on"]))
     if kind == "settled":

@@ -26,6 +26,7 @@ class Policy:
     `fault_domains`: only these. `most_disruptive`: what a change may need at most, or it is refused: "upgrade",
     "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
+    `protect_in_flight`: the instances of a batch are protected from scale-in until it is settled.
     """
 
     order: str = "update_domain"
@@ -48,6 +49,7 @@ class Policy:
     most_disruptive: str = "reimage"
     rollback_on_failure: bool = False
     suspend_repairs: bool = False
+    protect_in_flight: bool = False
     gate_timeout_seconds: float = 60.0
     instances: tuple[str, ...] | None = None
     zones: tuple[str, ...] | None = None

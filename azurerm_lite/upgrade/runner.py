@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import model, vmss, vmss_vms, wire
+from .. import markup, model, vmss, vmss_vms, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import (
     ArmError,
@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..operation import Operation
 from ..types import Json, JsonDict, ScaleSet, Vmss
-from . import events, health, planner, polling
+from . import events, guards, health, planner, polling
 from . import journal as _journal
 from .events import Event
 from .health import Gate
@@ -37,7 +37,6 @@ OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
 DRIFTED = "somebody changed the model while the upgrade ran"
-REPAIRS = "AutomaticRepairs"
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
@@ -64,6 +63,8 @@ class Runner:
         self.seen: Observation | None = None  # the newest look, kept for who watches
         self._greeted = False
         self._repairs: bool | None = None
+        self._shields: list[Operation] = []  # writes of protection that are under way
+        self._sure = self._freeing = False  # whether this process has made them; whether they take it back
         self.found: Vmss | None = None  # the model, when it was read a moment ago
         self._written = ""  # the fingerprint of the model as Azure took it
         self.patch: Any = None  # the change with its secrets, which the journal does not have
@@ -87,8 +88,10 @@ class Runner:
         if self.state.phase == "ended":
             return None
         self._greet()
-        if self.policy.suspend_repairs and not self.state.guarded and self._repairs_on():
+        if self.policy.suspend_repairs and not self.state.guarded:
             self._suspend_repairs()
+        if (wait := self._about_shields()) is not None:
+            return wait
         if self.state.phase == "model":
             return self._model_step()
         batch = self.progress.batch
@@ -106,6 +109,8 @@ class Runner:
             return self._ask_gate(action, seen)
         if action.kind == "settle":
             self._record("settled", classes=dict(action.classes))
+            if self.state.shielded:
+                return self._unshield()
             # What was seen a moment ago is what the next batch is chosen by.
             return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
         if action.kind == "pause":
@@ -186,6 +191,8 @@ class Runner:
     # --- a batch -----------------------------------------------------------------------------------------------------
 
     def _post(self, action: planner.Action, seen: Observation) -> float | None:
+        if self.policy.protect_in_flight and action.ids != self.state.shielded_for:
+            return self._unshield() if self.state.shielded else self._shield(action.ids)
         if self._drifted():
             self.end("stopped", DRIFTED, seen)
             return None
@@ -313,37 +320,74 @@ class Runner:
         stored = self.state.operation
         return Operation.from_dict(self.arm, stored) if stored is not None else None
 
-    # --- automatic repairs -------------------------------------------------------------------------------------------
-
-    def _repairs_on(self) -> bool:
-        """Whether the set's repairs are running, so that it is ours to suspend them, and to resume them after."""
-        if self._repairs is None:
-            found: Any = vmss.get_vmss(self.arm, *self.address)["properties"]
-            enabled = (found.get("automaticRepairsPolicy") or {}).get("enabled") is True
-            self._repairs = enabled and not self._first["flexible"] and self._service_state() == "running"
-        return self._repairs
-
-    def _service_state(self) -> str:
-        view: Any = vmss.get_vmss_instance_view(self.arm, *self.address)
-        services = view.get("orchestrationServices") or []
-        return next((str(one.get("serviceState")) for one in services if one.get("serviceName") == REPAIRS), "").lower()
+    # --- guard rails -------------------------------------------------------------------------------------------------
 
     def _suspend_repairs(self) -> None:
         """The entry comes first: after a crash in between, `resume` knows that they may have to be resumed."""
-        self._record("guarded", on=True)
-        vmss.set_orchestration_service_state(self.arm, *self.address, "Suspend", REPAIRS).wait()
+        if self._repairs is None:
+            self._repairs = not self._first["flexible"] and guards.repairs_on(self.arm, self.address)
+        if self._repairs:
+            self._record("guarded", on=True)
+            guards.set_repairs(self.arm, self.address, "Suspend")
 
-    def _resume_repairs(self) -> str:
-        """Take the guard back; what to say of it when that failed."""
-        if not self.state.guarded:
-            return ""
+    def _shield(self, ids: tuple[str, ...]) -> float:
+        """Protect a batch from scale-in before it is begun. Who was protected before is not ours to set free."""
+        ours = guards.unprotected(self.arm, self.address, ids)
+        self._record("shielded", ids=ours, batch=list(ids))
+        self._shields = guards.protect(self.arm, self.address, ours, True)
+        self._sure = True
+        return 0.0
+
+    def _unshield(self) -> float:
+        self._shields = guards.protect(self.arm, self.address, self.state.shielded, False)
+        self._freeing = True
+        return 0.0
+
+    def _shields_followed(self) -> float:
+        """Look how the writes of protection do."""
+        first = self._shields[0]
+        first.poll()
+        if not first.done:
+            return first.next_poll_seconds()
+        self._shields = self._shields[1:]
+        if first.error is not None:
+            raise first.error
+        return 0.0
+
+    def _about_shields(self) -> float | None:
+        """What is to be done about protection before anything else; None for nothing."""
+        if self._shields:
+            return self._shields_followed()
+        if self._freeing:
+            self._freeing = False
+            self._record("shielded", ids=[], batch=[])
+        if self.state.shielded and self.progress.batch is None and not self._sure:
+            return self._unshield()  # of a process that is gone: whether it came to protect them is not known
+        return None
+
+    def _take_back(self) -> str:
+        """Take the guards back; what to say where that was not possible."""
+        told, batch = [], self.progress.batch
         try:
-            vmss.set_orchestration_service_state(self.arm, *self.address, "Resume", REPAIRS).wait()
+            if self.state.guarded:
+                guards.set_repairs(self.arm, self.address, "Resume")
+                self._record("guarded", on=False)
+                self._repairs = None
         except AzurermLiteError as error:
-            return f"automatic repairs are still suspended ({error}); repair(auth, journal) resumes them"
-        self._record("guarded", on=False)
-        self._repairs = None
-        return ""
+            told.append(f"automatic repairs are still suspended ({error}); repair(auth, journal) resumes them")
+        in_flight = batch is not None and batch.ended is None
+        try:
+            if self.state.shielded and not in_flight:
+                for one in guards.protect(self.arm, self.address, self.state.shielded, False):
+                    one.wait()
+                self._shields, self._freeing = [], False
+                self._record("shielded", ids=[], batch=[])
+        except AzurermLiteError as error:
+            told.append(f"not all are free for scale-in again ({error})")
+        if self.state.shielded:
+            ids = markup.listing(self.state.shielded)
+            told.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
+        return "; ".join(told)
 
     # --- the rest ----------------------------------------------------------------------------------------------------
 
@@ -386,7 +430,7 @@ class Runner:
 
     def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
         """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
-        outstanding = self._resume_repairs()
+        outstanding = self._take_back()
         reason = "; ".join(filter(None, (reason, outstanding)))
         classes = dict(self.progress.classes)
         if seen is not None:
@@ -519,20 +563,24 @@ def resume(
 
 
 def repair(auth: Auth, journal: str) -> bool:
-    """Take back what an upgrade that did not end has left behind: resume automatic repairs. Whether there was any.
+    """Take back what an upgrade that did not end has left behind: resume automatic repairs, end the protection from
+    scale-in. Whether there was any.
 
-    Safe at any time; `resume` does the same when it ends.
+    Safe at any time; `resume` does the same when it ends. Raises AzurermLiteError for an instance that is still being
+    upgraded.
     """
     arm = arm_of(auth)
     kept = reopened(arm, journal)
     try:
-        state = _journal.fold(kept.entries)
-        if not state.guarded:
-            return False
-        address = ScaleSet.parse(_journal.begun(kept.entries)["scale_set"])
-        vmss.set_orchestration_service_state(arm, *address, "Resume", REPAIRS).wait()
-        kept.append({"kind": "guarded", "at": arm.time(), "on": False})
-        return True
+        state, address = _journal.fold(kept.entries), ScaleSet.parse(_journal.begun(kept.entries)["scale_set"])
+        if state.guarded:
+            guards.set_repairs(arm, address, "Resume")
+            kept.append({"kind": "guarded", "at": arm.time(), "on": False})
+        if state.shielded:
+            for one in guards.protect(arm, address, state.shielded, False):
+                one.wait()
+            kept.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
+        return state.guarded or bool(state.shielded)
     finally:
         kept.close()
 

@@ -250,3 +250,94 @@ def test_repairs_that_cannot_be_resumed_are_named_in_the_verdict() -> None:
     verdict = upgrade(made.arm, wanted, on_event=forbid)
     assert verdict.ok
     assert "automatic repairs are still suspended" in verdict.reason
+
+
+# --- no scale-in of who is in flight ---------------------------------------------------------------------------------
+
+SHIELDED = Policy(protect_in_flight=True)
+
+
+def shielded(made: Stage) -> set[str]:
+    """Who is protected from scale-in, by the emulator's own record."""
+    found = {
+        one: vm.document["properties"].get("protectionPolicy") or {} for one, vm in made.scale_set.instances.items()
+    }
+    return {one for one, policy in found.items() if policy.get("protectFromScaleIn")}
+
+
+class Gone(BaseException):
+    """What no step can catch: a process that is gone."""
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_a_scale_in_takes_nobody_who_is_in_flight(careful: bool) -> None:
+    made, protected = stage(), list[set[str]]()
+
+    def scale_in(event: dict[str, Any]) -> None:
+        if event["kind"] == "posted":
+            protected.append(shielded(made))
+            if len(protected) == 1:
+                made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 9}}, null_deletes=True)
+
+    mine = Policy(protect_in_flight=careful, instances=("9",))
+    verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=mine), on_event=scale_in)
+    assert verdict.classes["9"] == ("updated" if careful else "vanished")
+    assert protected == [{"9"} if careful else set()]
+    assert shielded(made) == set()
+
+
+def test_each_batch_is_protected_and_set_free_again() -> None:
+    made, seen = stage(health_source="extension"), list[set[str]]()
+    made.scale_set.instances["5"].document["properties"]["protectionPolicy"] = {"protectFromScaleIn": True}
+    wanted = plan(made.arm, *made.address, NEW, policy=SHIELDED)
+    verdict = upgrade(made.arm, wanted, on_event=lambda one: one["kind"] == "posted" and seen.append(shielded(made)))
+    assert verdict.counts == {"updated": 10}
+    assert seen == [{*ids, "5"} for ids in wanted.batches]
+    assert shielded(made) == {"5"}  # which was not ours to set free
+    assert made.lowest() >= 8
+
+
+@pytest.mark.parametrize("point", range(1, 14))
+def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_path: Path) -> None:
+    """By resume, and by repair where nobody is in flight."""
+    made, where, count = stage(), str(tmp_path / "web.jsonl"), [0]
+
+    def die(event: dict[str, Any]) -> None:
+        count[0] += event["kind"] not in ("begin", "seen", "polled", "waiting")
+        if count[0] == point:
+            raise Gone
+
+    with pytest.raises(Gone):
+        upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=SHIELDED), journal=where, on_event=die)
+    flying = any(vm.state == "Updating" for vm in made.scale_set.instances.values())
+    if flying:
+        made.clock.advance(600)
+        made.world.settle()
+    repair(made.arm, where)
+    assert shielded(made) == set()
+    assert repair(made.arm, where) is False
+    assert resume(made.arm, where).ok
+    assert shielded(made) == set()
+    assert all(len(vm.upgrades) == 1 for vm in made.scale_set.instances.values())
+
+
+@pytest.mark.parametrize("effect", ["fail", "unhealthy"])
+def test_however_it_ends_nobody_stays_protected(effect: str) -> None:
+    made = stage(health_source="extension")
+    made.world.faults.add(on="upgrade", instance="6", effect=effect)
+    careful = Policy(protect_in_flight=True, health_timeout_seconds=60)
+    assert upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful)).outcome == "stopped"
+    assert shielded(made) == set()
+
+
+def test_who_is_still_in_flight_when_it_is_cancelled_is_named_and_set_free_later(tmp_path: Path) -> None:
+    """An instance that is being upgraded is not written to: that could end its upgrade."""
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    wanted = plan(made.arm, *made.address, NEW, policy=SHIELDED)
+    verdict = upgrade(made.arm, wanted, journal=where, should_stop=lambda: bool(posts(made)))
+    assert verdict.outcome == "cancelled"
+    assert "still protected from scale-in: 0, 5" in verdict.reason
+    with pytest.raises(az.AzurermLiteError, match="instance 0 is being changed"):
+        repair(made.arm, where)
+    assert resume(made.arm, where).ok
+    assert shielded(made) == set()
