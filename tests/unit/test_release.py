@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from azurerm_lite import __version__
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -64,3 +66,9 @@ def test_the_floors_are_those_without_known_holes() -> None:
     assert set(floors) == {"requests", "msal", "urllib3"}
     assert "requests>=2.33" in floors["requests"]
     assert "urllib3>=2.6.3" in floors["urllib3"]  # without CVE-2026-21441 and its kin
+
+
+def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
+    newest = re.search(r"^## (\S+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest is not None
+    assert newest[1] == __version__

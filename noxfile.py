@@ -1,0 +1,76 @@
+"""The matrix: every Python that is supported, and the oldest requests, msal and urllib3 that are. `nox` runs it all.
+
+`nox -s docs` builds the site, `nox -s release` makes wheel and sdist and looks into them. An interpreter that is not
+there is an error in CI and a skipped session elsewhere; nox says which.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+
+PYTHONS = ("3.11", "3.12", "3.13")
+# What hardly depends on the Python or on the versions of requests and msal: long searches, loads and foreign clients.
+# They run once, in the whole suite.
+SLOW = (
+    "tests/docs",
+    "tests/real_clients",
+    "tests/upgrade/test_compare_rollouts.py",
+    "tests/upgrade/test_rolling_upgrade_example.py",
+    "tests/upgrade/test_state_machine.py",
+    "tests/upgrade/test_thousand.py",
+    "tests/wire/test_emulator_behaviour.py",
+    "tests/wire/test_emulator_load.py",
+)
+SLOW_ONES = ("killed_at_any_point", "no_schedule_of_faults", "mode_that_would_upgrade_by_itself")
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lowest"]
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The suite without its slow part, on each Python."""
+    session.install("--quiet", "--editable", ".[test]")
+    _pytest(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The same on the oldest Python with the oldest requests, msal and urllib3 that pyproject.toml allows."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    floors = [re.sub(r">=([\d.]+).*", r"==\1", one) for one in project["dependencies"]]
+    # azure-identity wants a newer msal than we do; only tests/real_clients need it.
+    tools = [one for one in project["optional-dependencies"]["test"] if not one.startswith("azurerm_lite[")]
+    session.install("--quiet", *floors, *(one for one in tools if not one.startswith("azure-identity")))
+    session.install("--quiet", *floors, "--editable", ".[cli,emulator]")
+    _pytest(session)
+
+
+def _pytest(session: nox.Session) -> None:
+    wanted = session.posargs or [*(f"--ignore={one}" for one in SLOW), "-k", f"not ({' or '.join(SLOW_ONES)})"]
+    session.run(
+        "python", "-c", "import msal, requests, sys; print(sys.version, requests.__version__, msal.__version__)"
+    )
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, without a warning: docs/_build."""
+    session.install("--quiet", "--editable", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Wheel and sdist in dist/, looked into by twine and check-wheel-contents."""
+    session.install("--quiet", "build", "setuptools>=77", "twine", "check-wheel-contents")
+    session.run("python", "tools/build_release.py", "dist")
+    made = sorted(str(path) for path in Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *made)
+    session.run("check-wheel-contents", *(one for one in made if one.endswith(".whl")))
