@@ -244,6 +244,8 @@ def decide(policy: Policy, progress: Progress, seen: Observation, now: float) ->
         who = ", ".join(failures[:10])
         return Action("stop", reason=f"{len(failures)} failed ({who}), more than the budget of {policy.failure_budget}")
     sick = _sick(seen)
+    if why := _sick_upgraded(policy, progress, seen, sick):
+        return _stuck(policy, progress, now, why)
     waiting = candidates(policy, progress, seen, sick)
     if not waiting and not _coming(policy, progress, seen):
         return Action("done")
@@ -286,6 +288,18 @@ def _newly_sick(policy: Policy, progress: Progress, seen: Observation, sick: Col
     if 100 * len(counted) <= policy.max_unhealthy_instance_percent * len(seen.members):
         return ""
     return f"{len(counted)} instances are not healthy ({', '.join(counted[:10])})"
+
+
+def _sick_upgraded(policy: Policy, progress: Progress, seen: Observation, sick: Collection[str]) -> str:
+    """Why too many of those that were upgraded are not well, if they are: they failed, or turned sick afterwards."""
+    most = policy.max_unhealthy_upgraded_instance_percent
+    if most == 100:
+        return ""
+    upgraded = [one for one, kind in progress.classes.items() if kind in ("updated", "failed") and one in seen.members]
+    bad = [one for one in upgraded if progress.classes[one] == "failed" or one in sick]
+    if 100 * len(bad) <= most * len(upgraded):
+        return ""
+    return f"{len(bad)} of {len(upgraded)} upgraded instances are not healthy ({', '.join(bad[:10])})"
 
 
 def _stuck(policy: Policy, progress: Progress, now: float, reason: str) -> Action:

@@ -21,6 +21,9 @@ class Policy:
 
     `order`: what a batch may not span. `min_healthy_instance_percent`: of the whole set, rounded up, never fewer are
     healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
+    `max_unhealthy_instance_percent`: of the whole set, how many may have turned unhealthy since the start when a batch
+    begins; `max_unhealthy_upgraded_instance_percent`: of those that were upgraded, how many may be unhealthy or failed
+    after a batch (100: `failure_budget` alone counts).
     `checkpoints`: percent of the instances after which it pauses until somebody resumes it.
     `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
     `fault_domains`: only these. `most_disruptive`: what a change may need at most, or it is refused: "upgrade",
@@ -35,6 +38,7 @@ class Policy:
     min_healthy_instance_percent: int = 80
     min_healthy_zone_percent: int = 50
     max_unhealthy_instance_percent: int = 20
+    max_unhealthy_upgraded_instance_percent: int = 100
     failure_budget: int = 0
     canary_instances: int = 0
     canary_bake_seconds: float = 0.0
@@ -57,9 +61,9 @@ class Policy:
     fault_domains: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_instance_percent", "min_healthy_instance_percent", "min_healthy_zone_percent"):
-            _whole(name, getattr(self, name), 0, 100, "percent, a whole number")
-        _whole("max_unhealthy_instance_percent", self.max_unhealthy_instance_percent, 0, 100, "percent")
+        for field_ in fields(self):
+            if field_.name.endswith("_percent"):
+                _whole(field_.name, getattr(self, field_.name), 0, 100, "percent, a whole number")
         if self.max_batch_instance_percent == 0 and self.batch_size is None:
             raise InvalidInput("max_batch_instance_percent is 0: no instance could ever be upgraded")
         if self.batch_size is not None:
