@@ -15,9 +15,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import azurerm_lite as az
+from azurerm_lite import progress
 from azurerm_lite.upgrade import Locked, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade
 
 
@@ -61,24 +61,15 @@ def connected(chosen: argparse.Namespace) -> Iterator[tuple[az.Arm, az.ScaleSet]
             yield arm, web
 
 
-def show(event: dict[str, Any]) -> None:
-    """One line for each step of the engine."""
-    progress = event.get("progress")
-    share = f"{progress['updated']}/{progress['known']}" if progress else ""
-    what = event.get("ids") or event.get("classes") or event.get("reason") or event.get("error") or ""
-    print(
-        f"  {event['kind']:<14}{share:>9}  {what if isinstance(what, str) else ', '.join(map(str, what))}", flush=True
-    )
-
-
 def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: list[int]) -> Verdict | None:
     def stop() -> bool:
         return bool(stopping)
 
-    if chosen.resume:
-        return resume(arm, chosen.resume, on_event=show, should_stop=stop)
-    if chosen.rollback:
-        return rollback(arm, chosen.rollback, new_journal=chosen.journal, on_event=show, should_stop=stop)
+    with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
+        if chosen.resume:
+            return resume(arm, chosen.resume, on_event=view, should_stop=stop)
+        if chosen.rollback:
+            return rollback(arm, chosen.rollback, new_journal=chosen.journal, on_event=view, should_stop=stop)
     policy = Policy(
         order=chosen.order,
         max_batch_instance_percent=chosen.percent,
@@ -94,12 +85,15 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
     print(wanted)
     if not chosen.yes and input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         return None
-    return upgrade(arm, wanted, journal=chosen.journal, on_event=show, should_stop=stop)
+    with progress.for_stream(sys.stdout) as view:
+        return upgrade(arm, wanted, journal=chosen.journal, on_event=view, should_stop=stop)
 
 
 def interrupted(number: int, stopping: list[int]) -> None:
     """The first time: stop at a safe point. The second: at once; the journal is valid at every moment."""
     if stopping:
+        if sys.stdout.isatty():
+            print("\x1b[?25h", end="", flush=True)  # the cursor, which the live picture has hidden
         print("stopped at once: the journal, if there is one, can be resumed", file=sys.stderr, flush=True)
         os._exit(128 + number)
     stopping.append(number)

@@ -4,6 +4,7 @@ A line says what was done or seen, and the numbers one asks for next: how many a
 Events that only refresh a picture have no words; a kind that nobody foresaw is shown by its name.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from ..types import ScaleSet
 
 Event = Mapping[str, Any]
 LONGEST = 400
+_ASKED = re.compile(r"^[A-Z]+ /\S+: ")  # what was tried, which everybody knows here; what Azure said comes after it
 
 
 class Words(NamedTuple):
@@ -84,7 +86,9 @@ def _resumed(event: Event) -> Words:
 
 def _intent(event: Event) -> Words:
     canary = " (canary)" if event.get("canary") else ""
-    return _of(event, f"upgrading {listing([str(one) for one in event['ids']])}{canary}")
+    ids = [str(one) for one in event["ids"]]
+    many = f"{len(ids)} instances: " if len(ids) > 6 else ""
+    return _of(event, f"upgrading {many}{listing(ids)}{canary}")
 
 
 def _posted(event: Event) -> Words:
@@ -97,7 +101,7 @@ def _unposted(event: Event) -> Words:
 
 def _ended(event: Event) -> Words:
     if error := event.get("error"):
-        return _of(event, str(error), bad=True)
+        return _of(event, _ASKED.sub("", str(error)), bad=True)
     took = event.get("took")
     return _of(event, f"through{f' in {span(took)}' if took else ''}, waiting for health")
 
@@ -109,7 +113,8 @@ def _gate(event: Event) -> Words:
 
 def _settled(event: Event) -> Words:
     classes = event["classes"]
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(classes.values()).items()))
+    found = Counter(classes.values())
+    counts = ", ".join(f"{found[kind]} {kind}" for kind in sorted(found, key=lambda kind: (kind == "failed", kind)))
     failed = [str(one) for one, kind in classes.items() if kind == "failed"]
     who = f" ({listing(failed)})" if failed else ""
     return _of(event, f"{counts}{who}; {_through(event)}{_left(event)}", bad=bool(failed))

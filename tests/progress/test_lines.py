@@ -29,11 +29,13 @@ COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, 
         ({"kind": "posted", "found_again": True}, "batch 2 of 5: found under way"),
         ({"kind": "unposted", "ids": ["1"], "reason": "busy"}, "the next batch was not begun: busy"),
         ({"kind": "ended", "took": 39.2}, "batch 2 of 5: through in 0:39, waiting for health"),
+        ({"kind": "intent", "ids": list("abcdefg")}, "batch 2 of 5: upgrading 7 instances: a, b, c, d, e, f, g"),
         ({"kind": "ended", "error": "VMExtensionError"}, "batch 2 of 5: VMExtensionError"),
+        ({"kind": "ended", "error": "POST /subscriptions/s: 409 Busy: wait"}, "batch 2 of 5: 409 Busy: wait"),
         ({"kind": "gate", "said": "fail", "reason": "503"}, "batch 2 of 5: the gate says fail: 503"),
         (
             {"kind": "settled", "classes": {"1": "updated", "2": "failed"}},
-            "batch 2 of 5: 1 failed, 1 updated (2); 4 of 20 updated, about 3 min left",
+            "batch 2 of 5: 1 updated, 1 failed (2); 4 of 20 updated, about 3 min left",
         ),
         ({"kind": "checkpoint", "percent": 50}, "checkpoint at 50 %"),
         ({"kind": "guarded", "on": True}, "automatic repairs suspended"),
@@ -80,7 +82,7 @@ def test_a_pipe_gets_the_whole_story() -> None:
     lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
     assert lines[0] == f"web: 20 instances to {NEW}, 5 batches, at least 16 stay available, EMULATOR"
     assert "batch 2 of 5: upgrading 1, 6, 11, 16" in lines
-    assert any("1 failed, 3 updated (3); 15 of 20 updated" in line for line in lines)
+    assert any("3 updated, 1 failed (3); 15 of 20 updated" in line for line in lines)
     assert lines[-1] == "succeeded (1 failed, 19 updated; 6 batches)"
     assert lines.count("waiting for: baking") == 6  # once for each batch, not at each look
     assert "\x1b" not in stream.getvalue()

@@ -34,10 +34,14 @@ with progress.for_stream(sys.stderr, clock=made.clock.time) as view:
 
 def run(columns: int, rows: int, *, other: str = "pass", capacity: int = 20, **env: str) -> tuple[bytes, int]:
     """Everything that the program wrote to its terminal, and its exit code."""
+    return at_a_terminal(["-c", PROGRAM.format(other=other, capacity=capacity)], columns, rows, **env)
+
+
+def at_a_terminal(words: list[str], columns: int, rows: int, **env: str) -> tuple[bytes, int]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     kept = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", **env}
-    line = [sys.executable, "-c", PROGRAM.format(other=other, capacity=capacity)]
+    line = [sys.executable, *words]
     with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, env=kept, cwd=ROOT) as child:
         os.close(theirs)
         data = b""
@@ -146,6 +150,16 @@ def test_the_terminal_is_given_back_when_it_is_left_in_the_middle(way: str) -> N
     data, code = run(80, 30, other=f"if event['kind'] == 'posted': raise {way}")
     assert code != 0
     assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l")
+
+
+def test_the_example_shows_it_on_a_terminal() -> None:
+    words = ["examples/rolling_upgrade.py", "--emulator", "22.04.202611120", "--yes"]
+    data, code = at_a_terminal(words, 100, 60, PYTHONPATH=str(ROOT))
+    last = screens(data, 100, 60)[-1]
+    assert code == 0
+    assert any(line.startswith("batch      5 of 5     succeeded") for line in last)
+    assert any(line.startswith("U updated 20") for line in last)
+    assert [line for line in last if line][-1].startswith("succeeded (20 updated; 5 batches in ")
 
 
 def test_piped_it_is_lines() -> None:

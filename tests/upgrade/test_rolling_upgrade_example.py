@@ -58,7 +58,7 @@ def test_a_signal_stops_it_at_a_safe_point_and_it_is_gone_on_with_and_taken_back
         line = [sys.executable, str(SCRIPT), NEW, "--yes", "--journal", path]
         child: Any = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for shown in child.stdout:
-            if "posted" in shown:
+            if "upgrading" in shown:
                 child.send_signal(signal.SIGTERM)
                 break
         rest, error = child.communicate(timeout=60)
