@@ -73,8 +73,9 @@ class _DeadlineReader(socket.SocketIO):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the total deadline of the request is over")
-        if self._usual is None or left < self._usual:
-            self._sock.settimeout(left)  # type: ignore[attr-defined]
+        if self._usual is not None and self._usual <= left:
+            return super().readinto(b)
+        self._sock.settimeout(left)  # type: ignore[attr-defined]
         try:
             return super().readinto(b)
         finally:

@@ -38,7 +38,7 @@ def azurerm_lite(base: str, ca_file: str) -> Tasks:
         "list": lambda: az.list_vmss_vms(arm, *web, expand="instanceView"),
         "upgrade": lambda: az.manual_upgrade_instances(arm, *web, ["0", "1"]).wait(),
         "reconnect": lambda: az.get_vmss(arm, *closing),
-        "iterate": lambda: used(az.iter_vmss_vms(arm, *web, expand="instanceView")),
+        "iterating": lambda: used(az.iter_vmss_vms(arm, *web, expand="instanceView")),
     }
 
 
@@ -69,7 +69,7 @@ def over_http(get: Callable[[str], Any], put: Callable[[str, Any], Any], post: C
         "list": lambda: list(items()),
         "upgrade": upgrade,
         "reconnect": lambda: get(CLOSING + QUERY),
-        "iterate": lambda: used(items()),
+        "iterating": lambda: used(items()),
     }
 
 
@@ -149,7 +149,7 @@ def azure_mgmt_compute(base: str, ca_file: str) -> Tasks:
         "list": lambda: list(items()),
         "upgrade": lambda: sets.begin_update_instances(GROUP, "web", ids, polling_interval=0, **more).result(),
         "reconnect": lambda: sets.get(GROUP, "web-closing", **more),
-        "iterate": lambda: used(items()),
+        "iterating": lambda: used(items()),
     }
 
 
@@ -170,7 +170,7 @@ def azurerm(base: str, ca_file: str) -> Tasks:
         "list": lambda: old.list_vmss_vm_instance_view(*where)["value"],
         "upgrade": upgrade,
         "reconnect": lambda: old.get_vmss(TOKEN, SUBSCRIPTION, GROUP, "web-closing"),
-        "iterate": lambda: used(old.list_vmss_vm_instance_view(*where)["value"]),
+        "iterating": lambda: used(old.list_vmss_vm_instance_view(*where)["value"]),
     }
 
 
@@ -194,8 +194,7 @@ def spent(task: Callable[[], Any], times: int) -> dict[str, float]:
 
 
 def peak(task: Callable[[], Any]) -> dict[str, float]:
-    """The most memory that Python objects took during the second call, beyond what was there before it."""
-    task()
+    """The most memory that Python objects took during a call, beyond what was there before it."""
     gc.collect()
     tracemalloc.start()
     task()
@@ -209,7 +208,7 @@ def main(name: str, base: str, ca_file: str) -> None:
     print(json.dumps({"ready": name}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
-        task = tasks[order["task"]]
+        task = tasks["list" if order["task"] == "listing" else order["task"]]
         found = peak(task) if order.get("memory") else spent(task, order["times"])
         print(json.dumps(found), flush=True)
 

@@ -1,7 +1,7 @@
 """Taking turns: every client does a few calls, then the next one, round after round, all on one core.
 
 CPU seconds are the client process's own, so that neither the stub nor other work on the machine is counted; what is
-reported is the median over the rounds, and how far apart the middle half of them is.
+reported is the median over the rounds.
 """
 
 import json
@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,18 +19,21 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 
 
-class Figure(NamedTuple):
-    """CPU and wall seconds of one call: medians, and the quartiles of the CPU."""
+Series = dict[int, tuple[float, ...]]  # by round: CPU seconds (or bytes, where memory is meant), then wall seconds
+
+
+class Fresh(NamedTuple):
+    """What a whole process took: CPU and wall seconds, bytes of memory at most, and what it printed."""
 
     cpu: float
     wall: float
-    low: float
-    high: float
+    bytes: float
+    said: str
 
 
 def on_core(core: int, command: Sequence[str], env: Mapping[str, str] | None = None, **options: Any) -> Any:
-    """A process of ours that stays on one core; without proxies or CA files of the environment that we stand in."""
-    taken = ("_proxy", "_bundle")
+    """A process of ours that stays on one core, without the proxies, CA files and Python settings that we stand in."""
+    taken = ("_proxy", "_bundle", "dontwritebytecode")
     clean = {name: value for name, value in os.environ.items() if not name.lower().endswith(taken)}
     cores = sorted(os.sched_getaffinity(0))
     return subprocess.Popen(
@@ -86,18 +90,50 @@ def clients(pythons: Mapping[str, str], base: str, ca_file: str) -> Iterator[dic
 
 def rounds(
     running: Mapping[str, Client], task: str, *, times: int, count: int, slow: Sequence[str] = ()
-) -> dict[str, Figure]:
-    """What one call costs each client. Those that are `slow` do a tenth of the calls."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in running}
+) -> dict[str, Series]:
+    """What one call costs each client, by round. The `slow` do a tenth of the calls, in every third round."""
+    found: dict[str, Series] = {name: {} for name in running}
     for number in range(count + 1):
         for name, client in running.items():
+            if name in slow and number % 3:
+                continue
             spent = client.ask(task=task, times=max(1, times // 10) if name in slow else times)
             if number:  # the first round warms up
-                found[name].append(spent)
-    return {name: figure(each) for name, each in found.items()}
+                found[name][number] = spent["cpu"], spent["wall"]
+    return found
 
 
-def figure(each: Sequence[Mapping[str, float]]) -> Figure:
-    cpu = [one["cpu"] for one in each]
-    low, _, high = statistics.quantiles(cpu, n=4) if len(cpu) > 1 else (cpu[0], 0, cpu[0])
-    return Figure(statistics.median(cpu), statistics.median(one["wall"] for one in each), low, high)
+def ratio(ours: Series, theirs: Series) -> float:
+    """The median over the rounds of one cost relative to the other in the same round.
+
+    Whatever else the machine did in that round it did to both.
+    """
+    return statistics.median(ours[number][0] / theirs[number][0] for number in ours.keys() & theirs.keys())
+
+
+def spread(series: Series) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile of the CPU."""
+    cpu = [one[0] for one in series.values()]
+    return tuple(statistics.quantiles(cpu, n=4)) if len(cpu) > 1 else (cpu[0],) * 3  # type: ignore[return-value]
+
+
+def fresh(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], count: int) -> dict[str, dict[int, Fresh]]:
+    """Processes from their start to their end, in turns."""
+    found: dict[str, dict[int, Fresh]] = {name: {} for name in commands}
+    for number in range(count + 1):
+        for name, command in commands.items():
+            one = run(command, env)
+            if number:  # the first round fills the caches of the disk
+                found[name][number] = one
+    return found
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> Fresh:
+    begun = time.perf_counter()
+    process = on_core(1, command, env)
+    said = process.stdout.read()
+    _, code, used = os.wait4(process.pid, 0)
+    process.returncode = code
+    if code:
+        raise SystemExit(f"{command} ended with {code}")
+    return Fresh(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss * 1024, said.strip())
