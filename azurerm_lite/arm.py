@@ -25,7 +25,7 @@ from .errors import ArmError, BusyError, ConcurrencyError, InvalidInput, Outcome
 from .operation import Operation
 from .reconcile import Write
 from .retry import Outcome, Retry, breather, decide
-from .types import Json, JsonDict, TokenCredential, TokenInfoCredential
+from .types import Json, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
     from .transport import Answer, Timeouts, Transport
@@ -307,8 +307,9 @@ class Arm:
             with self._lock:
                 if self._transport_made is None:
                     limits = self._timeouts or transport.DEFAULT_TIMEOUTS
-                    options: JsonDict = {"adapter": self._adapter, "monotonic": self._monotonic}
-                    self._transport_made = transport.Transport(self.base, self._reach, timeouts=limits, **options)
+                    self._transport_made = transport.Transport(
+                        self.base, self._reach, timeouts=limits, adapter=self._adapter
+                    )
         return self._transport_made
 
     def _operation(self, write: Write, answer: "Answer") -> Operation:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -138,7 +138,7 @@ class _Prepared(requests.PreparedRequest):
 class Transport:
     """A pool of connections to one origin. Threads may share it.
 
-    `adapter` replaces the network (tests, an emulator in the same process). Time comes in as `monotonic`.
+    `adapter` replaces the network (tests, an emulator in the same process).
     """
 
     def __init__(
@@ -150,9 +150,8 @@ class Transport:
         adapter: BaseAdapter | None = None,
         pool_size: int = 32,
         max_bytes: int = 16 * 1024 * 1024,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.base, self._timeouts, self._max_bytes, self._monotonic = base, timeouts, max_bytes, monotonic
+        self.base, self._timeouts, self._max_bytes = base, timeouts, max_bytes
         self._adapter: Any = adapter or OriginAdapter(
             base, tls_context(reach.ca_file), reach.proxy_for(base), pool_size
         )
@@ -166,11 +165,10 @@ class Transport:
         prepared = _Prepared()
         prepared.base, prepared.method, prepared.url = self.base, method, self.base + path
         prepared.headers, prepared.body = headers, body  # type: ignore[assignment]
-        deadline = self._monotonic() + self._timeouts.total
         _now_sending.deadline = time.monotonic() + self._timeouts.total
         try:
             response = self._adapter.send(prepared, stream=True, timeout=self._timeout, proxies={})
-            return self._answer(response, deadline)
+            return self._answer(response)
         except TransportError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -178,10 +176,10 @@ class Transport:
         # Outside the except block: the library's error holds the request, and that holds the token.
         raise failure
 
-    def _answer(self, response: Any, deadline: float) -> Answer:
+    def _answer(self, response: Any) -> Answer:
         raw = getattr(response, "raw", response)
         try:
-            body = self._read(raw, deadline) if hasattr(raw, "read1") else response.content
+            body = self._read(raw) if hasattr(raw, "release_conn") else response.content
             if 300 <= raw.status < 400:
                 raise ProtocolError(
                     f"{self.base} answered {raw.status} (a redirect), which ARM never does: not followed"
@@ -192,18 +190,13 @@ class Transport:
             raw.close()
             raise
 
-    def _read(self, raw: Any, deadline: float) -> bytes:
-        """The body, in whatever pieces it comes, within the size cap and the total deadline."""
-        pieces, size = [], 0
-        while piece := raw.read1(262_144, decode_content=True):
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._max_bytes:
-                raise ProtocolError(f"{self.base} sent more than {self._max_bytes} bytes: stopped reading")
-            if self._monotonic() > deadline:
-                raise TransportError(f"{self.base} took more than {self._timeouts.total:g} s for one answer")
+    def _read(self, raw: Any) -> bytes:
+        """The body in one piece, or as much of it as shows that it is over the size cap."""
+        body: bytes = raw.read(self._max_bytes + 1, decode_content=True)
+        if len(body) > self._max_bytes:
+            raise ProtocolError(f"{self.base} sent more than {self._max_bytes} bytes: stopped reading")
         raw.release_conn()
-        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+        return body
 
 
 def describe(error: BaseException, base: str, method: str) -> TransportError:

@@ -46,18 +46,18 @@ MUTATIONS = [
         "tests/unit/test_retry.py",
     ),
     Mutation(
-        "deadline",
+        "deadline of the body",
         "transport.py",
-        "if self._monotonic() > deadline:",
-        "if False:",
-        "tests/wire/test_raw_socket.py -k drips",
+        "left = self._deadline - time.monotonic()",
+        "left = 3600.0",
+        "tests/wire/test_faults.py -k drips",
     ),
     Mutation(
         "deadline of the headers",
         "transport.py",
         "        if deadline is not None:",
         "        if False:",
-        "tests/wire/test_faults.py -k headers_that_drip",
+        "tests/wire/test_faults.py -k drips",
     ),
     Mutation(
         "clamp of Retry-After",
@@ -76,7 +76,7 @@ MUTATIONS = [
     Mutation(
         "size cap",
         "transport.py",
-        "if size > self._max_bytes:",
+        "if len(body) > self._max_bytes:",
         "if False:",
         "tests/wire/test_raw_socket.py -k unpacks",
     ),

@@ -181,7 +181,7 @@ async def serve(folder: Path) -> None:
     for scheme, tls in (("http", None), ("https", context)):
         answers: dict[bytes, bytes] = {}
         listed: dict[bytes, bytes] = {}
-        server = await loop.create_server(lambda a=answers, b=listed: Stub(a, b), "127.0.0.1", 0, ssl=tls)  # type: ignore[misc]
+        server = await loop.create_server(lambda a=answers, b=listed: Stub(a, b), "127.0.0.1", 0, ssl=tls)
         base = f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}"
         answers.update(canned(base))
         listed.update(pages(base))
