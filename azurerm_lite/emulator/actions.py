@@ -40,27 +40,36 @@ ACTIONS = {
 
 
 def act(
-    world: "World", scale_set: "ScaleSet", instances: "list[Instance]", name: str, *, force_disk: bool = False
+    world: "World",
+    scale_set: "ScaleSet",
+    instances: "list[Instance]",
+    name: str,
+    *,
+    force_disk: bool = False,
+    of_set: bool = False,
 ) -> OperationRecord:
-    """Begin an action; the operation ends when the slowest of its instances is through."""
+    """Begin an action; the operation ends when the slowest of its instances is through. `of_set`: asked of the set."""
     action = ACTIONS[name]
     record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
     scale_set.etag += 1
+    if of_set:
+        world.scale_sets.hold(scale_set)
     for instance in instances:
         state = "Deleting" if action.remove else "Updating"
         world.scale_sets.changing(scale_set, instance, state=state, power=action.during or instance.power)
-    seconds = world.seconds(name, action.shortest, action.longest)
-    world.after(seconds, lambda: _acted(world, scale_set, instances, action, record, force_disk))
+
+    def acted() -> None:
+        _acted(world, scale_set, instances, action, force_disk)
+        if of_set:
+            world.scale_sets.release(scale_set)
+        world.operations.end(record)
+
+    world.after(world.seconds(name, action.shortest, action.longest), acted)
     return record
 
 
 def _acted(
-    world: "World",
-    scale_set: "ScaleSet",
-    instances: "list[Instance]",
-    action: Action,
-    record: OperationRecord,
-    force_disk: bool,
+    world: "World", scale_set: "ScaleSet", instances: "list[Instance]", action: Action, force_disk: bool
 ) -> None:
     scale_set.etag += 1
     for instance in instances:
@@ -73,7 +82,6 @@ def _acted(
         world.scale_sets.changing(scale_set, instance, state="Succeeded", power=action.after or instance.power)
         if starts:
             health.warm_up(world, scale_set, instance)
-    world.operations.end(record)
 
 
 def _reimage(world: "World", scale_set: "ScaleSet", instance: "Instance", force_disk: bool) -> None:

@@ -142,7 +142,8 @@ def act_on_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
     found = world.scale_sets.select(scale_set, ids or ["*"], "instanceIds")
     free = [one for one in found if name == "delete" or not one.protected]
     force = bool(body.get("forceUpdateOSDiskForEphemeral"))
-    return _charged(accepted(actions.act(world, scale_set, free, name, force_disk=force), request, 202), free)
+    record = actions.act(world, scale_set, free, name, force_disk=force, of_set=True)
+    return _charged(accepted(record, request, 202), free)
 
 
 def _charged(answer: Answer, instances_: list[Instance]) -> Answer:
@@ -214,7 +215,8 @@ def migrate_zone(world: World, request: ArmRequest, **names: str) -> Answer:
     scale_set, body = _set(world, names), request.body if isinstance(request.body, dict) else {}
     ids = body.get("instanceIds") or ["*"]
     found = world.scale_sets.select(scale_set, ids if isinstance(ids, list) else ["*"], "instanceIds")
-    return _charged(accepted(actions.act(world, scale_set, found, "redeploy"), request, 202), found)
+    record = actions.act(world, scale_set, found, "redeploy", of_set=True)
+    return _charged(accepted(record, request, 202), found)
 
 
 # --- Azure's own rolling upgrade -------------------------------------------------------------------------------------

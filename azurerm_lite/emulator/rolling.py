@@ -91,6 +91,7 @@ def _run(
         behind = sorted(behind, key=lambda one: one.available)
     run = RollingUpgrade(record, policy, behind, world.now, last_action_at=world.now, started_by=by, kind=kind)
     run.before, scale_set.rolling = scale_set.rolling, run
+    world.scale_sets.hold(scale_set)
     _next_batch(world, scale_set, run)
     return run
 
@@ -100,7 +101,7 @@ def _next_batch(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> N
         return
     _leave_out_what_others_did(scale_set, run)
     if not run.pending:
-        _end(world, run, "Completed")
+        _end(world, scale_set, run, "Completed")
         return
     if all(one.state == "Updating" for one in run.pending):
         world.after(5.0, lambda: _next_batch(world, scale_set, run))
@@ -108,8 +109,7 @@ def _next_batch(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> N
     there = list(scale_set.instances.values())
     sick = [one for one in there if not one.available]
     if 100 * len(sick) > int(run.policy["maxUnhealthyInstancePercent"]) * len(there):
-        when = "In" if run.succeeded or run.failed else "Before"
-        _fault(world, run, f"MaxUnhealthyInstancePercentExceeded{when}RollingUpgrade", "MaxUnhealthyInstancePercent")
+        _fault(world, scale_set, run, "MaxUnhealthyInstancePercent", "In" if run.succeeded or run.failed else "Before")
         return
     run.batch = _batch(run, len(there))
     run.pending = [one for one in run.pending if one not in run.batch]
@@ -165,8 +165,7 @@ def _await_health(
     run.batch = []
     if run.running and _too_many_failed(run):
         _roll_back(world, scale_set, run, [*failed, *waiting])
-        _fault(world, run, "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade", "MaxUnhealthyUpgraded"
-               "InstancePercent")  # fmt: skip
+        _fault(world, scale_set, run, "MaxUnhealthyUpgradedInstancePercent", "In")
     pause = health.seconds_of(run.policy.get("pauseTimeBetweenBatches"))
     world.after(pause if run.pending else 0.0, lambda: _next_batch(world, scale_set, run))
 
@@ -187,13 +186,17 @@ def _roll_back(world: "World", scale_set: "ScaleSet", run: RollingUpgrade, sick:
         run.rolled_back += len(sick)
 
 
-def _fault(world: "World", run: RollingUpgrade, code: str, name: str) -> None:
-    text = f"Rolling Upgrade failed after exceeding the {name} value of its policy."
-    _end(world, run, "Faulted", {"code": code, "message": text})
+def _fault(world: "World", scale_set: "ScaleSet", run: RollingUpgrade, limit: str, when: str) -> None:
+    text = f"Rolling Upgrade failed after exceeding the {limit} value of its policy."
+    error: dict[str, Json] = {"code": f"{limit}Exceeded{when}RollingUpgrade", "message": text}
+    _end(world, scale_set, run, "Faulted", error)
 
 
-def _end(world: "World", run: RollingUpgrade, code: str, error: dict[str, Json] | None = None) -> None:
+def _end(
+    world: "World", scale_set: "ScaleSet", run: RollingUpgrade, code: str, error: dict[str, Json] | None = None
+) -> None:
     run.code, run.ended, run.error = code, world.now, error
+    world.scale_sets.release(scale_set, failed=code == "Faulted")
     world.operations.end(run.record, error)
 
 
@@ -215,7 +218,8 @@ def _cancelled(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> No
         "message": "Rolling Upgrade was canceled by the user.",
         "target": f"{scale_set.name}/virtualMachines/{run.batch[0].instance_id}" if run.batch else scale_set.name,
     }
-    _end(world, run, "Cancelled", {"details": [detail], "code": "RollingUpgradeInternalError", "message": _INTERNAL})
+    error = {"details": [detail], "code": "RollingUpgradeInternalError", "message": _INTERNAL}
+    _end(world, scale_set, run, "Cancelled", error)
 
 
 def shown(world: "World", scale_set: "ScaleSet") -> dict[str, Any]:

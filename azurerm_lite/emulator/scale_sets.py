@@ -88,6 +88,7 @@ class ScaleSet:
     generation: int = 0
     etag: int = 3
     state: str = "Succeeded"
+    held: int = 0  # operations that are at work on it
     upgrading: OperationRecord | None = None
     rolling: RollingUpgrade | None = None
     placement_groups: list[str] = field(default_factory=list)
@@ -189,9 +190,25 @@ class ScaleSets:
         if scale_set.image:
             world.images.exact(scale_set.image)
         self.add(scale_set)
+        self.hold(scale_set)
         record = world.operations.begin("CREATE", subscription_id, scale_set.location)
         actions.scale(world, scale_set, lambda: self._written_down(scale_set, record, renewed=False))
         return scale_set, record
+
+    def hold(self, scale_set: ScaleSet) -> None:
+        """An operation begins to work on the set: until it ends, the set is Updating.
+
+        Recorded is only what this leaves: an etag that has been raised twice, and Failed after a failed operation.
+        """
+        scale_set.held += 1
+        if scale_set.state in ("Succeeded", "Failed"):
+            scale_set.state = "Updating"
+
+    def release(self, scale_set: ScaleSet, *, failed: bool = False) -> None:
+        """The operation has ended; with the last one the set is what that one has left."""
+        scale_set.held -= 1
+        if not scale_set.held and scale_set.state in ("Creating", "Updating"):
+            scale_set.state = "Failed" if failed else "Succeeded"
 
     def delete(self, scale_set: ScaleSet) -> OperationRecord:
         """The whole set goes, with everything in it."""
@@ -280,7 +297,8 @@ class ScaleSets:
             self._refuse_too_many_models(scale_set)
             scale_set.generation += 1
         resized = model.get("sku", {}).get("capacity") != scale_set.model.get("sku", {}).get("capacity")
-        scale_set.model, scale_set.secrets, scale_set.state = model, hidden, "Updating"
+        scale_set.model, scale_set.secrets = model, hidden
+        self.hold(scale_set)
         scale_set.etag += 1
         record = world.operations.begin("PUT", scale_set.subscription_id, scale_set.location)
 
@@ -331,7 +349,7 @@ class ScaleSets:
             )
 
     def _written_down(self, scale_set: ScaleSet, record: OperationRecord, *, renewed: bool) -> None:
-        scale_set.state = "Succeeded"
+        self.release(scale_set)
         self._world.operations.end(record)
         if renewed and scale_set.mode == "Automatic":
             behind = [one for one in scale_set.instances.values() if not one.protected]

@@ -37,7 +37,13 @@ def manual_upgrade(world: "World", scale_set: "ScaleSet", instances: "list[Insta
     record = world.operations.begin("POST", scale_set.subscription_id, scale_set.location)
     scale_set.upgrading = record
     scale_set.etag += 1
-    upgrade(world, scale_set, instances, lambda error: world.operations.end(record, error))
+    world.scale_sets.hold(scale_set)
+
+    def done(error: dict[str, Any] | None) -> None:
+        world.scale_sets.release(scale_set, failed=error is not None)
+        world.operations.end(record, error)
+
+    upgrade(world, scale_set, instances, done)
     return record
 
 

@@ -229,7 +229,9 @@ def test_a_rolling_upgrade_does_not_begin_on_a_set_that_is_too_sick(start: Start
     rig = start(mode=mode, health_source="extension", rolling_policy={"prioritizeUnhealthyInstances": True})
     for number in list(rig.scale_set.instances)[:5]:
         rig.emulator.set_health(number, "unhealthy")
-    rig.new_version()
+    image = {"storageProfile": {"imageReference": {"version": NEW}}}
+    az.patch_vmss(rig.arm, *rig.web, {"properties": {"virtualMachineProfile": image}})
+    rig.later(60)
     if mode == "Manual":
         az.start_os_rolling_upgrade(rig.arm, *rig.web)
     rig.later(7200)
@@ -377,6 +379,56 @@ def test_an_ephemeral_disk_moves_to_the_new_image_with_a_forced_reimage_only(sta
     assert rig.exact() == {OLD: 2}
     az.reimage_vmss_vms(rig.arm, *rig.web, ["0"], options={"forceUpdateOSDiskForEphemeral": True}).wait()
     assert rig.exact() == {OLD: 1, NEW: 1}
+
+
+# --- the state of the set ---------------------------------------------------------------------------------------------
+
+
+def state_of(rig: Rig) -> tuple[str, int]:
+    """The state that the model shows, which is the one that the set's instance view shows, and the etag as a number."""
+    model = az.get_vmss(rig.arm, *rig.web)
+    shown = az.get_vmss_instance_view(rig.arm, *rig.web)["statuses"][0]["code"]
+    assert shown == f"ProvisioningState/{model['properties']['provisioningState'].lower()}"
+    return model["properties"]["provisioningState"], int(model["etag"].strip('"'))
+
+
+@pytest.mark.parametrize("call", [az.manual_upgrade_instances, az.restart_vmss_vms, az.reimage_vmss_vms])
+def test_a_set_is_updating_while_an_operation_works_on_it_and_its_etag_is_raised_twice(start: Start, call: Any) -> None:
+    """What tools of 2016 wait for: they look at the state of the set alone."""
+    rig = start(capacity=3)
+    rig.new_version()
+    state, before = state_of(rig)
+    assert state == "Succeeded"
+    operation = call(rig.arm, *rig.web, ["0"])
+    assert state_of(rig) == ("Updating", before + 1)
+    operation.wait()
+    assert state_of(rig) == ("Succeeded", before + 2)
+
+
+def test_a_failed_upgrade_leaves_the_set_failed_until_an_operation_succeeds(start: Start) -> None:
+    rig = start(capacity=3)
+    rig.new_version()
+    rig.emulator.faults.add(on="upgrade", instance="0", effect="fail")
+    with pytest.raises(az.OperationFailed):
+        az.manual_upgrade_instances(rig.arm, *rig.web, ["0"]).wait()
+    assert state_of(rig)[0] == "Failed"
+    az.manual_upgrade_instances(rig.arm, *rig.web, ["0"]).wait()
+    assert state_of(rig)[0] == "Succeeded"
+
+
+def test_a_rolling_set_is_updating_until_its_roll_is_over_and_a_deleted_one_is_gone(start: Start) -> None:
+    rig = start(capacity=5, mode="Rolling")
+    rig.new_version()
+    assert state_of(rig)[0] == "Updating"
+    rig.later(3600)
+    assert state_of(rig)[0] == "Succeeded"
+    rig.patch({"virtualMachineProfile": {"licenseType": "None"}})
+    az.cancel_rolling_upgrade(rig.arm, *rig.web).wait()
+    assert state_of(rig)[0] == "Succeeded"
+    rig.emulator.faults.add(on="upgrade", effect="fail", times=9)
+    rig.patch({"virtualMachineProfile": {"licenseType": "RHEL_BYOS"}})
+    rig.later(3600)
+    assert state_of(rig)[0] == "Failed"
 
 
 # --- writers in each other's way -------------------------------------------------------------------------------------
