@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -158,9 +158,10 @@ def _unique(pairs: list[tuple[str, Json]]) -> JsonDict:
     return found
 
 
-def _pairs_hook(data: bytes) -> Callable[[list[tuple[str, Json]]], JsonDict] | None:
-    """Single resources, which may be written back, are read strictly; long lists, which may not, at full speed."""
-    return _unique if len(data) <= 262_144 else None
+# Single resources, which may be written back, are read strictly; long lists, which may not, at full speed.
+_STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+_QUICK = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_LONG_BYTES = 262_144
 
 
 def decode_json(data: bytes, headers: Headers) -> Json:
@@ -168,8 +169,7 @@ def decode_json(data: bytes, headers: Headers) -> Json:
     if not data:
         return None
     try:
-        hooks: Any = {"parse_constant": _no_constant, "parse_float": _finite, "object_pairs_hook": _pairs_hook(data)}
-        return json.loads(data.decode("utf-8-sig"), **hooks)
+        return (_STRICT if len(data) <= _LONG_BYTES else _QUICK).decode(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         kind = printable(headers.get("content-type", "no content-type"), 80)
         start = printable(data[:60].decode("utf-8", "replace"), 120)
