@@ -25,6 +25,10 @@ _READ_ONLY = (
 _TRIES = 3
 
 
+class InMotion(AzurermLiteError):
+    """An instance that is being changed now: a write to it could end that."""
+
+
 # --- automatic repairs -----------------------------------------------------------------------------------------------
 
 
@@ -69,7 +73,7 @@ def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Opera
         if not found or _policy(found).get("protectFromScaleIn", False) is on:
             return None
         if str(found["properties"].get("provisioningState")) == "Updating":
-            raise AzurermLiteError(f"instance {instance_id} is being changed: its protection is left as it is")
+            raise InMotion(f"instance {instance_id} is being changed: its protection is left as it is")
         own = {key: value for key, value in found["properties"].items() if key not in _READ_ONLY}
         own["protectionPolicy"] = {**_policy(found), "protectFromScaleIn": on}
         body: dict[str, Any] = {

@@ -4,7 +4,7 @@ Before each POST: a fresh list of instances, the model's fingerprint, an entry i
 Whatever happens between the two is settled by looking at the instances, here or in another process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class Runner:
         self._greeted = False
         self._repairs: bool | None = None
         self._shields: list[Operation] = []  # writes of protection that are under way
+        self._held_since = 0.0  # since when an instance that others change keeps them from being made
         self._sure = self._freeing = False  # whether this process has made them; whether they take it back
         self.found: Vmss | None = None  # the model, when it was read a moment ago
         self._written = ""  # the fingerprint of the model as Azure took it
@@ -80,6 +81,12 @@ class Runner:
     def progress(self) -> planner.Progress:
         assert self.state.progress is not None  # noqa: S101  (folded from the first entry)
         return self.state.progress
+
+    def take_up(self) -> None:
+        """Go on with what was paused or cancelled. What has succeeded, or was stopped by a rule, stays as it is."""
+        if self.verdict is None or self.verdict.outcome not in ("succeeded", "stopped"):
+            phase = "batches" if self.state.model_written else "model"
+            self.state = self.state._replace(phase=phase, verdict=None)
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
@@ -334,14 +341,25 @@ class Runner:
         """Protect a batch from scale-in before it is begun. Who was protected before is not ours to set free."""
         ours = guards.unprotected(self.arm, self.address, ids)
         self._record("shielded", ids=ours, batch=list(ids))
-        self._shields = guards.protect(self.arm, self.address, ours, True)
-        self._sure = True
+        self._sure = self._write_shields(ours, True)
         return 0.0
 
     def _unshield(self) -> float:
-        self._shields = guards.protect(self.arm, self.address, self.state.shielded, False)
-        self._freeing = True
-        return 0.0
+        self._freeing = self._write_shields(self.state.shielded, False)
+        return 0.0 if self._freeing else BUSY_SECONDS
+
+    def _write_shields(self, ids: Sequence[str], on: bool) -> bool:
+        """Whether it could be begun. Who is being changed by others is waited for, but not for ever."""
+        try:
+            self._shields = guards.protect(self.arm, self.address, ids, on)
+        except guards.InMotion:
+            now = self.arm.time()
+            self._held_since = self._held_since or now
+            if now - self._held_since > self.policy.operation_timeout_seconds:
+                raise
+            return False
+        self._held_since = 0.0
+        return True
 
     def _shields_followed(self) -> float:
         """Look how the writes of protection do."""
@@ -502,8 +520,7 @@ def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEv
     except BaseException:
         kept.close()
         raise
-    if runner.verdict is None or runner.verdict.outcome not in ("succeeded", "stopped"):
-        runner.state = runner.state._replace(phase="batches" if runner.state.model_written else "model", verdict=None)
+    runner.take_up()
     return runner
 
 

@@ -33,6 +33,8 @@ TOPOLOGIES = st.fixed_dictionaries(
         "health_source": st.sampled_from(["", "extension", "probe"]),
         "page_size": st.sampled_from([0, 3]),
         "orchestration": st.sampled_from(["Uniform", "Uniform", "Uniform", "Flexible"]),
+        "ephemeral": st.sampled_from([False] * 5 + [True]),
+        "properties": st.sampled_from([{}, {"automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT10M"}}]),
     }
 )
 POLICIES = st.builds(
@@ -50,12 +52,19 @@ POLICIES = st.builds(
     health_timeout_seconds=st.sampled_from([60.0, 300.0]),
     floor_timeout_seconds=st.just(120.0),
     sick_first=st.booleans(),
+    checkpoints=st.sampled_from([(), (), (50,), (30, 70)]),
+    suspend_repairs=st.booleans(),
+    protect_in_flight=st.sampled_from([False] * 4 + [True]),
+    max_unhealthy_upgraded_instance_percent=st.sampled_from([100, 100, 30]),
 )
+# What a gate answers, time after time; True once they are used up. None: there is no gate.
+GATES = st.none() | st.none() | st.lists(st.sampled_from([True, True, True, None, False]), max_size=6)
 MISFORTUNES = st.sampled_from(["fail", "unhealthy", "flap", "vanish"])
 TROUBLES = st.sampled_from(
     [
         {"drop": "before"}, {"drop": "after"}, {"status": 503}, {"status": 504}, {"truncate": 3}, {"status": 409},
         {"status": 429, "retry_after": 3}, {"expire": True}, {"garbage": "<html>"},
+        {"status": 504, "late": True}, {"status": 504, "late": True, "times": 2}, {"status": 500, "late": True},
     ]
 )  # fmt: skip
 
@@ -63,8 +72,10 @@ TROUBLES = st.sampled_from(
 class Rollout(RuleBasedStateMachine):
     """One upgrade, and everything that may happen to it."""
 
-    @initialize(topology=TOPOLOGIES, policy=POLICIES, seed=st.integers(0, 10**6), protected=st.booleans())
-    def begin(self, topology: dict[str, Any], policy: Policy, seed: int, protected: bool) -> None:
+    @initialize(topology=TOPOLOGIES, policy=POLICIES, seed=st.integers(0, 10**6), protected=st.booleans(), gate=GATES)
+    def begin(
+        self, topology: dict[str, Any], policy: Policy, seed: int, protected: bool, gate: list[bool | None] | None
+    ) -> None:
         self.runner: Runner | None = None
         self.refused = False
         self.foreign_edit = False
@@ -72,11 +83,12 @@ class Rollout(RuleBasedStateMachine):
         self.stage = Stage(Seed.build(**topology), random_seed=seed)
         self.stage.app.journal.keeps_answers = False
         self.world, self.arm, self.policy = self.stage.world, self.stage.arm, policy
-        self.posts_seen, self.steps = 0, 0
+        self.posts_seen, self.steps, self.effective = 0, 0, 0
         if protected:
             first = next(iter(self.there.values()))
             first.document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
         self.had = dict(self.there)
+        self.allowed = ["/setOrchestrationServiceState"] * policy.suspend_repairs + ["/reimage"] * topology["ephemeral"]
         try:
             self.plan = plan(self.arm, *self.stage.address, NEW, policy=policy)
         except PlanRefused:
@@ -84,9 +96,11 @@ class Rollout(RuleBasedStateMachine):
             self.nothing_was_written()
             return
         self.nothing_was_written()
+        answers = iter(gate or [])
+        self.gate: Any = None if gate is None else lambda _members: next(answers, True)
         self.journal = Journal()
-        self.journal.append(first_entry(self.plan, self.arm.time()))
-        self.runner = Runner(self.arm, self.journal)
+        self.journal.append(first_entry(self.plan, self.arm.time(), gated=gate is not None))
+        self.runner = Runner(self.arm, self.journal, gate=self.gate)
 
     @property
     def scale_set(self) -> Any:
@@ -135,9 +149,11 @@ class Rollout(RuleBasedStateMachine):
             for one, vm in self.there.items()
         }
         self.seen |= set(self.there)
+        self.busy = self.scale_set.upgrading is not None and not self.scale_set.upgrading.done
+        self.failed = {one for one, vm in self.there.items() if vm.upgrades and vm.state == "Failed"}
 
     def judge_posts(self) -> None:
-        """I1, I2, I4, I6, I8: at each POST of an upgrade, by the emulator's own truth."""
+        """I1 to I6, I9 and I11: at each POST of an upgrade, by the emulator's own truth."""
         posts = self.stage.app.journal.find("POST", "manualupgrade")
         fresh, self.posts_seen = posts[self.posts_seen :], len(posts)
         for entry in fresh:
@@ -145,8 +161,13 @@ class Rollout(RuleBasedStateMachine):
             assert ids
             assert len(set(ids)) == len(ids)
             assert "*" not in ids
+            assert any(one["kind"] == "intent" and one["ids"] == ids for one in self.journal.entries), "no intent"
             if entry.status >= 400:
                 continue
+            assert not self.busy, "one upgrade was in flight already"
+            assert len(self.failed) <= self.policy.failure_budget, (self.failed, ids)
+            self.effective += 1
+            assert self.effective > 1 or len(ids) <= (self.policy.canary_instances or len(ids)), "no canary"
             total = max(len(self.plan.observation.members), len(self.truth))
             up = [one for one, facts in self.truth.items() if facts[0]]
             left = [one for one in up if one not in ids]
@@ -166,12 +187,31 @@ class Rollout(RuleBasedStateMachine):
     @rule()
     def crash_and_resume(self) -> None:
         """L3: another process takes up the journal; what it knows is what was written."""
-        if self.ended():
-            return
-        entries = json.loads(json.dumps(self.journal.entries))
+        if not self.ended():
+            self.reopen(self.journal.entries)
+
+    def reopen(self, entries: list[dict[str, Any]]) -> None:
         self.journal = Journal()
-        self.journal.entries = entries
-        self.runner = Runner(self.arm, self.journal)
+        self.journal.entries = json.loads(json.dumps(entries))
+        self.runner = Runner(self.arm, self.journal, gate=self.gate)
+        self.runner.take_up()
+
+    @rule()
+    def somebody_cancels(self) -> None:
+        if not self.ended():
+            assert self.runner is not None
+            self.runner.end("cancelled", "stopped on request; resume goes on with it")
+            self.judge_guards()
+
+    @rule()
+    def somebody_resumes(self) -> None:
+        """After a checkpoint, a gate that could not tell, lost rights, or a cancel."""
+        if self.unfinished():
+            self.reopen(self.journal.entries)
+
+    def unfinished(self) -> bool:
+        verdict = self.runner.verdict if self.runner is not None else None
+        return verdict is not None and verdict.outcome in ("paused", "cancelled")
 
     @rule(cut=st.integers(1, 2))
     def crash_before_the_last_entries_reached_the_disk(self, cut: int) -> None:
@@ -180,11 +220,9 @@ class Rollout(RuleBasedStateMachine):
             return
         kept = self.journal.entries
         for _ in range(cut):
-            if kept[-1]["kind"] in ("posted", "ended", "fit", "settled"):
+            if kept[-1]["kind"] in ("posted", "ended", "fit", "gate", "settled"):
                 kept = kept[:-1]
-        self.journal = Journal()
-        self.journal.entries = json.loads(json.dumps(kept))
-        self.runner = Runner(self.arm, self.journal)
+        self.reopen(kept)
 
     # --- what others do
 
@@ -255,11 +293,13 @@ class Rollout(RuleBasedStateMachine):
 
     @invariant()
     def nothing_else_is_written(self) -> None:
-        """I10: upgrades and the one change of the model, nothing else; and the capacity never."""
+        """I10: upgrades and the one change of the model, and what the policy asks for; and the capacity never."""
         if getattr(self, "stage", None) is None:
             return
         for entry in self.stage.app.journal.writes():
-            assert entry.path.endswith(("/manualupgrade", "/virtualMachineScaleSets/web")), entry.path
+            assert entry.path.endswith(("/manualupgrade", "/virtualMachineScaleSets/web", *self.allowed)) or (
+                self.policy.protect_in_flight and entry.method == "PUT" and "/virtualMachines/" in entry.path
+            ), entry.path
             assert entry.method != "PATCH" or "sku" not in entry.body
 
     @invariant()
@@ -273,6 +313,9 @@ class Rollout(RuleBasedStateMachine):
             return
         self.world.faults.clear()
         for _ in range(MOST_STEPS):
+            if self.unfinished():
+                self.stage.clock.advance(60)
+                self.reopen(self.journal.entries)
             if self.ended():
                 break
             self.one_step()
@@ -281,9 +324,18 @@ class Rollout(RuleBasedStateMachine):
         assert verdict is not None, "it never ended"  # L1, L2
         self.judge(verdict)
 
+    def judge_guards(self) -> None:
+        """I19: what was done to guard it is taken back, or the journal says that it is outstanding."""
+        assert self.runner is not None
+        state = self.runner.state
+        assert self.scale_set.repairs_state == "Running" or state.guarded
+        policies = {one: vm.document["properties"].get("protectionPolicy") or {} for one, vm in self.there.items()}
+        assert {one for one, policy in policies.items() if policy.get("protectFromScaleIn")} <= set(state.shielded)
+
     def judge(self, verdict: Any) -> None:
         """I20, I21, I22: the verdict is true, complete and says why."""
         self.world.settle()
+        self.judge_guards()
         assert set(verdict.classes.values()) <= set(CLASSES)
         if verdict.outcome != "paused":
             assert set(self.plan.observation.members) <= set(verdict.classes)
