@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .runner import Runner as Runner
     from .runner import repair as repair
     from .runner import resume as resume
+    from .runner import rollback as rollback
     from .runner import upgrade as upgrade
-    from .undo import rollback as rollback
     from .verdict import Verdict as Verdict
 
 _HOME = {
@@ -45,8 +45,7 @@ _HOME = {
     "policy": "Policy",
     "preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse",
-    "undo": "rollback",
-    "runner": "Runner repair resume upgrade",
+    "runner": "Runner repair resume rollback upgrade",
     "verdict": "Verdict",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}

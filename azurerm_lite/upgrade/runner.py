@@ -31,6 +31,7 @@ from .observe import Observation
 from .planning import Plan, is_flexible, look
 from .policy import Policy
 from .preflight import PlanRefused
+from .undo import way_back
 from .verdict import Verdict
 
 OnEvent = Callable[[Event], object]
@@ -549,11 +550,10 @@ def taken_back(runner: Runner, verdict: Verdict, *, should_stop: Stop = _never) 
     """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it."""
     if not runner.policy.rollback_on_failure or verdict.outcome != "stopped":
         return verdict
-    from .undo import take_back  # noqa: PLC0415  (undo stands above this room)
-
-    kept, options = runner.journal, {"gate": runner.gate, "on_event": runner.on_event, "should_stop": should_stop}
+    kept = runner.journal
+    options: Any = {"gate": runner.gate, "on_event": runner.on_event, "should_stop": should_stop}
     try:
-        back = take_back(runner.arm, kept.entries, _beside(kept.path), **options)
+        back = upgrade(runner.arm, way_back(runner.arm, kept.entries), journal=_beside(kept.path), **options)
     except AzurermLiteError as error:
         return replace(verdict, outcome="rollback-failed", reason=f"{verdict.reason}; not taken back: {error}")
     outcome = "rolled-back" if back.ok else "rollback-failed"
@@ -577,6 +577,19 @@ def resume(
         runner.journal.close()
         return runner.verdict
     return _run(runner, should_stop)
+
+
+def rollback(
+    auth: Auth, journal: str, *, new_journal: str | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
+) -> Verdict:
+    """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
+
+    What GET never shows (passwords, protected settings) is not sent. Each roll-out can be taken back once; a roll-out
+    that takes one back cannot.
+    """
+    arm = lasting(auth)
+    wanted = way_back(arm, _journal.read(journal))
+    return upgrade(arm, wanted, journal=new_journal, on_event=on_event, should_stop=should_stop)
 
 
 def repair(auth: Auth, journal: str) -> bool:

@@ -1,33 +1,19 @@
-"""Take an upgrade back: the old model, and only the instances that were touched, with the same care."""
+"""The way back from an upgrade, as a plan: the old model, and only the instances that were touched."""
 
 from dataclasses import replace
 from typing import Any
 
 from .. import model
-from ..arm import Arm, Auth, arm_of
+from ..arm import Arm
 from ..types import ScaleSet
 from . import journal as _journal
-from .planning import look, plan
+from .planning import Plan, look, plan
 from .policy import Policy
 from .preflight import PlanRefused
-from .runner import OnEvent, Stop, _never, _silent, upgrade
-from .verdict import Verdict
 
 
-def rollback(
-    auth: Auth, journal: str, *, new_journal: str | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
-) -> Verdict:
-    """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
-
-    What GET never shows (passwords, protected settings) was not changed and is not sent. Each roll-out can be taken
-    back once; a roll-out that takes one back cannot.
-    """
-    entries = _journal.read(journal)
-    return take_back(arm_of(auth), entries, new_journal, on_event=on_event, should_stop=should_stop)
-
-
-def take_back(arm: Arm, entries: list[_journal.Entry], new_journal: str | None, **options: Any) -> Verdict:
-    """The same from the entries of an upgrade; `options` are those of `upgrade`."""
+def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
+    """The plan that takes back what these entries did. Each roll-out can be taken back; one that takes back cannot."""
     first, state = _journal.begun(entries), _journal.fold(entries)
     if first.get("takes_back"):
         raise PlanRefused("that journal is of a rollback itself: plan an upgrade instead")
@@ -39,4 +25,4 @@ def take_back(arm: Arm, entries: list[_journal.Entry], new_journal: str | None, 
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
     wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
-    return upgrade(arm, replace(wanted, takes_back=True), journal=new_journal, **options)
+    return replace(wanted, takes_back=True)
