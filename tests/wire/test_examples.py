@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import azurerm_lite as az
 from azurerm_lite.emulator import serve
 
 from .conftest import EXAMPLES, NEW, OLD, Run
@@ -235,6 +236,23 @@ def test_the_proxy_of_the_command_leads_to_azures_names_and_to_nothing_else(comm
     for line in ("GET http://management.azure.com/", "GET http://example.com/", "POST https://management.azure.com/"):
         assert b" 403 " in tunnel(proxy, line), line
     assert stopped(process) == 0
+
+
+def test_the_command_takes_faults_from_a_file_and_enforces_limits(command: Any, tmp_path: Path) -> None:
+    file = tmp_path / "faults.json"
+    file.write_text(json.dumps([{"method": "GET", "path": "/skus", "status": 418, "code": "Teapot"}]))
+    process = command("--env", "--faults", str(file), "--throttle", "--time-scale", "1")
+    lines = [process.stdout.readline() for _ in range(13)]
+    env = dict(re.fullmatch(r"export ([A-Z_]+)='?([^'\n]*)'?\n", line).groups() for line in lines)  # type: ignore[union-attr]
+    web = az.ScaleSet(env["AZURE_SUBSCRIPTION_ID"], env["AZURERM_LITE_RESOURCE_GROUP"], env["AZURERM_LITE_VMSS_NAME"])
+    with az.connect(env=env, retry=az.Retry(attempts=1)) as arm:
+        with pytest.raises(az.ArmError, match="418 Teapot"):
+            az.list_vmss_skus(arm, *web)
+        assert az.list_vmss_skus(arm, *web)
+        headers = {"Authorization": f"Bearer {arm._token().token}"}
+        path = f"{web.resource_id}?api-version=2024-07-01"
+        statuses = {arm._transport().send("GET", path, headers).status for _ in range(50)}
+    assert statuses == {200, 429}
 
 
 @pytest.mark.parametrize(

@@ -675,10 +675,20 @@ def test_a_change_waits_for_the_operation_that_holds_the_set(arm: az.Arm, arm_em
 
 
 def test_a_write_of_a_model_sends_no_secret_that_it_never_saw(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
-    """Row 85: what GET does not show is left out, never null or empty."""
+    """Row 85: what GET does not show is left out, never null or empty, so that Azure keeps it whatever is written."""
+    (scale_set,) = arm_emulator.world.scale_sets
+    extension = {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0", "protectedSettings": {"k": "v"}}
+    az.put_vmss_extension(arm, *web, "e", {"properties": extension}).wait()
+    scale_set.secrets["osProfile/customData"] = "ZWNobw=="
+    before = dict(scale_set.secrets)
     az.update_vmss(arm, *web, lambda model: az.set_image_version(model, NEW))
     sent = json.dumps(arm_emulator.journal.writes()[-1].body)
     assert not any(word in sent for word in ("adminPassword", "protectedSettings", "customData", "null"))
+    az.put_vmss(arm, *web, az.set_vm_size(az.get_vmss(arm, *web), "Standard_D4s_v3").model).wait()
+    shown = az.get_vmss_extension(arm, *web, "e")
+    az.put_vmss_extension(arm, *web, "e", {"properties": {**shown["properties"], "settings": {"a": 1}}}).wait()
+    az.patch_vmss_extension(arm, *web, "e", {"properties": {"settings": {"a": 2}}}).wait()
+    assert scale_set.secrets == before == {"extensions/e": {"k": "v"}, "osProfile/customData": "ZWNobw=="}
 
 
 # --- security --------------------------------------------------------------------------------------------------------
