@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from .credentials import interactive_browser_credential as interactive_browser_credential
     from .credentials import managed_identity_credential as managed_identity_credential
     from .credentials import workload_identity_credential as workload_identity_credential
+    from .edits import Edit as Edit
+    from .edits import image_text as image_text
+    from .edits import set_capacity as set_capacity
+    from .edits import set_image_id as set_image_id
+    from .edits import set_image_sku as set_image_sku
+    from .edits import set_image_uri as set_image_uri
+    from .edits import set_image_version as set_image_version
+    from .edits import set_vm_size as set_vm_size
     from .errors import ArmError as ArmError
     from .errors import AuthError as AuthError
     from .errors import AzurermLiteError as AzurermLiteError
@@ -79,17 +87,9 @@ if TYPE_CHECKING:
     from .images import newest_gallery_version as newest_gallery_version
     from .images import resolve_image_version as resolve_image_version
     from .model import Change as Change
-    from .model import Edit as Edit
     from .model import diff as diff
     from .model import fingerprint as fingerprint
-    from .model import image_text as image_text
     from .model import merge_patch as merge_patch
-    from .model import set_capacity as set_capacity
-    from .model import set_image_id as set_image_id
-    from .model import set_image_sku as set_image_sku
-    from .model import set_image_uri as set_image_uri
-    from .model import set_image_version as set_image_version
-    from .model import set_vm_size as set_vm_size
     from .operation import Operation as Operation
     from .retry import Retry as Retry
     from .rolling_upgrades import cancel_rolling_upgrade as cancel_rolling_upgrade
@@ -163,8 +163,8 @@ _HOME = {
     "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "
     "ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded OperationTimeout "
     "OutcomeUnknown ProtocolError ThrottledError TransportError",
-    "model": "Change Edit diff fingerprint image_text merge_patch set_capacity set_image_id set_image_sku "
-    "set_image_uri set_image_version set_vm_size",
+    "edits": "Edit image_text set_capacity set_image_id set_image_sku set_image_uri set_image_version set_vm_size",
+    "model": "Change diff fingerprint merge_patch",
     "operation": "Operation",
     "retry": "Retry",
     "types": "ScaleSet",

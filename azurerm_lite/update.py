@@ -11,6 +11,7 @@ from typing import Any
 
 from . import model as _model
 from .arm import Arm, Auth, arm_of
+from .edits import Edit
 from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
 from .types import Vmss
@@ -74,7 +75,7 @@ def _write(
 def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
     working: Any = copy.deepcopy(model)
     given = change(working)
-    found = given.model if isinstance(given, _model.Edit) else given
+    found = given.model if isinstance(given, Edit) else given
     result = working if found is None else found
     if not isinstance(result, Mapping):
         raise InvalidInput(f"change must change the model or give one, not {type(result).__name__}")

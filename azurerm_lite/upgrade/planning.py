@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import images, markup, model
+from .. import edits, images, markup, model
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
@@ -165,10 +165,10 @@ def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> t
     working: Any = copy.deepcopy(before)
     if isinstance(change, str):
         version = resolved(arm, address, before, change) if change == "latest" else change
-        given: Any = model.set_image_version(working, version)
+        given: Any = edits.set_image_version(working, version)
     else:
         given = change(working)
-    found = given.model if isinstance(given, model.Edit) else working if given is None else given
+    found = given.model if isinstance(given, edits.Edit) else working if given is None else given
     if not isinstance(found, Mapping):
         raise InvalidInput(f"change must change the model or give one, not {type(found).__name__}")
     return {**found}, [str(one) for one in getattr(given, "warnings", ())]

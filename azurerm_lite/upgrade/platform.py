@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import images, model, rolling_upgrades, vmss
+from .. import edits, images, rolling_upgrades, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ConflictError, NotFoundError
 from ..types import JsonDict, ScaleSet
@@ -107,7 +107,7 @@ def _begin(arm: Arm, address: ScaleSet, before: JsonDict, change: Any) -> bool:
         return True
     if isinstance(change, str):
         version = resolved(arm, address, before, change)
-        return update_vmss(arm, *address, lambda found: model.set_image_version(found, version)) is not None
+        return update_vmss(arm, *address, lambda found: edits.set_image_version(found, version)) is not None
     return update_vmss(arm, *address, change) is not None
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
-from azurerm_lite import model, wire
+from azurerm_lite import edits, model, wire
 from azurerm_lite.errors import ArmError, AzurermLiteError, InvalidInput, ProtocolError, printable
 from azurerm_lite.retry import Outcome, Retry, decide
 
@@ -167,9 +167,9 @@ def test_printable_text_is_one_bounded_line(text: str, longest: int) -> None:
 @given(JSON)
 def test_edits_of_models_of_any_shape_are_made_or_refused(anything: Any) -> None:
     document = anything if isinstance(anything, dict) else {"properties": anything}
-    for edit in (model.set_image_version, model.set_image_uri, model.set_image_id, model.set_image_sku):
+    for edit in (edits.set_image_version, edits.set_image_uri, edits.set_image_id, edits.set_image_sku):
         try:
             edit(document, "1.2.3")
         except AzurermLiteError:
             continue
-    assert model.image_text(document)
+    assert edits.image_text(document)

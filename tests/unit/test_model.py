@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from azurerm_lite import edits as e
 from azurerm_lite import model as m
 from azurerm_lite.errors import InvalidInput
 
@@ -34,7 +35,7 @@ VERSION_PATH = "properties.virtualMachineProfile.storageProfile.imageReference.v
 def test_a_new_version_changes_one_path_and_leaves_the_old_model_alone() -> None:
     old = model(PLATFORM)
     before = copy.deepcopy(old)
-    edit = m.set_image_version(old, "22.04.20")
+    edit = e.set_image_version(old, "22.04.20")
     assert edit.paths == (VERSION_PATH,)
     assert old == before
     assert m.merge_patch(old, edit.model) == {
@@ -43,7 +44,7 @@ def test_a_new_version_changes_one_path_and_leaves_the_old_model_alone() -> None
 
 
 def test_the_version_that_is_there_already_changes_nothing() -> None:
-    edit = m.set_image_version(model(PLATFORM), "22.04.1")
+    edit = e.set_image_version(model(PLATFORM), "22.04.1")
     assert edit.paths == ()
     assert m.merge_patch(model(PLATFORM), edit.model) == {}
 
@@ -51,7 +52,7 @@ def test_the_version_that_is_there_already_changes_nothing() -> None:
 @pytest.mark.parametrize("version", ["", "1.2", "newest", "1.2.3.4.5", "v1.2.3", "1.2.3\n", None, 3])
 def test_versions_that_are_none_are_refused(version: Any) -> None:
     with pytest.raises(InvalidInput, match="version"):
-        m.set_image_version(model(PLATFORM), version)
+        e.set_image_version(model(PLATFORM), version)
 
 
 @pytest.mark.parametrize(
@@ -63,45 +64,45 @@ def test_versions_that_are_none_are_refused(version: Any) -> None:
     ],
 )
 def test_a_gallery_image_gets_its_version_in_the_id(old: str, version: str, new: str) -> None:
-    edit = m.set_image_version(model({"id": old}), version)
+    edit = e.set_image_version(model({"id": old}), version)
     assert edit.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"] == {"id": new}
 
 
 def test_a_new_sku_sends_the_whole_image_reference() -> None:
     old = model({**PLATFORM, "exactVersion": "22.04.1"})
-    edit = m.set_image_sku(old, "24_04-lts", version="24.4.1")
+    edit = e.set_image_sku(old, "24_04-lts", version="24.4.1")
     sent = m.merge_patch(old, edit.model)["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
     assert sent == {**PLATFORM, "sku": "24_04-lts", "version": "24.4.1"}
 
 
 def test_a_new_uri_and_a_new_id_change_just_that() -> None:
     disk = {"image": {"uri": "https://acc.blob.core.windows.net/vhds/old.vhd"}, "osType": "Linux"}
-    edit = m.set_image_uri(model(None, disk), "https://acc.blob.core.windows.net/vhds/new.vhd")
+    edit = e.set_image_uri(model(None, disk), "https://acc.blob.core.windows.net/vhds/new.vhd")
     assert edit.paths == ("properties.virtualMachineProfile.storageProfile.osDisk.image.uri",)
-    assert m.image_text(edit.model).endswith("new.vhd")
+    assert e.image_text(edit.model).endswith("new.vhd")
     managed = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/images/two"
-    edit = m.set_image_id(model({"id": managed.replace("two", "one")}), managed)
+    edit = e.set_image_id(model({"id": managed.replace("two", "one")}), managed)
     assert edit.paths == ("properties.virtualMachineProfile.storageProfile.imageReference.id",)
-    assert m.image_text(edit.model) == managed
+    assert e.image_text(edit.model) == managed
 
 
 @pytest.mark.parametrize(
     ("edit", "image"),
     [
-        (lambda x: m.set_image_version(x, "1.2.3"), None),
+        (lambda x: e.set_image_version(x, "1.2.3"), None),
         (
-            lambda x: m.set_image_version(x, "1.2.3"),
+            lambda x: e.set_image_version(x, "1.2.3"),
             {"id": "/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/images/i"},
         ),
-        (lambda x: m.set_image_sku(x, "sku"), {"id": GALLERY}),
-        (lambda x: m.set_image_sku(x, "bad sku"), PLATFORM),
-        (lambda x: m.set_image_uri(x, "https://a.b/c/d.vhd"), PLATFORM),
-        (lambda x: m.set_image_id(x, GALLERY), PLATFORM),
-        (lambda x: m.set_image_id(x, "../x"), {"id": GALLERY}),
-        (lambda x: m.set_vm_size(x, "a b"), PLATFORM),
-        (lambda x: m.set_capacity(x, True), PLATFORM),
-        (lambda x: m.set_capacity(x, -1), PLATFORM),
-        (lambda x: m.set_capacity(x, 1001), PLATFORM),
+        (lambda x: e.set_image_sku(x, "sku"), {"id": GALLERY}),
+        (lambda x: e.set_image_sku(x, "bad sku"), PLATFORM),
+        (lambda x: e.set_image_uri(x, "https://a.b/c/d.vhd"), PLATFORM),
+        (lambda x: e.set_image_id(x, GALLERY), PLATFORM),
+        (lambda x: e.set_image_id(x, "../x"), {"id": GALLERY}),
+        (lambda x: e.set_vm_size(x, "a b"), PLATFORM),
+        (lambda x: e.set_capacity(x, True), PLATFORM),
+        (lambda x: e.set_capacity(x, -1), PLATFORM),
+        (lambda x: e.set_capacity(x, 1001), PLATFORM),
     ],
 )
 def test_edits_that_azure_would_refuse_are_refused_here_with_the_reason(edit: Any, image: Any) -> None:
@@ -112,7 +113,7 @@ def test_edits_that_azure_would_refuse_are_refused_here_with_the_reason(edit: An
 @pytest.mark.parametrize("broken", [{}, {"properties": None}, {"properties": {"virtualMachineProfile": []}}])
 def test_models_without_a_profile_are_refused_without_a_key_error(broken: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        m.set_image_version(broken, "1.2.3")
+        e.set_image_version(broken, "1.2.3")
 
 
 def test_diff_matches_list_items_by_name_and_reads_well() -> None:
@@ -152,7 +153,7 @@ def test_the_fingerprint_ignores_what_instances_are_not_made_from() -> None:
     two = {**copy.deepcopy(one), "etag": '"9"', "tags": {}, "sku": {**one["sku"], "capacity": 50}}
     two["properties"]["provisioningState"] = "Updating"
     assert m.fingerprint(one) == m.fingerprint(two)
-    assert m.fingerprint(one) != m.fingerprint(m.set_image_version(one, "22.04.2").model)
+    assert m.fingerprint(one) != m.fingerprint(e.set_image_version(one, "22.04.2").model)
 
 
 def test_a_resource_reflects_what_was_written_whatever_azure_added() -> None:

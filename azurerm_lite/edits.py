@@ -1,0 +1,140 @@
+"""Edits on the model of a scale set: another image, size or capacity. PURE.
+
+Each `set_*` takes a model as `get_vmss` gives it and returns an Edit: a new model (the old one is untouched) and the
+paths that differ. What Azure would refuse is refused here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from .errors import InvalidInput, printable
+from .model import IMAGE, Path, diff
+from .types import Json, JsonDict, Vmss
+
+_OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
+_IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
+_VERSION = re.compile(r"latest|\d{1,10}\.\d{1,10}\.\d{1,12}")
+_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+)(/versions/[^/]+)?", re.IGNORECASE)
+_MANAGED_IMAGE = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/"
+    r"(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)"
+    r"|/(SharedGalleries|CommunityGalleries)/[^/]+/images/[^/]+(/versions/[^/]+)?",
+    re.IGNORECASE,
+)
+
+
+class Edit(NamedTuple):
+    """A new model and the paths in which it differs from the one it was made from (none: it was so already)."""
+
+    model: Vmss
+    paths: tuple[str, ...]
+
+
+def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
+    """The model with another version of the image it has: `1.2.3`, or `latest`. Platform and gallery images."""
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise InvalidInput(
+            "image version must be three numbers such as 18.04.202401161, or 'latest', "
+            f"not {printable(repr(version), 80)}"
+        )
+    image = _image_reference(model)
+    for key in _IMAGE_IDS:
+        if gallery := _GALLERY_VERSION.fullmatch(image.get(key) or ""):
+            suffix = "" if version == "latest" else f"/versions/{version}"
+            if key == "id" and "/galleries/" not in image[key].lower():
+                raise InvalidInput("this scale set runs a managed image, which has no versions: use set_image_id")
+            return _edit(model, IMAGE, {key: gallery["image"] + suffix})
+    if not image.get("publisher"):
+        raise InvalidInput("this scale set does not run a platform or gallery image: use set_image_uri or set_image_id")
+    return _edit(model, (*IMAGE, "version"), version)
+
+
+def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = None) -> Edit:
+    """The model with another SKU of its platform image, and another version of it when one is given."""
+    image = _image_reference(model)
+    if not image.get("publisher"):
+        raise InvalidInput("only a platform image has a SKU, and this scale set does not run one")
+    if not isinstance(sku, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", sku):
+        raise InvalidInput(f"image SKU must be a name such as 2022-datacenter, not {printable(repr(sku), 80)}")
+    with_sku = _edit(model, (*IMAGE, "sku"), sku)
+    if version is None:
+        return with_sku
+    return Edit((edit := set_image_version(with_sku.model, version)).model, with_sku.paths + edit.paths)
+
+
+def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
+    """The model with another custom image by URI (`osDisk.image.uri`): unmanaged disks, which Azure is retiring.
+
+    https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation
+    """
+    if not isinstance(uri, str) or not re.fullmatch(r"https?://[^\s/?#@]+/[^\s?#]+", uri) or not uri.isprintable():
+        raise InvalidInput("image URI must be the address of a VHD blob, https://account.blob.…/container/name.vhd")
+    disk = _at(model, _OS_DISK)
+    if not isinstance(disk, dict) or not isinstance(disk.get("image"), dict):
+        raise InvalidInput(
+            "this scale set does not run a custom image by URI; Azure refuses to change the kind of image"
+        )
+    return _edit(model, (*_OS_DISK, "image", "uri"), uri)
+
+
+def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
+    """The model with another gallery image, gallery image version or managed image, by resource id."""
+    if not isinstance(image_id, str) or not _MANAGED_IMAGE.fullmatch(image_id):
+        raise InvalidInput(f"not the resource id of an image or gallery image: {printable(repr(image_id), 200)}")
+    image = _image_reference(model)
+    key = next((key for key in _IMAGE_IDS if image.get(key)), None)
+    if key is None:
+        raise InvalidInput("this scale set does not run an image by id; Azure refuses to change the kind of image")
+    return _edit(model, IMAGE, {key: image_id})
+
+
+def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
+    """The model with another VM size, such as Standard_D4s_v5."""
+    if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
+        raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {printable(repr(size), 80)}")
+    return _edit(model, ("sku", "name"), size)
+
+
+def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
+    """The model with another number of instances."""
+    if not isinstance(capacity, int) or isinstance(capacity, bool) or not 0 <= capacity <= 1000:
+        raise InvalidInput(f"capacity must be a whole number from 0 to 1000, not {printable(repr(capacity), 80)}")
+    return _edit(model, ("sku", "capacity"), capacity)
+
+
+def _image_reference(model: Mapping[str, Any]) -> JsonDict:
+    image = _at(model, IMAGE)
+    if not isinstance(image, dict):
+        raise InvalidInput("this model has no virtualMachineProfile.storageProfile.imageReference")
+    return image
+
+
+def _at(value: Json, path: Path) -> Json:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _edit(model: Mapping[str, Any], path: Path, value: Json) -> Edit:
+    changed = _with(model, path, value)
+    return Edit(cast(Vmss, changed), tuple(change.path for change in diff(model, changed)))
+
+
+def _with(value: Json, path: Path, leaf: Json) -> Json:
+    """A copy of `value` in which only the dicts along `path` are new."""
+    if not path:
+        return leaf
+    inner = value.get(path[0]) if isinstance(value, Mapping) else None
+    return {**(value if isinstance(value, Mapping) else {}), path[0]: _with(inner, path[1:], leaf)}
+
+
+def image_text(model: Mapping[str, Any]) -> str:
+    """What the model says its instances run, in one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`."""
+    image = _at(model, IMAGE)
+    if isinstance(image, Mapping) and image.get("publisher"):
+        return ":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
+    if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):
+        return str(known)
+    uri = _at(model, (*_OS_DISK, "image", "uri"))
+    return str(uri) if uri else "(no image in the model)"
