@@ -11,16 +11,17 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .lines import JsonLines, Lines, LogLines
+from .pace import View
 from .words import Words, words
 
 if TYPE_CHECKING:
     from .live import LiveView as LiveView
     from .notebook import NotebookView as NotebookView
 
-__all__ = ["JsonLines", "Lines", "LiveView", "LogLines", "NotebookView", "Words", "for_stream", "words"]
+__all__ = ["JsonLines", "Lines", "LiveView", "LogLines", "NotebookView", "View", "Words", "for_stream", "words"]
 
 
-def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> Any:
+def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> Lines | View:
     """What suits the stream: the live view on a terminal, the picture in a notebook, lines everywhere else.
 
     It is given as on_event= and is a context manager that leaves the stream in order. Lines are for pipes and files,

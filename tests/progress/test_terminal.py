@@ -152,6 +152,16 @@ def test_the_terminal_is_given_back_when_it_is_left_in_the_middle(way: str) -> N
     assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l")
 
 
+def test_the_terminal_is_given_back_when_nobody_closes_the_view() -> None:
+    program = PROGRAM.format(other="if event['kind'] == 'posted': raise KeyboardInterrupt", capacity=20)
+    left_open = program.replace("with progress.for_stream(sys.stderr, clock=made.clock.time) as view:\n    ", (
+        "view = progress.for_stream(sys.stderr, clock=made.clock.time)\n"))  # fmt: skip
+    data, code = at_a_terminal(["-c", left_open], 80, 30)
+    assert code != 0
+    assert b"with progress" not in left_open.encode()
+    assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l") >= 0
+
+
 def test_the_example_shows_it_on_a_terminal() -> None:
     words = ["examples/rolling_upgrade.py", "--emulator", "22.04.202611120", "--yes"]
     data, code = at_a_terminal(words, 100, 60, PYTHONPATH=str(ROOT))

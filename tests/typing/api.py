@@ -1,12 +1,16 @@
 """Never run: mypy --strict and pyright must accept how people write against azurerm_lite."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from typing import assert_type
 
 from azure.identity import DefaultAzureCredential
 
 import azurerm_lite as az
+from azurerm_lite import progress
 from azurerm_lite.types import Vmss, VmssInstanceView, VmssVm, VmssVmInstanceView
+from azurerm_lite.upgrade import Plan, Verdict, upgrade
 
 
 def people_write(arm: az.Arm, web: az.ScaleSet) -> None:
@@ -38,6 +42,13 @@ def foreign_credentials_fit(subscription_id: str) -> None:
     az.get_vmss(Foreign(), subscription_id, "web-rg", "web")
     az.connect(Foreign(), cloud=az.US_GOVERNMENT)
     az.get_vmss(DefaultAzureCredential(), subscription_id, "web-rg", "web")
+
+
+def everything_can_watch(arm: az.Arm, wanted: Plan) -> Verdict:
+    with progress.for_stream(sys.stderr) as view:
+        upgrade(arm, wanted, on_event=view)
+    upgrade(arm, wanted, on_event=progress.JsonLines(sys.stdout))
+    return upgrade(arm, wanted, on_event=progress.LogLines(logging.getLogger("roll-out")))
 
 
 def every_way_to_log_in(tenant_id: str, client_id: str) -> list[az.Credential]:
