@@ -31,11 +31,19 @@ from .seed import Seed
 from .world import World
 
 THREADS, BACKLOG = 40, 512  # connections served at once, and those that wait to be taken
+STOPS_WITHIN = 0.02  # seconds: so often an idle server looks whether it shall end, and a suite starts hundreds
 JOURNAL_VARIABLE = "AZURERM_LITE_EMULATOR_JOURNAL"
 
 
 class _LateHandshake(BuiltinSSLAdapter):
     """TLS whose handshake is done by the worker that reads, so that one silent client does not stall the others."""
+
+    def __init__(self, file: str) -> None:
+        """Without cheroot's own, which reads every CA of the system and shakes hands with itself to describe `file`."""
+        super(BuiltinSSLAdapter, self).__init__(file, file)  # pyright: ignore[reportAbstractUsage]
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.load_cert_chain(file)
 
     def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
         wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
@@ -86,7 +94,7 @@ class Emulator:
         self._server = _server(self.app, self._folder, port)
         # Managed identity is asked for by plain http on the machine itself; nothing else is answered there.
         self._metadata = _Patient(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
-        self._metadata.expiration_interval = 0.1
+        self._metadata.expiration_interval = STOPS_WITHIN
         self._metadata.prepare()
         self.metadata_endpoint = f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
         threading.Thread(target=self._metadata.serve, name="azurerm-lite-metadata", daemon=True).start()
@@ -213,11 +221,9 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     with open(os.open(key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
         file.write(certificate.private_key_and_cert_chain_pem.bytes())
     server = _Patient(("127.0.0.1", port), app, numthreads=THREADS, server_name=SERVER, request_queue_size=BACKLOG)
-    adapter = _LateHandshake(str(key_file), str(key_file))
-    adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
-    server.ssl_adapter = adapter
+    server.ssl_adapter = _LateHandshake(str(key_file))
     server.gateway = _Gateway
-    server.expiration_interval = 0.1  # how long stop() may take
+    server.expiration_interval = STOPS_WITHIN
     server.prepare()
     return server
 

@@ -28,10 +28,11 @@ import azurerm_lite as az
 from azurerm_lite import retry as rules
 from azurerm_lite.auth import Credential, Token
 from azurerm_lite.clouds import DIRECT, Reach, custom_cloud
-from azurerm_lite.emulator import Seed, VirtualClock, serve
+from azurerm_lite.emulator import Seed, serve
 from azurerm_lite.login import LoginHttp
 from azurerm_lite.retry import NEVER
 from azurerm_lite.transport import Timeouts
+from azurerm_lite.upgrade.rehearsal import Stage
 
 from .conftest import NEW
 from .test_raw_socket import HEAD, PATH, Rude, Start, arm_at, sized
@@ -544,34 +545,27 @@ def test_no_schedule_of_faults_makes_two_writes_of_one(
     writes: list[dict[str, Any]], reads: list[dict[str, Any]]
 ) -> None:
     """For every intended write at most one effective one, whatever is dropped, delayed or refused, and when."""
-    from azurerm_lite.emulator.adapter import InProcessAdapter
-
-    clock: Any = VirtualClock()
-    with serve(Seed.build(capacity=4), clock=clock) as emulator:
-        web = az.ScaleSet(emulator.subscription_id, emulator.resource_group, emulator.vmss_name)
-        token = emulator.identity.issue(emulator.client_id)
-        adapter: Any = InProcessAdapter(emulator.app)
-        cloud = custom_cloud(emulator.arm_endpoint, "https://login.invalid")
-        arm = az.Arm(token, cloud=cloud, adapter=adapter, sleep=clock.sleep, now=clock.time, monotonic=clock.time)
-        model = az.set_image_version(az.get_vmss(arm, *web), NEW).model
-        for number, fault in enumerate(writes):
-            emulator.faults.add(method="PUT", nth=number + 1, **fault)
-        for number, fault in enumerate(reads):
-            emulator.faults.add(method="GET", nth=number + 1, **fault)
-        with contextlib.suppress(az.AzurermLiteError):
-            az.put_vmss(arm, *web, model).wait()
-        (scale_set,) = emulator.world.scale_sets
-        assert scale_set.generation <= 1
-        emulator.faults.clear()
-        az.patch_vmss(arm, *web, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
-        for number, fault in enumerate(writes):
-            emulator.faults.add(method="POST", nth=number + 1, **fault)
-        for number, fault in enumerate(reads):
-            emulator.faults.add(method="GET", nth=number + 1, **fault)
-        with contextlib.suppress(az.AzurermLiteError):
-            az.manual_upgrade_instances(arm, *web, ["0", "1"]).wait()
-        assert all(len(vm.upgrades) <= 1 for vm in scale_set.instances.values())
-        assert not scale_set.instances["2"].upgrades
+    made = Stage(Seed.build(capacity=4))
+    arm, web, due = made.arm, made.address, made.world.faults
+    model = az.set_image_version(az.get_vmss(arm, *web), NEW).model
+    for number, fault in enumerate(writes):
+        due.add(method="PUT", nth=number + 1, **fault)
+    for number, fault in enumerate(reads):
+        due.add(method="GET", nth=number + 1, **fault)
+    with contextlib.suppress(az.AzurermLiteError):
+        az.put_vmss(arm, *web, model).wait()
+    assert made.scale_set.generation <= 1
+    due.clear()
+    az.patch_vmss(arm, *web, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
+    for number, fault in enumerate(writes):
+        due.add(method="POST", nth=number + 1, **fault)
+    for number, fault in enumerate(reads):
+        due.add(method="GET", nth=number + 1, **fault)
+    with contextlib.suppress(az.AzurermLiteError):
+        az.manual_upgrade_instances(arm, *web, ["0", "1"]).wait()
+    instances = made.scale_set.instances
+    assert all(len(vm.upgrades) <= 1 for vm in instances.values())
+    assert not instances["2"].upgrades
 
 
 # --- throttles -------------------------------------------------------------------------------------------------------
