@@ -342,7 +342,7 @@ def _class_of(progress: Progress, batch: Batch, seen: Observation, instance_id: 
     if member.state == "Updating":
         return ""
     if not current(member, progress.version):
-        return "failed"
+        return "failed" if batch.error else ""  # where Azure says that all went well, the list may be an old one
     if seen.fit(member):
         return "updated"
     return "failed" if batch.fit_since is not None and not member.settling else ""

@@ -38,6 +38,9 @@ OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
 BUSY_SECONDS = 30.0
 DRIFTED = "somebody changed the model while the upgrade ran"
+UNSURE = "nobody shows whether it has begun"
+LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
+STALE_SECONDS = 120.0  # what was seen so long ago is no ground for a POST: this process may have slept
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
@@ -206,6 +209,8 @@ class Runner:
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
         self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=self._fit(seen))
+        if self.arm.time() > seen.at + STALE_SECONDS:
+            return self._not_posted(action, "what was seen is too old by now", 0.0)
         try:
             self._operation = self._send(self._first["stages"][0], list(action.ids))
         except OutcomeUnknown:
@@ -248,6 +253,8 @@ class Runner:
                 return BUSY_SECONDS
             except OutcomeUnknown:
                 return 5.0  # the next step looks at the instances
+            if missing == UNSURE:
+                return 5.0
             if missing == DRIFTED and "start" not in self._first["stages"]:
                 self.end("stopped", DRIFTED, self._look())
                 return None
@@ -284,7 +291,7 @@ class Runner:
         """
         stage = self._first["stages"][batch.stage]
         if stage == "upgrade":
-            return "" if self._find_again(batch) else DRIFTED
+            return self._find_again(batch)
         there = self._look().members
         left = [there[one] for one in batch.ids if one in there]
         ids = [one.instance_id for one in left if stage != "reimage" or (one.latest and one.state != "Failed")]
@@ -304,10 +311,10 @@ class Runner:
             return vmss_vms.start_vmss_vms(self.arm, *self.address, ids)
         return vmss.manual_upgrade_instances(self.arm, *self.address, ids)
 
-    def _find_again(self, batch: planner.Batch) -> bool:
+    def _find_again(self, batch: planner.Batch) -> str:
         """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now.
 
-        False when it has not begun and the model is no longer the one that was meant.
+        Why not, when the model is no longer the one that was meant, or when a list of instances may be older than that.
         """
         path = f"{vmss.vmss_path(*self.address)}/virtualMachines"
         items = self.arm.list(path)
@@ -318,11 +325,13 @@ class Runner:
             target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
             self._operation = Operation(self.arm, "POST", target, watch)
         elif self._drifted():
-            return False
+            return DRIFTED
+        elif self.arm.time() < (batch.begun if batch.staged is None else batch.staged) + LAG_SECONDS:
+            return UNSURE
         else:
             self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(batch.ids))
         self._record("posted", operation=self._operation.to_dict(), found_again=True)
-        return True
+        return ""
 
     def _stored_operation(self) -> Operation | None:
         stored = self.state.operation
