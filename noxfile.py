@@ -16,6 +16,8 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # They run once, in the whole suite.
 SLOW = (
     "tests/docs",
+    "tests/progress/test_notebook.py",
+    "tests/progress/test_terminal.py",
     "tests/real_clients",
     "tests/upgrade/test_compare_rollouts.py",
     "tests/upgrade/test_rolling_upgrade_example.py",
@@ -47,7 +49,7 @@ def lowest(session: nox.Session) -> None:
     # azure-identity wants a newer msal than we do; only tests/real_clients need it.
     tools = [one for one in project["optional-dependencies"]["test"] if not one.startswith("azurerm_lite[")]
     session.install("--quiet", *floors, *(one for one in tools if not one.startswith("azure-identity")))
-    session.install("--quiet", *floors, "--editable", ".[cli,emulator]")
+    session.install("--quiet", *floors, "--editable", ".[cli,emulator,notebook]")
     _pytest(session)
 
 

@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import roll
 from tests.heatmap.worlds import HOSTILE
 
-from .worlds import FAILING, NEW, stage, watched
+from .worlds import FAILING, NEW, stage, wanted, watched
 
 COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, "floor": 16, "seconds_left": 200.0}
 
@@ -144,3 +146,22 @@ def test_a_broken_view_of_ones_own_is_an_error_of_ones_own() -> None:
 
 def test_every_class_has_a_look_in_the_picture() -> None:
     assert "in-batch" in COLOURS["progress"]
+
+
+def test_the_block_of_watching_md_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = stage(capacity=5)
+    page = Path(__file__).parents[2] / "docs" / "watching.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"arm": made.arm, "wanted": wanted(made)}
+    exec(block, names)
+    assert names["verdict"].ok
+    assert (tmp_path / "web.jsonl").exists()
+
+
+def test_the_numbers_that_watching_md_lists_are_those_of_an_event() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
+    table = page.partition("| Number | Is |")[2].partition("\n\n")[0]
+    listed = {name for row in table.splitlines() for name in re.findall(r"`([a-z_]+)`", row.split(" | ")[0])}
+    _, events = watched(stage(capacity=5))
+    assert listed == set(events[0]["progress"])
