@@ -38,7 +38,8 @@ def interpreter(name: str) -> str:
 def measured(names: Sequence[str], tasks: Tasks, memory: Sequence[str], count: int) -> page.Found:
     """All figures of one run: tasks by scheme, and those whose memory is looked at too."""
     with stub() as ready:
-        found = page.Found({}, {}, started(ready, count // 2), imported(names, count // 2))
+        processes = max(5, count // 2)
+        found = page.Found({}, {}, started(ready, processes), imported(names, processes))
         for scheme, several in tasks.items():
             with clients({name: interpreter(name) for name in names}, ready[scheme], ready["ca_file"]) as running:
                 for task in several:

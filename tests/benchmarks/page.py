@@ -137,7 +137,9 @@ def whole(found: Found, sizes: Mapping[str, Mapping[str, int]], versions: Mappin
     """The page."""
     return f"""# How fast
 
-Written by `python -m tests.benchmarks --write`, never by hand. {machine()}.
+Written by `python -m tests.benchmarks --write`, never by hand.
+
+{machine()}.
 {", ".join(f"{name} {version}" for name, version in versions.items())}.
 
 ## What is promised
