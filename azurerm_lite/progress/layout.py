@@ -105,7 +105,7 @@ def _facts(watched: Watched, at: float, width: int) -> list[Line]:
     values = [_of(now.batch_number, now.batches), _of(now.available, now.instances), passed]
     widest = max(map(len, values)) + 3
     room = width - LABEL - widest
-    rest = [_doing(watched, at, room), _floor(now), _rest(watched, at)]
+    rest = [_doing(watched, at, room), floor_of(now), _rest(watched, at)]
     return [
         [
             Piece(padded(name, LABEL), QUIET),
@@ -134,7 +134,8 @@ def _doing(watched: Watched, at: float, room: int) -> Piece:
     return Piece(watched.doing, BAD if watched.told and watched.told[-1].bad else "")
 
 
-def _floor(now: Now) -> Piece:
+def floor_of(now: Now) -> Piece:
+    """The floor, and how far above it the set is now."""
     if now.available is None:
         return Piece(f"floor {now.floor}", QUIET)
     spare = now.available - now.floor

@@ -2,7 +2,7 @@
 
 from ..heatmap.html import fragment
 from ..markup import FRAME, escaped
-from .layout import Shares, shares
+from .layout import Shares, floor_of, shares
 from .watched import Told, Watched
 from .words import about, span, time_of_day
 
@@ -57,11 +57,11 @@ def _facts(watched: Watched) -> str:
         return f"<div>{escaped(counts or watched.doing)}</div>"
     left = now.seconds_left
     until = f"about {about(left)} left, until {time_of_day(watched.at + left, seconds=False)} UTC" if left else ""
-    spare = "" if now.available is None else f"{now.available} of {now.instances}, "
+    available = "?" if now.available is None else str(now.available)
     ended = watched.verdict["outcome"] if watched.verdict is not None else ""
     rows = [
         ("batch", f"{now.batch_number} of {now.batches}", ended or watched.doing),
-        ("available", f"{spare}floor {now.floor}", ""),
+        ("available", f"{available} of {now.instances}", floor_of(now).text),
         ("time", span(watched.at - now.first["at"]), until or f"ended {time_of_day(watched.at)} UTC"),
     ]
     cells = "".join(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from azurerm_lite.heatmap.lines import columns_of
 from azurerm_lite.progress.layout import ASCII, DRAWN, picture, spread
+from azurerm_lite.progress.page import fragment_of
 from azurerm_lite.progress.watched import Told, Watched, heard
 from tests.heatmap.worlds import HOSTILE
 
@@ -141,8 +142,9 @@ def test_below_the_floor_is_said_in_words() -> None:
     assert view.now.seen is not None
     ill = {key: one._replace(health="unhealthy") for key, one in list(view.now.seen.members.items())[:5]}
     seen = view.now.seen._replace(members={**view.now.seen.members, **ill})
-    shown = text(view._replace(now=view.now._replace(seen=seen)), 80)
-    assert "BELOW the floor of 16" in shown[4]
+    below = view._replace(now=view.now._replace(seen=seen))
+    assert "BELOW the floor of 16" in text(below, 80)[4]
+    assert "BELOW the floor of 16" in fragment_of(below)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
