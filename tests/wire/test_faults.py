@@ -109,7 +109,9 @@ def test_a_pooled_connection_that_has_gone_stale_is_not_noticed_by_reads_or_writ
     server = rude(kept, kept, kept)
     arm = arm_at(server.base)
     assert arm.get(PATH) == {}
+    assert server.hung_up.acquire(timeout=10)
     assert arm.get(PATH) == {}
+    assert server.hung_up.acquire(timeout=10)
     assert arm.act("POST", PATH, {}) == {}
     assert len(server.asked) == 3
 

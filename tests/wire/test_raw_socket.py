@@ -27,6 +27,7 @@ class Rude:
         self.asked: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._answers, self._open = answers, list[socket.socket]()
+        self.hung_up = threading.Semaphore(0)  # once for each connection that it has closed
         self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -43,6 +44,7 @@ class Rude:
                 connection.sendall(answer)
                 if b"keep" not in answer:
                     connection.close()
+                    self.hung_up.release()
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):
