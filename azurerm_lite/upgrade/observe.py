@@ -40,14 +40,19 @@ class Member(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """All instances at one moment. `reports`: whether a health source exists, so that silence is not health."""
+    """All instances at one moment. `reports`: whether a health source exists, so that silence is not health.
+
+    `arrives`: it came with the model that instances are being brought to, so that the others cannot report.
+    """
 
     members: dict[str, Member]
     at: float
     reports: bool = False
+    arrives: bool = False
 
     def fit(self, member: Member) -> bool:
-        return (member.health == "healthy" or not self.reports) and member.fit
+        expected = self.reports and (member.latest or not self.arrives)
+        return (member.health == "healthy" or not expected) and member.fit
 
 
 def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Observation:

@@ -420,6 +420,21 @@ def lowest(seen: Observation, batches: Iterable[Collection[str]]) -> dict[str, i
     return low
 
 
+def lowest_by_domain(seen: Observation, batches: Iterable[Collection[str]]) -> dict[str, int]:
+    """The same of each update domain, in all placement groups together; {} where there are none."""
+    home = {
+        one.instance_id: f"update domain {one.update_domain}"
+        for one in seen.members.values()
+        if one.update_domain is not None and seen.fit(one)
+    }
+    every = Counter(home.values())
+    low = dict(sorted(every.items()))
+    for ids in batches:
+        for place, away in Counter(home[one] for one in ids if one in home).items():
+            low[place] = min(low[place], every[place] - away)
+    return low
+
+
 def verdict_classes(policy: Policy, progress: Progress, seen: Observation) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class."""
     classes, selected = dict(progress.classes), choice(policy)

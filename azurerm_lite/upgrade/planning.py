@@ -27,7 +27,7 @@ NO_OPERATION = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """What would be done. `lowest`: the fewest healthy while it runs, of all ("") and by zone and placement group."""
+    """What would be done. `lowest`: the fewest healthy while it runs, of all (""), by zone, group and update domain."""
 
     address: ScaleSet
     policy: Policy
@@ -81,7 +81,10 @@ class Plan:
         lines += [f"  change  {change}" for change in self.changes] or ["  change  none: the model is as wanted"]
         lines += [f"  batch {number:>2}  {markup.listing(ids)}" for number, ids in enumerate(self.batches, 1)]
         least = self.lowest.get("", 0)
-        lines.append(f"  at least {least} stay healthy; about {self.seconds / 60:.0f} min and {self.requests} requests")
+        places = [f"{place}: {left}" for place, left in self.lowest.items() if place.startswith("zone")]
+        shown = f" ({', '.join(places)})" if places else ""
+        stay = f"at least {least} stay healthy{shown}"
+        lines.append(f"  {stay}; about {self.seconds / 60:.0f} min and {self.requests} requests")
         return "\n".join([*lines, *(f"  warning: {one}" for one in self.warnings)])
 
 
@@ -148,7 +151,7 @@ def plan(
         model.fingerprint(before),
         model.fingerprint(after),
         tuple(batches),
-        planner.lowest(seen, batches),
+        planner.lowest(seen, batches) | planner.lowest_by_domain(seen, batches),
         seen,
         tuple(warnings),
         stages,

@@ -246,7 +246,8 @@ def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observat
             "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"
         )
     if not seen.reports:
-        found.append("nothing reports the health of the application: running and provisioned is all that is known")
+        what = "no instance reports to the health source" if watches_health(before) else "nothing reports the health"
+        found.append(f"{what} of the application: running and provisioned is all that is known")
     if str(image(after).get("version", "")) == "latest":
         found.append("the model says `latest`: a newer image shows in no instance until a version is named")
     return found

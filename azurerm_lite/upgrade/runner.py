@@ -70,6 +70,7 @@ class Runner:
         self._shields: list[Operation] = []  # writes of protection that are under way
         self._held_since = 0.0  # since when an instance that others change keeps them from being made
         self._sure = self._freeing = False  # whether this process has made them; whether they take it back
+        self.should_stop: Stop = _never  # asked once more right before a batch is begun
         self.found: Vmss | None = None  # the model, when it was read a moment ago
         self._written = ""  # the fingerprint of the model as Azure took it
         self.patch: Any = None  # the change with its secrets, which the journal does not have
@@ -209,6 +210,8 @@ class Runner:
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
         self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=self._fit(seen))
+        if self.should_stop():
+            return self._not_posted(action, "asked to stop", 0.0)
         if self.arm.time() > seen.at + STALE_SECONDS:
             return self._not_posted(action, "what was seen is too old by now", 0.0)
         try:
@@ -421,6 +424,7 @@ class Runner:
 
     def _look(self) -> Observation:
         seen = look(self.arm, self.address, flexible=self._first["flexible"])
+        seen = seen._replace(arrives=not self._first.get("reports", True))
         fit = self._fit(seen)
         self._lowest = fit if self._lowest is None else min(self._lowest, fit)
         self._tell({"kind": "seen", "at": seen.at}, seen)
@@ -589,7 +593,13 @@ def resume(
 
 
 def rollback(
-    auth: Auth, journal: str, *, new_journal: str | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
+    auth: Auth,
+    journal: str,
+    *,
+    new_journal: str | None = None,
+    gate: Gate | None = None,
+    on_event: OnEvent = _silent,
+    should_stop: Stop = _never,
 ) -> Verdict:
     """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
 
@@ -598,7 +608,7 @@ def rollback(
     """
     arm = lasting(auth)
     wanted = way_back(arm, _journal.read(journal))
-    return upgrade(arm, wanted, journal=new_journal, on_event=on_event, should_stop=should_stop)
+    return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
 def repair(auth: Auth, journal: str) -> bool:
@@ -662,6 +672,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
         "flexible": is_flexible(plan.before),
+        "reports": plan.observation.reports,
         "gated": gated,
         "takes_back": plan.takes_back,
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
@@ -681,6 +692,7 @@ def undo(plan: Plan) -> dict[str, Any]:
 
 def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
+    runner.should_stop = should_stop
     for wait in _steps(runner):
         if should_stop():
             runner.end("cancelled", "stopped on request; resume goes on with it", None)
