@@ -297,6 +297,19 @@ def test_each_batch_is_protected_and_set_free_again() -> None:
     assert made.lowest() >= 8
 
 
+def test_nobody_stays_protected_over_the_pause_between_batches() -> None:
+    made, seen = stage(), list[set[str]]()
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(protect_in_flight=True, pause_seconds=300))
+
+    def note(event: dict[str, Any]) -> None:
+        if event["kind"] == "waiting" and event["reason"].startswith("pause"):
+            seen.append(shielded(made))
+
+    assert upgrade(made.arm, wanted, on_event=note).ok
+    assert seen == [set()] * len(seen)
+    assert len(seen) >= 4
+
+
 @pytest.mark.parametrize("point", range(1, 14))
 def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_path: Path) -> None:
     """By resume, and by repair where nobody is in flight."""
