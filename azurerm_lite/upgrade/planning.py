@@ -127,7 +127,7 @@ def plan(
     """
     arm, address, kept = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name), policy or Policy()
     before: JsonDict = {**get_vmss(arm, *address)}
-    after, warnings = _changed(arm, address, before, change)
+    after, warnings = changed(arm, address, before, change)
     preflight.refuse_by_model(before, after, accept_failed)
     seen = look(arm, address, flexible=is_flexible(before))
     version = pin(after)
@@ -161,7 +161,7 @@ def plan(
     )
 
 
-def _changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
+def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
     """The model as it shall be, and what to warn of."""
     if change is None:
         return copy.deepcopy(before), []

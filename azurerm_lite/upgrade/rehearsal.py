@@ -21,7 +21,8 @@ from ..emulator.world import World
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
-from .planning import Change, Plan, plan, resolved
+from . import preflight
+from .planning import Change, Plan, changed, plan, resolved
 from .policy import Policy
 from .runner import OnEvent, _silent, upgrade
 from .verdict import Verdict
@@ -116,14 +117,16 @@ def rehearse(
     return rehearse_captured(found, change, policy=policy, faults=faults, random_seed=random_seed, on_event=on_event)
 
 
-def _publish(stage: Stage, version: str) -> None:
-    """Make a version of the image exist that the copy runs, whatever Azure has."""
-    image = stage.scale_set.image
-    if image.get("publisher"):
-        stage.world.images.publish(image["publisher"], image["offer"], image["sku"], version)
+def _publish(stage: Stage, change: Any) -> None:
+    """Make the image exist that is asked for, whatever Azure has of it."""
+    after, _ = changed(stage.arm, stage.address, stage.scale_set.model, change)
+    image = preflight.image(after)
+    if image.get("publisher") and image.get("version") != "latest":
+        publisher, offer, sku = (str(image.get(key, "")) for key in ("publisher", "offer", "sku"))
+        stage.world.images.publish(publisher, offer, sku, str(image.get("version", "")))
     elif image.get("id"):
-        name = str(image["id"]).partition("/versions/")[0]
-        publish_gallery_image(stage.world, f"{name}/versions/{version}", stage.scale_set.location)
+        name, _, version = str(image["id"]).partition("/versions/")
+        publish_gallery_image(stage.world, f"{name}/versions/{version or '1.0.0'}", stage.scale_set.location)
 
 
 def rehearse_captured(
@@ -137,7 +140,7 @@ def rehearse_captured(
 ) -> Rehearsal:
     """The same from what was captured before, or from a Seed; without any Azure."""
     stage = Stage(captured if isinstance(captured, Seed) else Seed.from_captured(captured), random_seed=random_seed)
-    if isinstance(change, str) and change != "latest":
+    if change is not None and change != "latest":
         _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
     for fault in faults:

@@ -209,3 +209,12 @@ def test_a_gallery_set_is_upgraded_and_rehearsed_to_the_version_that_was_named()
     shown = [vm.document["properties"]["storageProfile"]["imageReference"] for vm in made.scale_set.instances.values()]
     assert shown == [{"id": f"{GALLERY}/versions/1.0.1"}] * 10
     assert wanted(made, "1.0.1").batches == ()
+
+
+def test_a_rehearsal_has_the_image_that_a_function_asks_for() -> None:
+    made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
+    made.world.images.publish_gallery(GALLERY, "2.0.0", "westus2")
+    found = rehearse(made.arm, *made.address, lambda m: az.set_image_id(m, f"{GALLERY}/versions/2.0.0"))
+    assert (found.plan.version, found.verdict.counts) == ("2.0.0", {"updated": 10})
+    found = rehearse(stage().arm, *made.address, lambda m: az.set_image_sku(m, "22_04-lts-minimal", version=NEW))
+    assert found.verdict.counts == {"updated": 10}
