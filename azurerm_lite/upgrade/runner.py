@@ -41,6 +41,7 @@ DRIFTED = "somebody changed the model while the upgrade ran"
 UNSURE = "nobody shows whether it has begun"
 LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 STALE_SECONDS = 120.0  # what was seen so long ago is no ground for a POST: this process may have slept
+STOP_SECONDS = 5.0  # how soon a wish to stop is heard
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
@@ -694,13 +695,19 @@ def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
     runner.should_stop = should_stop
     for wait in _steps(runner):
+        _rest(runner.arm, wait, should_stop)
         if should_stop():
             runner.end("cancelled", "stopped on request; resume goes on with it", None)
             break
-        if wait:
-            runner.arm.pause(wait)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
     return runner.verdict
+
+
+def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
+    """Wait, but not on when somebody asks to stop: the step after it could begin another batch."""
+    while seconds > 0 and not should_stop():
+        arm.pause(min(seconds, STOP_SECONDS))
+        seconds -= STOP_SECONDS
 
 
 def _steps(runner: Runner) -> Iterator[float]:

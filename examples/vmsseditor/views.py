@@ -1,0 +1,157 @@
+"""What the page shows, as plain JSON: a picture, the properties of a set, one line for each event. PURE.
+
+Nothing here is markup. The page makes text nodes of it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import azurerm_lite as az
+from azurerm_lite.errors import printable
+from azurerm_lite.heatmap import COLOURS, Grid
+from azurerm_lite.heatmap.lines import domain_name, panel_name
+from azurerm_lite.model import MISSING, redacted, without_read_only
+
+Json = dict[str, Any]
+
+
+def summary(model: Mapping[str, Any]) -> Json:
+    """One scale set in the list of them."""
+    address = az.ScaleSet.parse(model["id"])
+    return {
+        "group": address.resource_group,
+        "name": address.vmss_name,
+        "location": model.get("location", ""),
+        "capacity": (model.get("sku") or {}).get("capacity"),
+    }
+
+
+def properties(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What there is to know of a scale set, in the order in which one asks."""
+    own, sku = _at(model, "properties"), _at(model, "sku")
+    image = _at(own, "virtualMachineProfile", "storageProfile", "imageReference")
+    machine = _at(own, "virtualMachineProfile", "osProfile")
+    found = [
+        ("State", own.get("provisioningState")),
+        ("Location", model.get("location")),
+        ("Zones", ", ".join(map(str, model.get("zones") or []))),
+        ("VM size", sku.get("name")),
+        ("Capacity", sku.get("capacity")),
+        *_image_rows(model, image),
+        ("Upgrade policy", _at(own, "upgradePolicy").get("mode")),
+        ("Orchestration", own.get("orchestrationMode")),
+        ("Overprovision", _yes(own.get("overprovision"))),
+        ("One placement group", _yes(own.get("singlePlacementGroup"))),
+        ("Admin user", machine.get("adminUsername")),
+        ("Name prefix", machine.get("computerNamePrefix")),
+        ("Tags", ", ".join(f"{key}={value}" for key, value in (model.get("tags") or {}).items())),
+    ]
+    return [(name, printable(value, 300)) for name, value in found if value not in (None, "")]
+
+
+def _image_rows(model: Mapping[str, Any], image: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if image.get("publisher"):
+        return [(key.capitalize(), image.get(key)) for key in ("publisher", "offer", "sku", "version")]
+    return [("Image", az.image_text(model))]
+
+
+def editable(model: Mapping[str, Any]) -> Json:
+    """What the form for an edit starts from; a kind of image that the set does not have is left out."""
+    storage = _at(model, "properties", "virtualMachineProfile", "storageProfile")
+    image, sku = _at(storage, "imageReference"), _at(model, "sku")
+    found: Json = {"size": sku.get("name"), "capacity": sku.get("capacity")}
+    if image.get("publisher"):
+        found |= {"sku": image.get("sku"), "version": image.get("version")}
+    elif uri := _at(storage, "osDisk", "image").get("uri"):
+        found["image_uri"] = uri
+    elif "(" not in (text := az.image_text(model)):
+        found["image_id"] = text
+    return found
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Json]:
+    """The difference between two models, line by line, without secrets."""
+    found = az.diff(without_read_only(old), without_read_only(new))
+    return [{"path": one.path, "old": _shown(one.old), "new": _shown(one.new)} for one in found]
+
+
+def _shown(value: Any) -> str:
+    if value is MISSING:
+        return "(none)"
+    return printable(value if isinstance(value, str) else json.dumps(redacted(value)), 300)
+
+
+def picture(grid: Grid) -> Json:
+    """A heatmap: where the cells stand (which changes seldom), and what each of them shows (which changes often)."""
+    panels = [
+        {
+            "name": panel_name(panel, grid),
+            "rows": [domain_name(row) for row in panel.rows],
+            "columns": [domain_name(column) for column in panel.columns],
+            "places": [
+                [[cell.instance_id for cell in panel.places.get((row, column), ())] for column in panel.columns]
+                for row in panel.rows
+            ],
+        }
+        for panel in grid.panels
+    ]
+    legend = [{"state": state, "sign": grid.look(state).sign, "count": count} for state, count in grid.counts.items()]
+    return {"by": grid.colour, "caption": grid.caption, "panels": panels, "legend": legend, "cells": grid.to_records()}
+
+
+def stylesheet() -> str:
+    """The colours of the states, taken from azurerm_lite's own heatmaps."""
+    rules = [
+        f'[data-by="{by}"] [data-state="{state}"]{{--state:{look.colour};--ink:{look.ink}}}'
+        for by, looks in COLOURS.items()
+        for state, look in looks.items()
+    ]
+    return "\n".join(rules)
+
+
+def ids_text(ids: Iterable[str]) -> str:
+    """Some instances in one line."""
+    found = [printable(one, 40) for one in ids]
+    return ", ".join(found) if len(found) <= 8 else f"{', '.join(found[:6])} and {len(found) - 6} more"
+
+
+def event_line(event: Mapping[str, Any], batch: int) -> tuple[str, str]:
+    """How serious an event of the engine is ("", "good", "bad"), and a sentence for it; no sentence: leave it out."""
+    kind, ids = event["kind"], ids_text(event.get("ids", ()))
+    if kind == "settled":
+        return _settled(event["classes"], batch)
+    if kind == "end":
+        verdict = event["verdict"]
+        outcome, why = verdict["outcome"], verdict["reason"]
+        return ("good" if outcome in ("succeeded", "rolled-back") else "bad"), ": ".join(filter(None, (outcome, why)))
+    sentences = {
+        "model-intent": "writing the model",
+        "model-written": "the model is written",
+        "intent": f"batch {batch}: upgrading {ids}" + (" (canary)" if event.get("canary") else ""),
+        "unposted": f"batch {batch} was not begun: {event.get('reason', '')}",
+        "fit": f"batch {batch}: all healthy",
+        "ended": f"batch {batch}: {event['error']}" if event.get("error") else f"batch {batch}: Azure is through",
+        "stuck": f"waiting: {event.get('reason', '')}",
+        "checkpoint": f"checkpoint at {event.get('percent')} %",
+        "guarded": "automatic repairs suspended" if event.get("on") else "automatic repairs resumed",
+    }
+    bad = kind in ("unposted", "stuck") or (kind == "ended" and bool(event.get("error")))
+    return ("bad" if bad else ""), printable(sentences.get(kind, ""), 600)
+
+
+def _settled(classes: Mapping[str, str], batch: int) -> tuple[str, str]:
+    bad = [one for one, kind in classes.items() if kind != "updated"]
+    if bad:
+        return "bad", f"batch {batch}: " + "; ".join(f"{one} {classes[one]}" for one in bad[:8])
+    return "good", f"batch {batch}: {len(classes)} updated"
+
+
+def _at(value: Any, *path: str) -> Mapping[str, Any]:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _yes(value: object) -> str:
+    return "" if value is None else "yes" if value else "no"
