@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
-from azurerm_lite import edits, model, wire
+from azurerm_lite import edits, handles, model, wire
 from azurerm_lite.errors import ArmError, AzurermLiteError, InvalidInput, ProtocolError, printable
 from azurerm_lite.retry import Outcome, Retry, decide
 
@@ -81,6 +81,37 @@ def test_operation_documents_of_any_shape_have_a_state_or_none(document: Any) ->
     assert wire.operation_state(document) in {None, "InProgress", "Succeeded", "Failed", "Canceled"}
     assert wire.provisioning_state(document) in {"InProgress", "Succeeded", "Failed", "Canceled"}
     assert isinstance(wire.operation_error("Failed", document), ArmError)
+
+
+LINK_HEADERS = st.dictionaries(st.sampled_from(["location", "azure-asyncoperation", "retry-after"]), LINKS)
+
+
+@given(st.sampled_from(["PUT", "PATCH", "POST", "DELETE"]), st.integers(100, 599), LINK_HEADERS, JSON)
+def test_what_to_watch_is_on_our_own_origin_or_refused(
+    method: str, status: int, headers: dict[str, str], body: Any
+) -> None:
+    try:
+        how = wire.monitor(method, "/x?api-version=1", status, headers, body, BASE)
+    except ProtocolError:
+        return
+    assert how.kind in ("status", "location", "resource", "none")
+    assert all(path == "" or path.startswith("/") for path in (how.path, how.result_path))
+    assert isinstance(wire.is_of(body, how.path), bool)
+
+
+KEYS = ["kind", "schema", "method", "path", "monitor", "status", "request_id", "started_at", "instances"]
+GOOD = {"kind": handles.KIND, "schema": 1, "method": "PUT", "path": "/x", "status": "InProgress", "started_at": 1.0}
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON | LINKS, max_size=3), st.booleans())
+def test_a_stored_handle_of_any_shape_is_taken_or_refused(damage: dict[str, Any], whole: bool) -> None:
+    monitor = {"kind": "status", "path": "/op", "result_path": "", "ids": []}
+    stored = {**({**GOOD, "monitor": monitor} if whole else {}), **damage}
+    try:
+        found = handles.checked(stored, BASE)
+    except InvalidInput:
+        return
+    assert found["path"] == "" or found["path"].startswith("/")
 
 
 @given(st.binary(max_size=300))
