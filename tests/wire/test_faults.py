@@ -534,6 +534,7 @@ STEPS = st.lists(
         [
             {"drop": "before"}, {"drop": "after"}, {"truncate": 5}, {"status": 500}, {"status": 502}, {"status": 503},
             {"status": 504}, {"status": 429, "retry_after": 1}, {"status": 408}, {"status": 409}, {"status": 412}, {},
+            {"status": 401},
             {"garbage": "<html>"}, {"delay": 3}, {"status": 504, "late": True}, {"status": 500, "late": True},
         ]
     ),
