@@ -17,6 +17,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-comparison", action="store_true", help="write docs/comparison.md anew")
+    parser.addoption("--write-images", action="store_true", help="make the pictures of the editor in docs/images anew")
 
 
 @pytest.fixture(scope="session")

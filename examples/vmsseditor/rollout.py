@@ -20,7 +20,6 @@ from . import views
 
 Run = Callable[[OnEvent, Stop], Verdict]
 Say = Callable[..., None]
-ENDS_WELL = ("succeeded", "rolled-back")
 
 
 @dataclass
@@ -178,7 +177,7 @@ def _heard(made: Rollout, event: Mapping[str, Any], say: Say) -> None:
     elif kind == "settled":
         made.ids, made.classes = (), {**made.classes, **event["classes"]}
         made.seconds = time.monotonic() - made.began
-    mood, text = views.event_line(event, made.batch)
+    mood, text = views.event_line(event)
     if kind == "unposted":
         made.batch, made.ids = made.batch - 1, ()
     if text:

@@ -12,6 +12,7 @@ from azurerm_lite.errors import printable
 from azurerm_lite.heatmap import COLOURS, Grid
 from azurerm_lite.heatmap.lines import domain_name, panel_name
 from azurerm_lite.model import MISSING, redacted, without_read_only
+from azurerm_lite.progress import words
 
 Json = dict[str, Any]
 
@@ -116,35 +117,11 @@ def ids_text(ids: Iterable[str]) -> str:
     return ", ".join(found) if len(found) <= 8 else f"{', '.join(found[:6])} and {len(found) - 6} more"
 
 
-def event_line(event: Mapping[str, Any], batch: int) -> tuple[str, str]:
-    """How serious an event of the engine is ("", "good", "bad"), and a sentence for it; no sentence: leave it out."""
-    kind, ids = event["kind"], ids_text(event.get("ids", ()))
-    if kind == "settled":
-        return _settled(event["classes"], batch)
-    if kind == "end":
-        verdict = event["verdict"]
-        outcome, why = verdict["outcome"], verdict["reason"]
-        return ("good" if outcome in ("succeeded", "rolled-back") else "bad"), ": ".join(filter(None, (outcome, why)))
-    sentences = {
-        "model-intent": "writing the model",
-        "model-written": "the model is written",
-        "intent": f"batch {batch}: upgrading {ids}" + (" (canary)" if event.get("canary") else ""),
-        "unposted": f"batch {batch} was not begun: {event.get('reason', '')}",
-        "fit": f"batch {batch}: all healthy",
-        "ended": f"batch {batch}: {event['error']}" if event.get("error") else f"batch {batch}: Azure is through",
-        "stuck": f"waiting: {event.get('reason', '')}",
-        "checkpoint": f"checkpoint at {event.get('percent')} %",
-        "guarded": "automatic repairs suspended" if event.get("on") else "automatic repairs resumed",
-    }
-    bad = kind in ("unposted", "stuck") or (kind == "ended" and bool(event.get("error")))
-    return ("bad" if bad else ""), printable(sentences.get(kind, ""), 600)
-
-
-def _settled(classes: Mapping[str, str], batch: int) -> tuple[str, str]:
-    bad = [one for one, kind in classes.items() if kind != "updated"]
-    if bad:
-        return "bad", f"batch {batch}: " + "; ".join(f"{one} {classes[one]}" for one in bad[:8])
-    return "good", f"batch {batch}: {len(classes)} updated"
+def event_line(event: Mapping[str, Any]) -> tuple[str, str]:
+    """How serious an event of the engine is ("", "good", "bad"), and words for it; no words: leave it out."""
+    said, kind = words(event), event["kind"]
+    well = kind == "settled" or (kind == "end" and event["verdict"]["outcome"] in ("succeeded", "rolled-back"))
+    return ("bad" if said.bad else "good" if well else ""), said.line
 
 
 def _at(value: Any, *path: str) -> Mapping[str, Any]:

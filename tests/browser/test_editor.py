@@ -7,7 +7,6 @@ from azurerm_lite.emulator import Seed
 from .conftest import Open, Stand
 
 OLD, NEW = "22.04.202608150", "22.04.202611120"
-EVERY = [str(number) for number in range(20)]
 ON_INSTANCES = {
     "Upgrade": "manualupgrade",
     "Reimage": "reimage",

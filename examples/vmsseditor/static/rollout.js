@@ -6,10 +6,11 @@ import { byId, button, duration, el, fill, listing, say } from "./dom.js";
 let base = "";
 let view = "form"; // form, plan, run
 let drawn = "";
+let first = true; // nothing has been heard of this set yet
 let context = { selection: () => [], pace: 1 };
 
 export function open(path, given) {
-  [base, context, view, drawn] = [path, given, "form", ""];
+  [base, context, view, drawn, first] = [path, given, "form", "", true];
   form();
 }
 
@@ -21,7 +22,8 @@ export function show(found) {
     return;
   }
   if (found.running && view !== "run") view = "run";
-  if (view === "form" && drawn === "" && found.offers.length) view = "run";
+  if (first && found.offers.length) view = "run"; // what an editor before this one has left
+  first = false;
   if (view === "run") progress(found);
 }
 
