@@ -35,7 +35,7 @@ from azurerm_lite.transport import Timeouts
 from azurerm_lite.upgrade.rehearsal import Stage
 
 from .conftest import NEW
-from .test_raw_socket import HEAD, PATH, Rude, Start, arm_at, sized
+from .test_raw_socket import HEAD, PATH, Rude, Scripted, Start, arm_at, sized
 
 KEEP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-note: keep\r\n"
 
@@ -44,8 +44,8 @@ KEEP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-note: keep\r\n"
 def rude() -> Iterator[Start]:
     started: list[Rude] = []
 
-    def start(*answers: bytes | None) -> Rude:
-        started.append(Rude(list(answers)))
+    def start(*answers: Scripted) -> Rude:
+        started.append(Rude(answers))
         return started[-1]
 
     yield start
@@ -349,17 +349,7 @@ def test_a_clock_that_jumps_leads_to_no_loop_of_renewals(jump: float) -> None:
 
 def scripted(rude: Start, *answers: Callable[[str], bytes]) -> az.Arm:
     """A server whose answers name its own address."""
-    slots: list[bytes | None] = []
-    server = rude(*[b""] * 0)
-    server.stop()
-    made = Rude.__new__(Rude)
-    made.asked, made._open, made._answers = [], [], slots
-    made._listener = socket.create_server(("127.0.0.1", 0))
-    made.base = f"http://127.0.0.1:{made._listener.getsockname()[1]}"
-    slots += [one(made.base) for one in answers]
-    made._thread = threading.Thread(target=made._serve, daemon=True)
-    made._thread.start()
-    return arm_at(made.base)
+    return arm_at(rude(*answers).base)
 
 
 def test_a_put_whose_first_answer_says_failed_raises(rude: Start) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import gzip
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,19 @@ PATH = "/subscriptions/x"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 
+Scripted = bytes | None | Callable[[str], bytes]  # an answer, silence, or one that names the server's own address
+
+
 class Rude:
     """A server of plain bytes: each connection gets the next of `answers`, whatever it asked."""
 
-    def __init__(self, answers: list[bytes | None]) -> None:
+    def __init__(self, answers: Iterable[Scripted]) -> None:
         self.asked: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._answers, self._open = answers, list[socket.socket]()
+        self._open = list[socket.socket]()
         self.hung_up = threading.Semaphore(0)  # once for each connection that it has closed
         self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._answers = [one(self.base) if callable(one) else one for one in answers]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -62,8 +66,8 @@ Start = Callable[..., Rude]
 def rude() -> Iterator[Start]:
     started: list[Rude] = []
 
-    def start(*answers: bytes | None) -> Rude:
-        started.append(Rude(list(answers)))
+    def start(*answers: Scripted) -> Rude:
+        started.append(Rude(answers))
         return started[-1]
 
     yield start
