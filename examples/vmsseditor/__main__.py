@@ -21,8 +21,11 @@ import azurerm_lite as az
 if not __package__:  # started as a folder: let its modules be found as a package
     sys.path[0] = str(Path(__file__).parent.parent)
 
-from vmsseditor.app import serve
-from vmsseditor.desk import Desk
+try:
+    from vmsseditor.app import serve
+    from vmsseditor.desk import Desk
+except ModuleNotFoundError as missing:
+    sys.exit(f"vmsseditor needs {missing.name}: pip install 'azurerm_lite[editor]'")
 
 
 def arguments() -> argparse.Namespace:

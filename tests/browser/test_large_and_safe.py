@@ -12,7 +12,7 @@ from azurerm_lite.emulator import Seed
 
 from .conftest import Open, Stand
 from .test_editor import cell, press
-from .test_rolling import IMAGES
+from .test_rolling import keep
 
 EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 
@@ -44,7 +44,7 @@ def test_a_thousand_instances_show_within_two_seconds_and_repaint_one_cell(
     page.locator('.cell[data-id="123"][data-state="stopped"]').wait_for()
     assert page.evaluate("() => [...touched]") == ["123"]
     if request.config.getoption("--write-images"):
-        page.screenshot(path=IMAGES / "editor-thousand.png")
+        keep(page, "thousand")
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

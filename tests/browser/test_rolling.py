@@ -12,6 +12,12 @@ from .test_editor import NEW, OLD, event, press
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
+def keep(page: Any, name: str) -> None:
+    """A picture for the documentation, small enough for it."""
+    page.set_viewport_size({"width": 1240, "height": 660})
+    assert len(page.screenshot(path=IMAGES / f"editor-{name}.png")) < 150_000
+
+
 def versions(stand: Stand) -> Counter[str]:
     documents = [one.document["properties"] for one in stand.scale_set().instances.values()]
     return Counter(one["storageProfile"]["imageReference"]["exactVersion"] for one in documents)
@@ -93,10 +99,10 @@ def test_pictures_of_an_upgrade(stand: Stand, visit: Open, colours: str, request
     """With --write-images the pictures of the documentation are made anew."""
     if not request.config.getoption("--write-images"):
         pytest.skip("no pictures are asked for (--write-images)")
-    page = visit("web (20, westus2)", color_scheme=colours, viewport={"width": 1320, "height": 780})
+    page = visit("web (20, westus2)", color_scheme=colours)
 
     def shot(name: str) -> None:
-        page.screenshot(path=IMAGES / f"editor-{name}.png")
+        keep(page, name)
 
     if colours == "light":
         page.locator("#legend", has_text="running 20").wait_for()

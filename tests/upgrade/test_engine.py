@@ -712,3 +712,19 @@ def test_any_document_is_observed_without_an_exception(document: Any) -> None:
 
 def test_help_texts_of_the_child_are_python() -> None:
     compile(textwrap.dedent(KILLED), "child", "exec")
+
+
+def test_a_stop_that_is_asked_for_in_a_wait_begins_no_other_batch() -> None:
+    made, settled = stage(capacity=10), list[float]()
+
+    def hear(event: Any) -> None:
+        if event["kind"] == "settled":
+            settled.append(made.arm.time())
+
+    def stop() -> bool:
+        return bool(settled) and made.arm.time() > settled[0] + 20
+
+    verdict = run(made, Policy(pause_seconds=100), on_event=hear, should_stop=stop)
+    assert verdict.outcome == "cancelled"
+    assert len(posts(made)) == 1
+    assert made.arm.time() < settled[0] + 60

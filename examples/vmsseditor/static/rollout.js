@@ -163,7 +163,7 @@ function parts(found) {
     el("p", { className: `headline ${mood}`, role: "status" }),
     el("progress", { ariaLabel: "Instances updated" }),
     el("p", { className: "count" }),
-    el("p", { className: "batch" }),
+    el("p", { className: "batch", hidden: !found.running }),
     ...(found.reason ? [el("p", { className: "reason" }, found.reason)] : []),
     ...(found.failed.length ? [el("p", { className: "refusal" }, `Failed: ${listing(found.failed)}`)] : []),
     el("p", { className: "help" }, `Journal: ${found.journal}`),
