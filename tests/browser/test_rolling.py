@@ -14,7 +14,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 def keep(page: Any, name: str) -> None:
     """A picture for the documentation, small enough for it."""
-    page.set_viewport_size({"width": 1240, "height": 660})
+    page.set_viewport_size({"width": 1200, "height": 600})
     assert len(page.screenshot(path=IMAGES / f"editor-{name}.png")) < 150_000
 
 
