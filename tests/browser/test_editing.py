@@ -145,3 +145,33 @@ def test_what_azure_refuses_is_told_in_its_words(stand: Stand, page: Any) -> Non
     page.locator("dialog", has_text="AuthorizationFailed").wait_for()
     assert "Not you." in page.locator("dialog").inner_text()
     press(page, "OK", "dialog")
+
+
+def test_a_sku_and_an_image_by_uri_are_edited(stand: Stand, visit: Open) -> None:
+    blob = Seed.build("blob", capacity=3)
+    storage = blob.model["properties"]["virtualMachineProfile"]["storageProfile"]
+    del storage["imageReference"]
+    storage["osDisk"] |= {"image": {"uri": "https://a.blob.core.windows.net/v/one.vhd"}, "name": "os"}
+    stand.emulator.add(blob)
+    page = visit("web (20, westus2)")
+    page.locator("dd", has_text="service=web").wait_for()
+    for label, value in (("Image SKU", "22_04-lts"), ("Image URI", "https://a.blob.core.windows.net/v/two.vhd")):
+        press(page, "Edit …")
+        field(page, label).fill(value)
+        press(page, "Show the difference", "dialog")
+        page.locator(".difference ins", has_text=value).wait_for()
+        press(page, "Cancel", "dialog")
+        page.locator("#pick").select_option(label="blob (3, westus2)")
+        page.locator("dd", has_text="service=blob").wait_for()
+
+
+def test_instances_of_a_flexible_set_are_shown_and_restarted_by_name(stand: Stand, visit: Open) -> None:
+    stand.emulator.add(Seed.build("flex", capacity=3, orchestration="Flexible", fault_domains=3))
+    page = visit("flex (3, westus2)")
+    page.locator("dd", has_text="Flexible").wait_for()
+    name = page.locator(".cell").first.get_attribute("data-id")
+    page.locator(".cell").first.click()
+    press(page, "Restart", "#actions")
+    press(page, "Restart", "dialog")
+    event(page, f"restart {name}: done")
+    assert sent(stand, "restart") == [[name]]
