@@ -15,6 +15,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # What hardly depends on the Python or on the versions of requests and msal: long searches, loads and foreign clients.
 # They run once, in the whole suite.
 SLOW = (
+    "tests/browser",
     "tests/docs",
     "tests/progress/test_notebook.py",
     "tests/progress/test_terminal.py",

@@ -1,28 +1,8 @@
-"""What the documents show works: each Python block of docs/testing.md is run as it stands."""
+"""What docs/testing.md promises besides its blocks, which tests/docs runs."""
 
-import re
-import textwrap
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from azurerm_lite.emulator import VirtualClock, serve
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def blocks(name: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (DOCS / name).read_text(), re.S | re.M)
-
-
-@pytest.mark.parametrize("number", range(len(blocks("testing.md"))))
-def test_the_blocks_of_testing_md_run(number: int, arm: Any, arm_emulator: Any) -> None:
-    names: dict[str, Any] = {"emulator": arm_emulator}
-    exec(textwrap.dedent(blocks("testing.md")[number]), names)
-    for name, value in list(names.items()):
-        if name.startswith("test_"):
-            value(arm, arm_emulator)
 
 
 def test_the_shared_server_is_reset(arm_server: Any) -> None:
