@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import trustme
+from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
 
@@ -61,6 +62,15 @@ class _Patient(Server):
         else:
             conn.spoke = True
             self._connections.put(conn)
+
+
+class _Connection(HTTPConnection):
+    """The write buffer is closed before the socket: left to be collected, it would try to flush to what is gone."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.wfile.close()
+        super().close()
 
 
 class _Gateway(Gateway_10):
@@ -222,7 +232,7 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
         file.write(certificate.private_key_and_cert_chain_pem.bytes())
     server = _Patient(("127.0.0.1", port), app, numthreads=THREADS, server_name=SERVER, request_queue_size=BACKLOG)
     server.ssl_adapter = _LateHandshake(str(key_file))
-    server.gateway = _Gateway
+    server.gateway, server.ConnectionClass = _Gateway, _Connection
     server.expiration_interval = STOPS_WITHIN
     server.prepare()
     return server
