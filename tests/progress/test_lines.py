@@ -18,7 +18,7 @@ from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import roll
 from tests.heatmap.worlds import HOSTILE
 
-from .worlds import FAILING, NEW, stage, wanted, watched
+from .worlds import FAILING, NEW, stage, watched
 
 COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, "floor": 16, "seconds_left": 200.0}
 
@@ -153,7 +153,7 @@ def test_the_block_of_watching_md_runs(tmp_path: Path, monkeypatch: pytest.Monke
     page = Path(__file__).parents[2] / "docs" / "watching.md"
     (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"arm": made.arm, "wanted": wanted(made)}
+    names: dict[str, Any] = {"arm": made.arm, "web": made.address}
     exec(block, names)
     assert names["verdict"].ok
     assert (tmp_path / "web.jsonl").exists()
