@@ -561,6 +561,39 @@ def test_no_schedule_of_faults_makes_two_writes_of_one(
     assert not instances["2"].upgrades
 
 
+NEW_TAGS = {"tags": {"release": "7"}}
+WRITES: dict[str, Callable[[az.Arm, az.ScaleSet], Any]] = {
+    "PATCH of the model": lambda arm, web: az.patch_vmss(arm, *web, NEW_TAGS),
+    "PATCH under an etag": lambda arm, web: az.patch_vmss(
+        arm, *web, {**NEW_TAGS, "etag": az.get_vmss(arm, *web)["etag"]}
+    ),
+    "change of the capacity": lambda arm, web: az.update_vmss(arm, *web, lambda model: az.set_capacity(model, 5)),
+    "restart": lambda arm, web: az.restart_vmss_vms(arm, *web, ["0", "1"]),
+    "reimage of one": lambda arm, web: az.reimage_vmss_vm(arm, *web, "1"),
+    "DELETE of an instance": lambda arm, web: az.delete_vmss_vm(arm, *web, "2"),
+    "deletion of two": lambda arm, web: az.delete_vmss_vms(arm, *web, ["0", "1"]),
+    "DELETE of the set": lambda arm, web: az.delete_vmss(arm, *web),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@given(writes=STEPS, reads=STEPS)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_under_no_schedule_of_faults_a_write_has_its_effect_twice(
+    write: Callable[[az.Arm, az.ScaleSet], Any], writes: list[dict[str, Any]], reads: list[dict[str, Any]]
+) -> None:
+    """Each effective write begins an operation of the emulator's, which counts them: never more than the one meant."""
+    made = Stage(Seed.build(capacity=4))
+    for method, faults in (("PATCH", writes), ("POST", writes), ("DELETE", writes), ("GET", reads)):
+        for number, fault in enumerate(faults):
+            made.world.faults.add(method=method, nth=number + 1, **fault)
+    with contextlib.suppress(az.AzurermLiteError):
+        operation = write(made.arm, made.address)
+        if operation is not None:
+            operation.wait()
+    assert len(made.world.operations.records()) <= 1
+
+
 # --- throttles -------------------------------------------------------------------------------------------------------
 
 
