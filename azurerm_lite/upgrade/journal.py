@@ -202,7 +202,9 @@ def apply(state: State, entry: Entry) -> State:
         return state._replace(guarded=bool(entry["on"]))
     if kind == "settled":
         classes = {**progress.classes, **entry["classes"]}
-        done = replace(progress, batch=None, classes=classes, batches=progress.batches + 1, closed_at=entry["at"])
+        # A batch that vanished as a whole has shown nothing: the canary is still to come.
+        seen = progress.batches + any(kind != "vanished" for kind in entry["classes"].values())
+        done = replace(progress, batch=None, classes=classes, batches=seen, closed_at=entry["at"])
         return state._replace(progress=done, operation=None)
     if kind == "stuck":
         return state._replace(progress=replace(progress, stuck_since=entry["since"]))

@@ -269,6 +269,14 @@ def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
     assert verdict.classes["0"] == "updated"  # of the same operation, which Azure calls Failed
 
 
+def test_a_canary_that_vanishes_has_shown_nothing_so_another_one_goes_first() -> None:
+    made = stage(capacity=10)
+    made.world.faults.add(on="upgrade", instance="0", effect="vanish")
+    verdict = run(made, Policy(canary_instances=1, min_healthy_instance_percent=60))
+    assert [len(ids) for ids in posts(made)][:2] == [1, 1]
+    assert verdict.counts == {"updated": 9, "vanished": 1}
+
+
 def test_instances_that_vanish_are_accounted_for() -> None:
     """Rows 99 and 100: before the POST they are left out, a POST that is refused for one of them is made again."""
     made = stage(capacity=10)
