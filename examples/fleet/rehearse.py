@@ -41,7 +41,7 @@ def environment(emulator: Emulator, folder: str) -> dict[str, str]:
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        "FLEET_SILENT_SECONDS": "40",
+        "FLEET_SILENT_SECONDS": "60",
         "FLEET_JOURNALS": folder,
     }
 
@@ -121,10 +121,10 @@ def rehearse(emulator: Emulator, folder: str) -> list[str]:
 
 
 def _faults_of(run: Mapping[str, Any]) -> list[str]:
-    """A run must have completed, and in a second process."""
+    """A run must have completed, and not in the process that was killed."""
     state = run["state"]["name"]
     found = [] if state == "Completed" else [f"{run['name']} is {state}"]
-    return found + ([] if run["run_count"] == 2 else [f"{run['name']} ran {run['run_count']} times, not twice"])
+    return found + ([] if run["run_count"] > 1 else [f"{run['name']} was not taken over"])
 
 
 def main() -> int:
