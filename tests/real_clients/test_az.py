@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as lite
+from azurerm_lite import azurerm_names
 from azurerm_lite.emulator import serve
 
 from .conftest import Watch
@@ -144,7 +145,7 @@ def test_what_az_shows_of_a_set_is_a_seed_to_rehearse_on(az: Az, emulator: Any, 
 
 
 def test_our_credential_takes_the_token_of_az_and_renews_it(
-    az: Az, program: str, tmp_path: Path, emulator: Any
+    az: Az, program: str, tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real az, logged in to the emulator and not logged in: its token works there, its refusal is one line."""
     kept = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
@@ -159,6 +160,10 @@ def test_our_credential_takes_the_token_of_az_and_renews_it(
         after = logged_in.renew(scope, before)  # az keeps a token of its own while that is good
         assert abs(after.expires_on - before.expires_on) <= 2
         assert lite.get_vmss(arm, *web)["name"] == "web"
+    for name, value in {**env, "AZURE_CONFIG_DIR": str(tmp_path / "az")}.items():
+        monkeypatch.setenv(name, value)
+    token = azurerm_names.get_access_token_from_cli()  # azurerm's name, which knows the process's environment only
+    assert emulator.identity.principal_of(f"Bearer {token}").client_id == emulator.client_id
     nobody = lite.azure_cli_credential(env={**env, "AZURE_CONFIG_DIR": str(tmp_path / "nobody")})
     with pytest.raises(lite.CredentialError, match=r"az gave no token: .*az login") as told:
         nobody.get_token(scope)

@@ -279,5 +279,32 @@ def test_the_second_of_two_writers_is_told_both_etags(arm: az.Arm, web: Any, cal
     assert az.get_vmss(arm, *web) == now
 
 
+@pytest.mark.parametrize("call", [az.put_vmss, az.patch_vmss])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_412_that_our_own_late_first_attempt_explains_is_no_failure(
+    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, call: Any, ours: bool
+) -> None:
+    """Row 79: what broke off looks undone, is sent again, and takes effect just before that. Or somebody else wrote."""
+    (scale_set,), world = arm_emulator.world.scale_sets, arm_emulator.world
+    old = az.get_vmss(arm, *web)
+    new: Any = az.set_image_version(old, NEW).model
+    body = new if call is az.put_vmss else az.merge_patch(old, new)
+    arrives = body if ours else {"tags": {"owner": "somebody else"}}
+    world.after(30, lambda: world.scale_sets.write(scale_set, arrives, null_deletes=call is az.patch_vmss))
+    method = "PUT" if call is az.put_vmss else "PATCH"
+    faults.next(method, "/web", drop="before")
+    faults.next(method, "/web", nth=2, delay=60)
+    generation, etag = scale_set.generation, scale_set.etag
+    if ours:
+        assert call(arm, *web, body, if_match=old["etag"]).wait().status == "Succeeded"
+        assert az.image_text(az.get_vmss(arm, *web)).endswith(NEW)
+    else:
+        with pytest.raises(az.ConcurrencyError) as lost:
+            call(arm, *web, body, if_match=old["etag"])
+        assert lost.value.current_etag == az.get_vmss(arm, *web)["etag"] != old["etag"]
+    assert [(entry.method, entry.status) for entry in arm_emulator.journal.writes()] == [(method, 412)]
+    assert (scale_set.generation - generation, scale_set.etag - etag) == (int(ours), 1)
+
+
 def test_the_default_deadline_bounds_each_request(arm: az.Arm) -> None:
     assert arm._transport()._timeouts == Timeouts()
