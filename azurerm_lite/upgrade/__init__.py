@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
     from .runner import Runner as Runner
-    from .runner import repair as repair
-    from .runner import resume as resume
-    from .runner import rollback as rollback
-    from .runner import upgrade as upgrade
+    from .runs import repair as repair
+    from .runs import resume as resume
+    from .runs import rollback as rollback
+    from .runs import upgrade as upgrade
     from .verdict import Verdict as Verdict
 
 _HOME = {
@@ -45,7 +45,8 @@ _HOME = {
     "policy": "Policy",
     "preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse",
-    "runner": "Runner repair resume rollback upgrade",
+    "runner": "Runner",
+    "runs": "repair resume rollback upgrade",
     "verdict": "Verdict",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}

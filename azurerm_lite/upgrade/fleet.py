@@ -21,7 +21,8 @@ from ..types import JsonDict, ScaleSet
 from .budget import Budget, Cost, Place
 from .planning import Change, plan
 from .policy import Policy
-from .runner import OnEvent, Runner, Stop, _never, _silent, lasting, opened, safe_step, taken_back, taken_up
+from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .runs import lasting, opened, taken_back, taken_up
 from .verdict import Verdict
 
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`

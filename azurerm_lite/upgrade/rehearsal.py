@@ -24,7 +24,8 @@ from ..vmss_vms import list_vmss_vms
 from . import preflight
 from .planning import Change, Plan, changed, plan, resolved
 from .policy import Policy
-from .runner import OnEvent, _silent, upgrade
+from .runner import OnEvent, _silent
+from .runs import upgrade
 from .verdict import Verdict
 
 

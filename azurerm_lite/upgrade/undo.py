@@ -26,3 +26,10 @@ def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
     policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
     wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
     return replace(wanted, takes_back=True)
+
+
+def undo(plan: Plan) -> dict[str, Any]:
+    """The patch that takes the change back."""
+    after: Any = model.without_secrets(model.merged(plan.before, plan.patch))
+    before: Any = model.without_secrets(plan.before)
+    return model.merge_patch(after, before)

@@ -20,7 +20,8 @@ from azurerm_lite.upgrade.journal import Journal
 from azurerm_lite.upgrade.planner import CLASSES
 from azurerm_lite.upgrade.preflight import PlanRefused
 from azurerm_lite.upgrade.rehearsal import Stage
-from azurerm_lite.upgrade.runner import Runner, first_entry
+from azurerm_lite.upgrade.runner import Runner
+from azurerm_lite.upgrade.runs import first_entry
 
 NEW = "22.04.202611120"
 ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "400"))
