@@ -6,6 +6,7 @@ have moved it between the read and the write.
 
 import contextlib
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +15,10 @@ from .arm import Arm, Auth, arm_of
 from .edits import Edit
 from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
-from .types import Vmss
+from .types import ScaleSet, Vmss
 from .vmss import get_vmss, patch_vmss
+
+log = logging.getLogger(__name__)
 
 Changer = Callable[[Vmss], object]
 
@@ -38,7 +41,8 @@ def update_vmss(
     `change` gets the model and changes it, or gives a new one or an Edit: `lambda m: set_image_version(m, "1.2.3")`.
     Only what changed is sent, with the model's etag. When somebody else wrote in between, the change is made once more
     on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. While
-    another operation holds the set it is tried again, for a few minutes.
+    another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
+    was touched and may have protected settings, which no GET shows: left out, they stay.
     """
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_TURNS):
@@ -69,7 +73,10 @@ def _write(
         return None
     if "etag" not in before and _paths(before, get_vmss(arm, *address, api_version=api_version)):
         raise ConcurrencyError("the model has no etag, and it has changed since it was read", status=412)
-    return patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
+    operation = patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
+    for line in _model.unseen_secrets(before, after):
+        log.warning("%s: %s", ScaleSet(*address).resource_id, line)
+    return operation
 
 
 def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:

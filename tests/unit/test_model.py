@@ -163,3 +163,41 @@ def test_a_resource_reflects_what_was_written_whatever_azure_added() -> None:
     assert not m.reflects(shown, {"properties": {"mode": "Manual"}})
     assert not m.reflects(shown, {"properties": {"new": 1}})
     assert m.reflects(shown, {"tags": None})
+
+
+def extended(*extensions: Any) -> dict[str, Any]:
+    return {"properties": {"virtualMachineProfile": {"extensionProfile": {"extensions": [*extensions]}}}}
+
+
+SCRIPT = {"name": "script", "properties": {"type": "CustomScript", "settings": {"a": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ([SCRIPT], None),
+        ([SCRIPT, {"name": "new", "properties": {}}], None),
+        ([{**SCRIPT, "name": "Script"}], "keeps"),
+        ([{"name": "script", "properties": {"settings": {"a": 2}}}], "extension script keeps"),
+        ([{"name": "script", "properties": None}], "extension script keeps"),
+        ([{"name": "script", "properties": {"protectedSettings": {}}}], "extension script loses"),
+        ([{"name": "script", "properties": {"protectedSettings": None}}], "extension script loses"),
+        ([{"name": "script", "properties": {"protectedSettings": {"key": "MARKER"}}}], None),
+        ([{"name": "script", "properties": {"protectedSettingsFromKeyVault": {"secretUrl": "u"}}}], None),
+        ([{"name": "other"}], "extension script goes"),
+        ([], "extension script goes"),
+    ],
+)
+def test_what_becomes_of_protected_settings_that_nobody_is_shown_is_told(new: Any, said: str | None) -> None:
+    """Row 85."""
+    told = m.unseen_secrets(extended(SCRIPT), extended(*new))
+    assert [said in line for line in told if said] == ([True] if said else [])
+    assert len(told) == bool(said)
+    assert "MARKER" not in "".join(told)
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, extended(None, 3), {"properties": {"virtualMachineProfile": []}}])
+def test_models_without_extensions_have_nothing_to_tell_of_them(odd: Any) -> None:
+    assert m.unseen_secrets(odd, extended(SCRIPT)) == []
+    assert len(m.unseen_secrets(extended({"name": "\x1b[2J"}), odd)) == 1
+    assert "\x1b" not in m.unseen_secrets(extended({"name": "\x1b[2J"}), odd)[0]

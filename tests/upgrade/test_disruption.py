@@ -192,6 +192,22 @@ def test_taking_back_a_secret_sends_none() -> None:
     assert len([one for one in bodies if "customData" in one]) == 1
 
 
+def test_a_plan_that_edits_an_extension_warns_of_what_no_get_shows() -> None:
+    """Row 85."""
+    made = stage(health_source="extension")
+
+    def change(found: dict[str, Any]) -> None:
+        extensions = found["properties"]["virtualMachineProfile"]["extensionProfile"]["extensions"]
+        extensions[0]["properties"]["settings"] = {"port": 81, "protocol": "tcp"}
+
+    told = [one for one in plan(made.arm, *made.address, change).warnings if "protected settings" in one]
+    assert len(told) == 1
+    assert told[0].endswith(
+        "keeps the protected settings that it may have, which nobody is shown: give new ones if need be"
+    )
+    assert not [one for one in plan(made.arm, *made.address, NEW).warnings if "protected settings" in one]
+
+
 # --- changes that no instance notices --------------------------------------------------------------------------------
 
 

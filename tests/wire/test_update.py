@@ -1,5 +1,6 @@
 """The safe change of a model, and the image versions it can go to, through the emulator."""
 
+import json
 from typing import Any
 
 import pytest
@@ -43,6 +44,43 @@ def test_a_write_by_an_autoscaler_in_between_is_kept(arm: az.Arm, arm_emulator: 
     model = az.get_vmss(arm, *web)
     assert (model["sku"]["capacity"], model["tags"]["owner"], asked) == (22, "me", 2)
     assert [entry.body for entry in arm_emulator.journal.writes()][-1] == {"tags": {"owner": "me"}}
+
+
+def test_who_edits_an_extension_is_warned_of_what_no_get_shows(
+    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 85: what it keeps stays, and is neither null nor empty in what is sent; who takes it away loses it."""
+    kept = {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0", "protectedSettings": {"key": "MARKER"}}
+    az.put_vmss_extension(arm, *web, "script", {"properties": kept}).wait()
+    (scale_set,) = arm_emulator.world.scale_sets
+
+    def extensions(model: Any) -> Any:
+        return model["properties"]["virtualMachineProfile"]["extensionProfile"]["extensions"]
+
+    def edit(model: Any) -> None:
+        extensions(model)[-1]["properties"]["settings"] = {"a": 1}
+
+    def remove(model: Any) -> None:
+        extensions(model).pop()
+
+    def written(change: Any) -> list[str]:
+        caplog.clear()
+        operation = az.update_vmss(arm, *web, change)
+        assert operation is not None
+        operation.wait()
+        return [one.message for one in caplog.records if one.name == "azurerm_lite.update"]
+
+    assert written(lambda model: az.set_image_version(model, NEW)) == []
+    (told,) = written(edit)
+    assert told.startswith(f"{web.resource_id}: extension script keeps the protected settings that it may have")
+    sent = json.dumps(arm_emulator.journal.find("PATCH")[-1].body)
+    assert "protectedSettings" not in sent
+    assert "null" not in sent
+    assert scale_set.secrets["extensions/script"] == {"key": "MARKER"}
+    assert written(remove)[0].startswith(f"{web.resource_id}: extension script goes, and with it the protected")
+    assert "extensions/script" not in scale_set.secrets
+    assert {one.levelname for one in caplog.records if one.name == "azurerm_lite.update"} == {"WARNING"}
+    assert "MARKER" not in caplog.text
 
 
 def test_two_changes_of_the_same_path_are_an_error_that_names_it(arm: az.Arm, web: az.ScaleSet) -> None:
