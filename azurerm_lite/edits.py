@@ -1,7 +1,7 @@
 """Edits on the model of a scale set: another image, size or capacity. PURE.
 
 Each `set_*` takes a model as `get_vmss` gives it and returns an Edit: a new model (the old one is untouched) and the
-paths that differ. What Azure would refuse is refused here.
+paths that differ. What Azure would refuse is refused here, and `unseen_secrets` says what no model can show of an edit.
 """
 
 import re
@@ -12,6 +12,7 @@ from .errors import InvalidInput, printable
 from .model import IMAGE, Path, diff
 from .types import Json, JsonDict, Vmss
 
+_EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "extensions")
 _OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _VERSION = re.compile(r"latest|\d{1,10}\.\d{1,10}\.\d{1,12}")
@@ -138,3 +139,33 @@ def image_text(model: Mapping[str, Any]) -> str:
         return str(known)
     uri = _at(model, (*_OS_DISK, "image", "uri"))
     return str(uri) if uri else "(no image in the model)"
+
+
+def unseen_secrets(old: Json, new: Json) -> list[str]:
+    """What a change means for protected settings, which no GET shows: one line for each extension that it touches.
+
+    https://learn.microsoft.com/azure/virtual-machines/extensions/features-linux#protected-settings
+    """
+    before, after = _extensions(old), _extensions(new)
+    told = (_of_protected(one, after.get(key)) for key, one in before.items() if one != after.get(key))
+    return [*filter(None, told)]
+
+
+def _extensions(model: Json) -> dict[str, Mapping[str, Any]]:
+    """The extensions of a model by their names, which Azure compares case-blind."""
+    listed = _at(model, _EXTENSIONS)
+    kept = listed if isinstance(listed, list) else []
+    return {str(one.get("name")).lower(): one for one in kept if isinstance(one, Mapping)}
+
+
+def _of_protected(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
+    name = f"extension {printable(str(old.get('name')), 80)}"
+    if new is None:
+        return f"{name} goes, and with it the protected settings that it may have: nothing brings those back"
+    given = new.get("properties")
+    given = given if isinstance(given, Mapping) else {}
+    if "protectedSettings" in given and not given["protectedSettings"]:
+        return f"{name} loses the protected settings that it may have: empty ones erase them, leaving them out does not"
+    if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(given):
+        return ""
+    return f"{name} keeps the protected settings that it may have, which nobody is shown: give new ones if need be"

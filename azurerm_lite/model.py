@@ -128,35 +128,6 @@ def without_secrets(value: Json) -> Json:
     return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
-def unseen_secrets(old: Json, new: Json) -> list[str]:
-    """What a change means for protected settings, which no GET shows: one line for each extension that it touches."""
-    before, after = _extensions(old), _extensions(new)
-    told = (_of_protected(one, after.get(key)) for key, one in before.items() if one != after.get(key))
-    return [*filter(None, told)]
-
-
-def _extensions(model: Json) -> dict[str, Mapping[str, Any]]:
-    """The extensions of a model by their names, which Azure compares case-blind."""
-    found = model
-    for key in ("properties", "virtualMachineProfile", "extensionProfile", "extensions"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    listed = found if isinstance(found, list) else []
-    return {str(one.get("name")).lower(): one for one in listed if isinstance(one, Mapping)}
-
-
-def _of_protected(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
-    name = f"extension {printable(str(old.get('name')), 80)}"
-    if new is None:
-        return f"{name} goes, and with it the protected settings that it may have: nothing brings those back"
-    given = new.get("properties")
-    given = given if isinstance(given, Mapping) else {}
-    if "protectedSettings" in given and not given["protectedSettings"]:
-        return f"{name} loses the protected settings that it may have: empty ones erase them, leaving them out does not"
-    if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(given):
-        return ""
-    return f"{name} keeps the protected settings that it may have, which nobody is shown: give new ones if need be"
-
-
 def without_read_only(model: Mapping[str, Any]) -> JsonDict:
     """The model without what only Azure sets; every other key is kept, in its order."""
     kept = _without(model, _READ_ONLY | {_IMAGE_READ_ONLY}, "")

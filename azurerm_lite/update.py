@@ -12,7 +12,7 @@ from typing import Any
 
 from . import model as _model
 from .arm import Arm, Auth, arm_of
-from .edits import Edit
+from .edits import Edit, unseen_secrets
 from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
 from .types import ScaleSet, Vmss
@@ -74,7 +74,7 @@ def _write(
     if "etag" not in before and _paths(before, get_vmss(arm, *address, api_version=api_version)):
         raise ConcurrencyError("the model has no etag, and it has changed since it was read", status=412)
     operation = patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
-    for line in _model.unseen_secrets(before, after):
+    for line in unseen_secrets(before, after):
         log.warning("%s: %s", ScaleSet(*address).resource_id, line)
     return operation
 

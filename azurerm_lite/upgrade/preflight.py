@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .. import markup, model
+from .. import edits, markup, model
 from ..errors import AzurermLiteError, InvalidInput
 from . import planner
 from .observe import Member, Observation, image_version
@@ -241,7 +241,7 @@ def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observat
         found.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):
         found.append("the change brings a health source: what is not upgraded yet reports nothing, and counts as it is")
-    found += model.unseen_secrets(before, after)
+    found += edits.unseen_secrets(before, after)
     if model.without_secrets(after) != after:
         found.append(
             "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"

@@ -190,7 +190,7 @@ SCRIPT = {"name": "script", "properties": {"type": "CustomScript", "settings": {
 )
 def test_what_becomes_of_protected_settings_that_nobody_is_shown_is_told(new: Any, said: str | None) -> None:
     """Row 85."""
-    told = m.unseen_secrets(extended(SCRIPT), extended(*new))
+    told = e.unseen_secrets(extended(SCRIPT), extended(*new))
     assert [said in line for line in told if said] == ([True] if said else [])
     assert len(told) == bool(said)
     assert "MARKER" not in "".join(told)
@@ -198,6 +198,6 @@ def test_what_becomes_of_protected_settings_that_nobody_is_shown_is_told(new: An
 
 @pytest.mark.parametrize("odd", [None, [], {}, extended(None, 3), {"properties": {"virtualMachineProfile": []}}])
 def test_models_without_extensions_have_nothing_to_tell_of_them(odd: Any) -> None:
-    assert m.unseen_secrets(odd, extended(SCRIPT)) == []
-    assert len(m.unseen_secrets(extended({"name": "\x1b[2J"}), odd)) == 1
-    assert "\x1b" not in m.unseen_secrets(extended({"name": "\x1b[2J"}), odd)[0]
+    assert e.unseen_secrets(odd, extended(SCRIPT)) == []
+    assert len(e.unseen_secrets(extended({"name": "\x1b[2J"}), odd)) == 1
+    assert "\x1b" not in e.unseen_secrets(extended({"name": "\x1b[2J"}), odd)[0]
