@@ -10,6 +10,7 @@ Enter shows a new link, Ctrl-C ends it; an upgrade that runs then can be resumed
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import threading
 import webbrowser
@@ -59,6 +60,8 @@ def opened(chosen: argparse.Namespace) -> Iterator[Desk]:
 
 def main() -> int:
     chosen = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background does not hear Ctrl-C by itself
+        signal.signal(number, signal.default_int_handler)
     try:
         with opened(chosen) as desk:
             server, door = serve(desk, chosen.port)

@@ -64,8 +64,10 @@ def azurerm(python: str, emulator: Any) -> Iterator[Call]:
             emulator.world.settle()
             return json.loads(answer)
 
-        yield call
-        child.kill()
+        try:
+            yield call
+        finally:
+            child.kill()
 
 
 def test_it_logs_in_looks_writes_upgrades_and_scales(azurerm: Call, emulator: Any, watch: Watch) -> None:
