@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,14 @@ def _whole_files(session: pytest.Session) -> set[str]:
         return set()
     files = {one.nodeid.partition("::")[0] for one in session.items}
     return {*files, ELSEWHERE} if set(STARTERS) <= files else files
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Every emulator that a test began was stopped, and no thread keeps this process from ending."""
+    left = [one.name for one in threading.enumerate() if not one.daemon or one.name.startswith("CP Server")]
+    if left != ["MainThread"]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"still at work after the last test: {', '.join(left)}", file=sys.stderr)
 
 
 _sleep = time.sleep

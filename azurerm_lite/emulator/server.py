@@ -11,6 +11,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -100,12 +101,13 @@ class Emulator:
         self.subscription_id, self.resource_group = seed.subscription_id, seed.resource_group
         self.vmss_name = seed.vmss_name
         self._folder = Path(tempfile.mkdtemp(prefix="azurerm-lite-emulator-"))
+        self._forget = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.ca_file = str(self._folder / "ca.pem")
         self._server = _server(self.app, self._folder, port)
         # Managed identity is asked for by plain http on the machine itself; nothing else is answered there.
         self._metadata = _Patient(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
         self._metadata.expiration_interval = STOPS_WITHIN
-        self._metadata.prepare()
+        _prepare(self._metadata)
         self.metadata_endpoint = f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
         threading.Thread(target=self._metadata.serve, name="azurerm-lite-metadata", daemon=True).start()
         self.arm_endpoint = self.authority = f"https://localhost:{self._server.bind_addr[1]}"
@@ -202,7 +204,7 @@ class Emulator:
         self._server.stop()
         self._thread.join(timeout=10)
         self.journal.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._forget()
 
     def __enter__(self) -> "Emulator":
         return self
@@ -234,8 +236,25 @@ def _server(app: ArmApp, folder: Path, port: int) -> Any:
     server.ssl_adapter = _LateHandshake(str(key_file))
     server.gateway, server.ConnectionClass = _Gateway, _Connection
     server.expiration_interval = STOPS_WITHIN
-    server.prepare()
+    _prepare(server)
     return server
+
+
+def _prepare(server: Any) -> None:
+    """Bind it and start its workers, as daemons: a program that forgets to stop its emulator ends all the same."""
+    wrong: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            server.prepare()
+        except BaseException as error:
+            wrong.append(error)
+
+    starter = threading.Thread(target=prepare, daemon=True)  # workers inherit it
+    starter.start()
+    starter.join()
+    if wrong:
+        raise wrong[0]
 
 
 def serve(

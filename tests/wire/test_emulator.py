@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -258,3 +260,13 @@ def test_forms_and_broken_json_are_refused(arm: az.Arm, web: az.ScaleSet) -> Non
         assert arm._transport().send("POST", path, headers, body).status == status
     assert arm._transport().send("GET", web.resource_id, bearer).status == 400
     assert arm._transport().send("TRACE", path, bearer).status == 405
+
+
+def test_a_program_that_forgets_its_emulator_ends_and_leaves_no_key_behind(tmp_path: Path) -> None:
+    program = "from azurerm_lite.emulator import serve; print(serve(proxy=True).ca_file)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert str(tmp_path) in done.stdout
+    assert list(tmp_path.iterdir()) == []
