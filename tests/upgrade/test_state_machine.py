@@ -7,7 +7,7 @@ AZURERM_LITE_ROLLOUTS says how many roll-outs are tried, pytest's --hypothesis-s
 import json
 import math
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -70,6 +70,15 @@ TROUBLES = st.sampled_from(
 )  # fmt: skip
 
 
+class Truth(NamedTuple):
+    """What the emulator knows at one moment. `facts`: available, state, protected, current; by instance."""
+
+    facts: dict[str, tuple[bool, str, bool, bool]]
+    begun: bool
+    busy: bool
+    failed: set[str]
+
+
 class Rollout(RuleBasedStateMachine):
     """One upgrade, and everything that may happen to it."""
 
@@ -80,11 +89,12 @@ class Rollout(RuleBasedStateMachine):
         self.runner: Runner | None = None
         self.refused = False
         self.foreign_edit = False
-        self.seen: set[str] = set()
         self.stage = Stage(Seed.build(**topology), random_seed=seed)
         self.stage.app.journal.keeps_answers = False
         self.world, self.arm, self.policy = self.stage.world, self.stage.arm, policy
-        self.posts_seen, self.steps = 0, 0
+        self.steps = 0
+        self.truths, self.posts = list[Truth](), list[tuple[Any, list[Truth]]]()
+        self.listen()
         if protected:
             first = next(iter(self.there.values()))
             first.document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
@@ -131,7 +141,7 @@ class Rollout(RuleBasedStateMachine):
             return
         assert self.runner is not None
         self.steps += 1
-        self.before_step()
+        self.truths.clear()
         try:
             wait = self.runner.step()
         except az.AzurermLiteError as error:
@@ -142,49 +152,68 @@ class Rollout(RuleBasedStateMachine):
             self.stage.clock.advance(wait)
             self.world.settle()
 
-    def before_step(self) -> None:
-        """What the world is like when the step begins: the truth that a POST is judged by."""
-        self.world.settle()
-        self.truth = {
-            one: (vm.available, vm.state, vm.protected, vm.generation == self.scale_set.generation, vm.zone)
-            for one, vm in self.there.items()
-        }
-        self.seen |= set(self.there)
-        self.begun = any(vm.upgrades for vm in {**self.had, **self.there}.values())
-        self.busy = self.scale_set.upgrading is not None and not self.scale_set.upgrading.done
-        self.failed = {one for one, vm in self.there.items() if vm.upgrades and vm.state == "Failed"}
+    def listen(self) -> None:
+        """Remember what was true at each page of the list that a POST is decided on: time may pass within a step."""
+        journal, add = self.stage.app.journal, self.stage.app.journal.add
+
+        def added(entry: Any) -> None:
+            add(entry)
+            if entry.method == "GET" and entry.path.endswith("/virtualMachines") and entry.status == 200:
+                if "$skiptoken" not in entry.query:
+                    self.truths.clear()
+                self.truths.append(self.truth())
+            if entry.method == "POST" and entry.path.endswith("/manualupgrade"):
+                self.posts.append((entry, list(self.truths)))
+
+        journal.add = added
+
+    def truth(self) -> "Truth":
+        vms, model, upgrading = self.there, self.scale_set.generation, self.scale_set.upgrading
+        return Truth(
+            {one: (vm.available, vm.state, vm.protected, vm.generation == model) for one, vm in vms.items()},
+            any(vm.upgrades for vm in {**self.had, **vms}.values()),
+            upgrading is not None and not upgrading.done,
+            {one for one, vm in vms.items() if vm.upgrades and vm.state == "Failed"},
+        )
 
     def judge_posts(self) -> None:
         """I1 to I6, I9 and I11: at each POST of an upgrade, by the emulator's own truth."""
-        posts = self.stage.app.journal.find("POST", "manualupgrade")
-        fresh, self.posts_seen = posts[self.posts_seen :], len(posts)
-        for entry in fresh:
+        posts, self.posts = self.posts, []
+        for entry, truths in posts:
             ids = entry.body["instanceIds"]
             assert ids
             assert len(set(ids)) == len(ids)
             assert "*" not in ids
             assert any(one["kind"] == "intent" and one["ids"] == ids for one in self.journal.entries), "no intent"
-            if entry.status >= 400:
-                continue
-            assert not self.busy, "one upgrade was in flight already"
-            assert len(self.failed) <= self.policy.failure_budget, (self.failed, ids)
-            # By the instances: a POST that was answered with 504 may have had its effect.
-            assert self.begun or len(ids) <= (self.policy.canary_instances or len(ids)), "no canary"
-            total = max(len(self.plan.observation.members), len(self.truth))
-            up = [one for one, facts in self.truth.items() if facts[0]]
-            left = [one for one in up if one not in ids]
-            need = math.ceil(self.policy.min_healthy_instance_percent * total / 100)
-            assert len(left) >= need or not set(ids) & set(up), (ids, up, need)
-            size = self.policy.batch_size or max(1, self.policy.max_batch_instance_percent * total // 100)
-            assert len(ids) <= size
-            for one in ids:
-                assert one in self.truth, f"{one} was not there"
-                assert not self.truth[one][2], f"{one} is protected"
-                assert not self.truth[one][3], f"{one} was current already"
-                assert self.truth[one][1] not in ("Creating", "Deleting", "Updating"), (one, self.truth[one])
-            if self.policy.order == "update_domain" and self.scale_set.name == "web":
-                keys = {(vm.zone, vm.view.get("platformUpdateDomain")) for n, vm in self.there.items() if n in ids}
-                assert len(keys) <= 1
+            assert truths, "nobody looked before it"
+            if entry.status < 400:
+                # Pages that came at different moments may each show what was true then.
+                complaints = [self.complaint(ids, truth) for truth in truths]
+                assert "" in complaints, complaints
+
+    def complaint(self, ids: list[str], truth: "Truth") -> str:
+        """What is wrong with upgrading these now, "" for nothing."""
+        policy, total = self.policy, max(len(self.plan.observation.members), len(truth.facts))
+        up = [one for one, facts in truth.facts.items() if facts[0]]
+        left = [one for one in up if one not in ids]
+        need = math.ceil(policy.min_healthy_instance_percent * total / 100)
+        size = policy.batch_size or max(1, policy.max_batch_instance_percent * total // 100)
+        domains = {(vm.zone, vm.view.get("platformUpdateDomain")) for n, vm in self.there.items() if n in ids}
+        state, there = {one: facts[1] for one, facts in truth.facts.items()}, truth.facts
+        # Whether one was upgraded, by the instances: a POST that was answered with 504 may have had its effect.
+        rules = {
+            "one upgrade was in flight already": truth.busy,
+            f"{truth.failed} have failed": len(truth.failed) > policy.failure_budget,
+            "no canary": not truth.begun and len(ids) > (policy.canary_instances or len(ids)),
+            f"{len(left)} of {need} would be left": len(left) < need and set(ids) & set(up),
+            f"more than {size} at once": len(ids) > size,
+            "one is not there": not set(ids) <= set(there),
+            "one is protected": any(there[one][2] for one in ids if one in there),
+            "one was current already": any(there[one][3] for one in ids if one in there),
+            "others change one": {state.get(one) for one in ids} & {"Creating", "Deleting", "Updating"},
+            "more than one update domain": policy.order == "update_domain" and len(domains) > 1,
+        }
+        return "; ".join(rule for rule, broken in rules.items() if broken)
 
     @rule()
     def crash_and_resume(self) -> None:
