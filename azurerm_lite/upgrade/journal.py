@@ -140,7 +140,8 @@ class State(NamedTuple):
     model_written: bool = False
     verdict: Mapping[str, Any] | None = None
     took: tuple[float, ...] = ()
-    lowest: int | None = None
+    lowest: int | None = None  # the fewest that were healthy when a batch began, without those of it
+    left: int | None = None  # the same of the batch that is meant
     guarded: bool = False  # automatic repairs are suspended by us
     shielded: tuple[str, ...] = ()  # instances that are protected from scale-in by us
     shielded_for: tuple[str, ...] = ()  # the batch that this was done for
@@ -186,12 +187,12 @@ def apply(state: State, entry: Entry) -> State:
     if kind == "intent":
         made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
         fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)
-        return state._replace(progress=fresh, operation=None)
+        return state._replace(progress=fresh, operation=None, left=entry.get("left"))
     if kind == "unposted":
         fresh = replace(progress, batch=None, posted=progress.posted - set(entry["ids"]))
         return state._replace(progress=fresh, operation=None)
     if kind == "posted":
-        return state._replace(operation=entry["operation"])
+        return state._replace(operation=entry["operation"], lowest=least(state.lowest, state.left))
     if kind in _OF_BATCH and batch is not None:
         return _about_batch(state, progress, batch, entry)
     if kind == "checkpoint":
@@ -209,8 +210,14 @@ def apply(state: State, entry: Entry) -> State:
     if kind == "stuck":
         return state._replace(progress=replace(progress, stuck_since=entry["since"]))
     if kind == "end":
-        return state._replace(phase="ended", verdict=entry["verdict"])
+        seen = entry["verdict"].get("lowest")
+        return state._replace(phase="ended", verdict=entry["verdict"], lowest=least(state.lowest, seen))
     return state
+
+
+def least(one: int | None, other: int | None) -> int | None:
+    """The smaller one; None stands for nothing known."""
+    return min((found for found in (one, other) if found is not None), default=None)
 
 
 _OF_BATCH = frozenset({"stage", "ended", "fit", "gate"})

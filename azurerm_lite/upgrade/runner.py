@@ -204,7 +204,8 @@ class Runner:
             self.end("stopped", DRIFTED, seen)
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
-        self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=self._fit(seen))
+        fit, away = self._fit(seen), sum(seen.fit(seen.members[one]) for one in action.ids)
+        self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=fit, left=fit - away)
         if self.should_stop():
             return self._not_posted(action, "asked to stop", 0.0)
         if self.arm.time() > seen.at + STALE_SECONDS:
@@ -420,8 +421,7 @@ class Runner:
     def _look(self) -> Observation:
         seen = look(self.arm, self.address, flexible=self._first["flexible"])
         seen = seen._replace(arrives=not self._first.get("reports", True))
-        fit = self._fit(seen)
-        self._lowest = fit if self._lowest is None else min(self._lowest, fit)
+        self._lowest = _journal.least(self._lowest, self._fit(seen))
         self._tell({"kind": "seen", "at": seen.at}, seen)
         return seen
 
@@ -433,6 +433,7 @@ class Runner:
         entry = {"kind": kind, "at": self.arm.time(), **fields}
         self.journal.append(entry)
         self.state = _journal.apply(self.state, entry)
+        self._lowest = _journal.least(self._lowest, self.state.lowest)
         if kind in ("settled", "unposted"):
             self._operation = None
         self._tell(entry)

@@ -16,7 +16,7 @@ class Verdict:
     rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
 
     `classes`: instance id to updated, already-current, arrived-current, skipped-protected, not-selected, vanished,
-    failed or not-reached. `lowest`: the fewest healthy instances that were seen.
+    failed or not-reached. `lowest`: the fewest healthy instances: seen, or left while a batch was away.
     """
 
     outcome: str

@@ -24,6 +24,8 @@ from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.observe import Member, Observation, observe
 from azurerm_lite.upgrade.planner import lowest, simulate
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
+from azurerm_lite.upgrade.runner import Runner
+from azurerm_lite.upgrade.runs import first_entry
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 
@@ -170,8 +172,28 @@ def test_an_upgrade_moves_everything_and_never_takes_more_than_it_may(order: str
     assert verdict.ok
     assert verdict.counts == {"updated": 20}
     assert versions(made) == {NEW: 20}
-    assert made.lowest() >= 16
+    assert verdict.lowest == made.lowest() >= 16
     assert all(len(ids) <= 4 for ids in posts(made))
+
+
+def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
+    made = stage(capacity=5)
+    pairs = Policy(order="batch", batch_size=2, min_healthy_instance_percent=60)  # 0 and 1, 2 and 3, then 4 alone
+    journal = journals.Journal()
+    journal.append(first_entry(plan(made.arm, *made.address, NEW, policy=pairs), made.arm.time()))
+    first = Runner(made.arm, journal)
+    while first.state.progress is not None and first.state.progress.batches < 2:
+        made.clock.advance(first.step() or 0.0)
+    first.end("cancelled", "enough for today")
+    assert first.verdict is not None
+    assert first.verdict.lowest == 3
+    second = Runner(made.arm, journal)
+    second.take_up()
+    while (wait := second.step()) is not None:
+        made.clock.advance(wait)
+    assert second.verdict is not None
+    assert second.verdict.ok
+    assert second.verdict.lowest == 3
 
 
 def test_zones_go_one_after_another() -> None:
