@@ -105,6 +105,9 @@ class Runner:
         if batch is not None and batch.ended is None:
             return self._follow(batch)
         seen = self._look()
+        if batch is not None and self._astray(batch, seen) and self.drifted():
+            self.end("stopped", DRIFTED, seen)  # by the model of somebody else: they have not failed
+            return None
         if batch is not None and batch.fit_since is None and planner.all_fit(self.progress, seen):
             self._record("fit")
         return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
@@ -155,8 +158,9 @@ class Runner:
         """Write the change, unless it is there; what is there instead of it ends the upgrade."""
         if self._operation is not None:
             return self._model_followed(self._operation)
-        found = self.found or vmss.get_vmss(self.arm, *self.address)
-        self.found = None
+        found, self.found = self.found, None
+        if found is None or not found.get("etag"):  # without one, a model that was read earlier protects from nothing
+            found = vmss.get_vmss(self.arm, *self.address)
         if self._is_written(found):
             self._record("model-written")
             return 0.0
@@ -200,7 +204,7 @@ class Runner:
     def _post(self, action: planner.Action, seen: Observation) -> float | None:
         if self.policy.protect_in_flight and action.ids != self.state.shielded_for:
             return self._unshield() if self.state.shielded else self._shield(action.ids)
-        if self._drifted():
+        if self.drifted():
             self.end("stopped", DRIFTED, seen)
             return None
         vm_ids = [seen.members[one].vm_id for one in action.ids]
@@ -234,8 +238,14 @@ class Runner:
         """That of the model which instances are brought to."""
         return self.state.fingerprint or str(self._first["fingerprint_after"])
 
-    def _drifted(self) -> bool:
+    def drifted(self) -> bool:
+        """Whether the model is another one than this upgrade brings instances to."""
         return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self.fingerprint
+
+    def _astray(self, batch: planner.Batch, seen: Observation) -> bool:
+        """Whether somebody of a batch that has ended is not where it was to come."""
+        there = [seen.members[one] for one in batch.ids if one in seen.members]
+        return not all(planner.current(one, self.progress.version) for one in there)
 
     def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
         self._record("unposted", ids=list(action.ids), reason=reason)
@@ -323,7 +333,7 @@ class Runner:
             watch = wire.Monitor("instances", listed, "", batch.ids)
             target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
             self._operation = Operation(self.arm, "POST", target, watch)
-        elif self._drifted():
+        elif self.drifted():
             return DRIFTED
         elif self.arm.time() < (batch.begun if batch.staged is None else batch.staged) + LAG_SECONDS:
             return UNSURE

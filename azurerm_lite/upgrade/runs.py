@@ -19,7 +19,7 @@ from .health import Gate
 from .journal import Journal
 from .planning import Plan, is_flexible, look
 from .preflight import PlanRefused
-from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .runner import DRIFTED, OnEvent, Runner, Stop, _never, _silent, safe_step
 from .undo import undo, way_back
 from .verdict import Verdict
 
@@ -100,12 +100,18 @@ def _run(runner: Runner, should_stop: Stop) -> Verdict:
 
 
 def taken_back(runner: Runner, verdict: Verdict, *, should_stop: Stop = _never) -> Verdict:
-    """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it."""
-    if not runner.policy.rollback_on_failure or verdict.outcome != "stopped":
+    """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it.
+
+    Only its own model is taken back: one that somebody else wrote, before it or since, stays as it is.
+    """
+    begun = runner.policy.rollback_on_failure and runner.state.model_written
+    if not begun or verdict.outcome != "stopped":
         return verdict
     kept = runner.journal
     options: Any = {"gate": runner.gate, "on_event": runner.on_event, "should_stop": should_stop}
     try:
+        if runner.drifted():
+            raise PlanRefused(DRIFTED)
         back = upgrade(runner.arm, way_back(runner.arm, kept.entries), journal=_beside(kept.path), **options)
     except AzurermLiteError as error:
         return replace(verdict, outcome="rollback-failed", reason=f"{verdict.reason}; not taken back: {error}")
