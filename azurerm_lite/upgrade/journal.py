@@ -4,6 +4,8 @@ An entry is written and fsynced before the request that it announces, and after 
 progress again (`fold`), in any process. No secrets: models are stored without them, operations without hosts or tokens.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -64,15 +66,20 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write an entry, and be sure that it is there before going on."""
         if self._file is not None:
-            data = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
-            try:
-                written = os.write(self._file, data)
-                os.fsync(self._file)
-            except OSError as error:
-                raise AzurermLiteError(f"the journal {self.path} cannot be written ({error.strerror})") from None
-            if written != len(data):
-                raise AzurermLiteError(f"the journal {self.path} cannot be written: the disk is full")
+            self._write(self._file, (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode())
         self.entries.append(entry)
+
+    def _write(self, file: int, line: bytes) -> None:
+        """The whole line or none of it: with half a line before it, no later one could be read."""
+        end = os.lseek(file, 0, os.SEEK_END)
+        try:
+            if os.write(file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, end)
+            raise AzurermLiteError(f"the journal {self.path} cannot be written ({error.strerror})") from None
 
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
@@ -150,7 +157,9 @@ class State(NamedTuple):
 
 def begun(entries: list[Entry]) -> Entry:
     """The first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
-    if not entries or entries[0].get("kind") != "begin":
+    if not entries:
+        raise InvalidInput("that journal has no whole entry: that upgrade was not begun, plan it anew")
+    if entries[0].get("kind") != "begin":
         raise InvalidInput("that journal does not begin with an upgrade")
     if entries[0].get("schema") != SCHEMA:
         raise InvalidInput(f"that journal has schema {entries[0].get('schema')!r}, this version reads {SCHEMA}")

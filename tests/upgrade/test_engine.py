@@ -477,7 +477,7 @@ def test_a_journal_that_cannot_be_written_means_no_post(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "does not begin"),
+        ("", "was not begun"),
         ("{}\n", "no entry"),
         ("nonsense\n", "not JSON"),
         ('{"kind": "begin", "schema": 99}\n', "schema 99"),
