@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl
 from .exchange import Json
 
 _HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-identity-header"})
-_HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"})
+_HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"}) | {
+    *("protectedParameters", "runAsPassword")  # of run commands
+}
 # Of logins: in the forms that are sent, in the answers, and in the addresses of the interactive one.
 _HIDDEN_OF_LOGINS = frozenset({
     *("client_secret", "client_assertion", "refresh_token", "code", "code_verifier", "device_code"),
@@ -47,8 +49,10 @@ def redacted(value: Json, hidden: frozenset[str] = _HIDDEN_FIELDS) -> Json:
 
 def _hidden(value: Json) -> Json:
     """A secret's place, of the type that the secret has; that there is none is no secret."""
-    if value in (None, {}):
+    if value in (None, {}, []):
         return value
+    if isinstance(value, list):
+        return [dict.fromkeys(one, "(secret)") if isinstance(one, dict) else "(secret)" for one in value]
     return {"hidden": "(secret)"} if isinstance(value, dict) else "(secret)"
 
 
@@ -87,7 +91,8 @@ class Journal:
 
     def write_to(self, path: str) -> None:
         """Append every exchange from now on to a file, which only its owner may read."""
-        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        os.fchmod(opened, 0o600)  # whoever made it readable for others before
         self._file = os.fdopen(opened, "ab", buffering=0)
 
     def clear(self) -> None:

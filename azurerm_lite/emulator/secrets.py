@@ -10,7 +10,7 @@ from typing import Any
 
 from .exchange import Json
 
-NAMES = frozenset({"adminPassword", "customData", "protectedSettings"})
+NAMES = frozenset({"adminPassword", "customData", "protectedSettings", "protectedParameters", "runAsPassword"})
 Secrets = dict[str, Json]  # by place: "osProfile/customData", "extensions/health" (the name in lower case)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.auth import Headers
-from azurerm_lite.emulator import Seed
+from azurerm_lite.emulator import Seed, VirtualClock, serve
 from azurerm_lite.upgrade import Policy, plan, resume, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -43,6 +43,21 @@ PROFILE = {
         ]
     },
 }
+
+
+COMMAND = {
+    "source": {"script": "id"},
+    "protectedParameters": [{"name": "key", "value": "MARKERparameter"}],
+    "runAsUser": "u",
+    "runAsPassword": "MARKERrunAs",
+}
+
+
+def hidden_anew(model: Any) -> None:
+    """A change of what may change, to secrets."""
+    profile = model["properties"]["virtualMachineProfile"]
+    profile["osProfile"]["customData"], profile["userData"] = "MARKERcustom", "MARKERuser"
+    profile["extensionProfile"] = copy.deepcopy(PROFILE["extensionProfile"])
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -109,6 +124,7 @@ def test_no_error_leads_to_the_token_or_to_a_request(
     for one in chain(caught.value):
         assert not hasattr(one, "request")
         assert not hasattr(one, "response")
+        assert not hasattr(one, "doc"), "of JSON that could not be read: the whole answer"
         assert not any(type(inner).__module__.startswith(("requests", "urllib3")) for inner in reachable(one))
         assert not any(isinstance(inner, str) and token in inner for inner in reachable(one))
 
@@ -208,6 +224,12 @@ def test_no_secret_of_a_model_reaches_a_log_an_error_or_a_handle(
             operation.wait()
         except az.AzurermLiteError as error:
             shown += [str(error), repr(error), repr(error.args)]
+    extension: Any = PROFILE["extensionProfile"]["extensions"][0]  # type: ignore[index]
+    for write in (az.put_vmss_extension, az.patch_vmss_extension):
+        write(arm, *web, "script", {"properties": extension["properties"]}).wait()
+    az.put_vmss_vm_run_command(arm, *web, "0", "run", {"location": "westus2", "properties": COMMAND}).wait()
+    shown += [repr(az.get_vmss_vm_run_command(arm, *web, "0", "run"))]
+    az.update_vmss(arm, *web, hidden_anew)
     sent = arm_emulator.journal.writes()
     assert any(entry.status < 300 for entry in sent)
     edit = az.set_image_version(model, NEW)
@@ -256,3 +278,20 @@ def test_a_journal_is_private_whatever_it_was_and_holds_no_secret(tmp_path: Path
     assert {one.name for one in tmp_path.iterdir()} == {"j.jsonl", "link"}
     shown = path.read_text() + str(wanted) + repr(wanted) + str(verdict)
     assert not [one for one in ("MARKER", "eyJ") if one in shown]  # eyJ: as every token begins
+
+
+def test_the_file_of_the_emulators_journal_is_private_whatever_it_was(tmp_path: Path) -> None:
+    """Row 145: 0600 when it is made and when it is found, and a link is refused."""
+    path, link, old = tmp_path / "asked.jsonl", tmp_path / "link", os.umask(0)
+    try:
+        for _ in ("made", "found"):
+            with serve(clock=VirtualClock(), journal=str(path)) as emulator:
+                az.list_vmss_sub(az.connect(env=emulator.env()), emulator.subscription_id)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            path.chmod(0o666)
+        link.symlink_to(path)
+        with pytest.raises(OSError, match="symbolic link"), serve(clock=VirtualClock(), journal=str(link)):
+            pass
+    finally:
+        os.umask(old)
+    assert not [one for one in ("eyJ", emulator.client_secret) if one in path.read_text()]
