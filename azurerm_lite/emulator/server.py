@@ -64,6 +64,11 @@ class _Patient(Server):
             conn.spoke = True
             self._connections.put(conn)
 
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """What goes wrong in here, on stderr as cheroot does it; that a guest has hung up is nothing wrong in here."""
+        if not msg.startswith("socket.error"):
+            super().error_log(msg, level, traceback)
+
 
 class _Connection(HTTPConnection):
     """The write buffer is closed before the socket: left to be collected, it would try to flush to what is gone."""

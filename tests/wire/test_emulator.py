@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite.emulator import VirtualClock, serve
 from azurerm_lite.emulator.images import Images
 from azurerm_lite.emulator.server import THREADS
 
@@ -246,6 +247,19 @@ def test_a_crowd_of_silent_clients_does_not_stall_the_others(arm: az.Arm, arm_em
         assert az.get_vmss(arm, *web)["name"] == "web"
         assert time.monotonic() - began < 5
         assert threading.active_count() <= before + 4, "no thread for each of them"
+
+
+def test_a_guest_who_hangs_up_in_the_middle_is_no_error_to_write_about(capfd: pytest.CaptureFixture[str]) -> None:
+    """Row 152: a traceback on somebody's terminal for each of them would say that something is broken here."""
+    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    with serve(clock=VirtualClock()) as emulator:
+        context = ssl.create_default_context(cafile=emulator.ca_file)
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", int(emulator.arm_endpoint.rpartition(":")[2]))) as raw:
+                context.wrap_socket(raw, server_hostname="localhost").sendall(head)
+        with az.connect(env=emulator.env()) as arm:
+            az.list_vmss_sub(arm, emulator.subscription_id)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:443", "localhost.evil.example", ""])
