@@ -5,6 +5,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import socket
@@ -109,12 +110,6 @@ class Emulator:
         self._forget = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.ca_file = str(self._folder / "ca.pem")
         self._server = _server(self.app, self._folder, port)
-        # Managed identity is asked for by plain http on the machine itself; nothing else is answered there.
-        self._metadata = _Patient(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
-        self._metadata.expiration_interval = STOPS_WITHIN
-        _prepare(self._metadata)
-        self.metadata_endpoint = f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
-        threading.Thread(target=self._metadata.serve, name="azurerm-lite-metadata", daemon=True).start()
         self.arm_endpoint = self.authority = f"https://localhost:{self._server.bind_addr[1]}"
         self._proxy = Proxy(self._server.bind_addr[1]) if proxy else None
         self.proxy = self._proxy.url if self._proxy else None
@@ -123,6 +118,20 @@ class Emulator:
 
     def __repr__(self) -> str:
         return f"<Emulator {self.arm_endpoint} with {self.resource_group}/{self.vmss_name}>"
+
+    @functools.cached_property
+    def _metadata(self) -> Any:
+        """Managed identity is asked for by plain http on the machine itself; nothing else is answered there."""
+        server = _Patient(("127.0.0.1", 0), _metadata_only(self.app), numthreads=4, server_name=SERVER)
+        server.expiration_interval = STOPS_WITHIN
+        _prepare(server)
+        threading.Thread(target=server.serve, name="azurerm-lite-metadata", daemon=True).start()
+        return server
+
+    @property
+    def metadata_endpoint(self) -> str:
+        """Where a managed identity is asked for; it is there from when it is first looked for."""
+        return f"http://127.0.0.1:{self._metadata.bind_addr[1]}"
 
     @property
     def journal(self) -> Journal:
@@ -203,7 +212,8 @@ class Emulator:
 
     def stop(self) -> None:
         """Close the server and remove the CA of this run."""
-        self._metadata.stop()
+        if "_metadata" in vars(self):
+            self._metadata.stop()
         if self._proxy:
             self._proxy.stop()
         self._server.stop()

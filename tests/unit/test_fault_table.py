@@ -1,6 +1,7 @@
 """docs/faults.md maps every row of the fault matrix, and names tests that there are."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -14,6 +15,12 @@ def rows() -> dict[int, str]:
     return {int(number): tests for number, tests in found}
 
 
+@functools.cache
+def _tests_of(file: str) -> set[str]:
+    tree = ast.parse((TESTS / file).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
 def test_every_row_is_mapped_once() -> None:
     numbers = re.findall(r"^\| (\d+) \|", TABLE.read_text(), re.M)
     assert len(numbers) == len(set(numbers))
@@ -25,5 +32,4 @@ def test_every_test_that_is_named_exists_and_a_row_without_one_says_why() -> Non
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", cell)
         assert named or cell.startswith("does not apply: "), f"row {number}: {cell}"
         for file, test in named:
-            tree = ast.parse((TESTS / file).read_text())
-            assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
+            assert test in _tests_of(file), f"{file}::{test}"
