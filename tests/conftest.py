@@ -39,6 +39,14 @@ def journal_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _every_emulator_was_stopped() -> Iterator[None]:
+    """Begun before, and so over after, whatever else a session has."""
+    yield
+    left = [one.name for one in threading.enumerate() if one.name.startswith("CP Server")]
+    assert not left, f"still at work after the last test: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
 def openapi_judge(request: pytest.FixtureRequest, journal_file: str) -> Iterator[OpenApiJudge | None]:
     """At the end of the run: every exchange that the OpenAPI covers had to pass it, and there had to be enough."""
     folder = os.environ.get("AZURERM_LITE_ARM_DATA")
@@ -62,21 +70,18 @@ def openapi_judge(request: pytest.FixtureRequest, journal_file: str) -> Iterator
 
 
 def _whole_files(session: pytest.Session) -> set[str]:
-    """The files whose every test was run and passed: what they bring to the judge can be counted on."""
+    """The files whose every test was run and passed: what they bring to the judge can be counted on.
+
+    Not where several processes share the tests: none of them has heard it all.
+    """
     config: Any = session.config
+    if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
+        return set()
     chosen = config.option.keyword or config.option.markexpr or any("::" in one for one in config.args)
     if chosen or session.testsfailed or session.shouldfail or session.shouldstop:
         return set()
     files = {one.nodeid.partition("::")[0] for one in session.items}
     return {*files, ELSEWHERE} if set(STARTERS) <= files else files
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Every emulator that a test began was stopped, and no thread keeps this process from ending."""
-    left = [one.name for one in threading.enumerate() if not one.daemon or one.name.startswith("CP Server")]
-    if left != ["MainThread"]:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print(f"still at work after the last test: {', '.join(left)}", file=sys.stderr)
 
 
 _sleep = time.sleep

@@ -111,7 +111,7 @@ def visit(chromium: Any, stand: Stand) -> Iterator[Open]:
         options = {"viewport": {"width": 1440, "height": 900}, **options}
         context = chromium.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(40_000)  # a busy machine is no failure
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
