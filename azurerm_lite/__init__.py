@@ -8,10 +8,10 @@
 Names are loaded when they are first used, so that importing the package costs next to nothing.
 """
 
-import importlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from . import _lazy
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -194,18 +194,10 @@ _HOME = {
     "reimage_vmss_vm restart_vmss_vm retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm "
     "simulate_eviction_vmss_vm start_vmss_vm",
 }
-_ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
+_ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

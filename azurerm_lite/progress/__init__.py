@@ -8,8 +8,9 @@ with progress.for_stream(sys.stderr) as view:
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from .. import _lazy
 from .lines import JsonLines, Lines, LogLines
 from .pace import View
 from .words import Words, words
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .live import LiveView as LiveView
     from .notebook import NotebookView as NotebookView
 
+_, __getattr__ = _lazy.names(__name__, {"live": "LiveView", "notebook": "NotebookView"})
 __all__ = ["JsonLines", "Lines", "LiveView", "LogLines", "NotebookView", "View", "Words", "for_stream", "words"]
 
 
@@ -38,15 +40,3 @@ def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -
         if view.console.is_interactive and not view.console.is_dumb_terminal:
             return view
     return Lines(stream)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "LiveView":
-        from .live import LiveView  # noqa: PLC0415
-
-        return LiveView
-    if name == "NotebookView":
-        from .notebook import NotebookView  # noqa: PLC0415
-
-        return NotebookView
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,9 @@ print(wanted)
 verdict = upgrade(arm, wanted, journal="web.jsonl")
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .. import _lazy
 
 if TYPE_CHECKING:
     from .fleet import FleetReport as FleetReport
@@ -49,16 +50,8 @@ _HOME = {
     "runs": "repair resume rollback upgrade",
     "verdict": "Verdict",
 }
-_ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
+_ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,7 @@ def test_importing_it_imports_no_http_library_and_no_room() -> None:
     watched = ("azurerm_lite.", "requests", "msal", "werkzeug", "rich")
     code = f"import sys, azurerm_lite; print([m for m in sys.modules if m.startswith({watched})])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "['azurerm_lite._version']"
+    assert done.stdout.strip() == "['azurerm_lite._lazy', 'azurerm_lite._version']"
 
 
 def test_importing_it_touches_nothing() -> None:
@@ -49,7 +49,13 @@ def test_a_pytest_run_that_does_not_use_the_fixtures_loads_four_small_modules_of
     line = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     (loaded,) = [one for one in done.stdout.splitlines() if one.startswith("LOADED")]
-    ours = ["azurerm_lite", "azurerm_lite._version", "azurerm_lite.emulator", "azurerm_lite.emulator.pytest_plugin"]
+    ours = [
+        "azurerm_lite",
+        "azurerm_lite._lazy",
+        "azurerm_lite._version",
+        "azurerm_lite.emulator",
+        "azurerm_lite.emulator.pytest_plugin",
+    ]
     assert sorted(ast.literal_eval(loaded.removeprefix("LOADED "))) == ours
 
 
