@@ -26,7 +26,7 @@ class Fault:
     """For the requests that match, from the `nth` on, `times` times. What is not given does not happen."""
 
     method: str = ""  # "" for any
-    path: str = ""  # a part of it, case-blind
+    path: str = ""  # segments of it that follow each other, whole ones, case-blind
     nth: int = 1
     times: int = 1
     status: int = 0
@@ -82,7 +82,7 @@ class Faults:
         return rule
 
     def next(self, method: str, path: str, **description: Any) -> Fault:
-        """A fault for the next request with this method and this text in its path."""
+        """A fault for the next request with this method and these segments in its path."""
         return self.add(method=method, path=path, **description)
 
     def load(self, path: str) -> None:
@@ -103,7 +103,8 @@ class Faults:
 
     def for_request(self, method: str, path: str) -> Fault | None:
         """The first rule that hits this request; every rule that matches has counted it."""
-        matching = [r for r in self.rules if not r.on and r.method in ("", method) and r.path.lower() in path.lower()]
+        asked = _segments(path)
+        matching = [r for r in self.rules if not r.on and r.method in ("", method) and _segments(r.path) in asked]
         hits = [rule for rule in matching if rule.due()]
         return hits[0] if hits else None
 
@@ -128,3 +129,8 @@ def misled(answer: Answer, own: str, foreign: str) -> None:
             answer.headers[name] = answer.headers[name].replace(own, foreign, 1)
     if isinstance(answer.body, dict) and "nextLink" in answer.body:
         answer.body["nextLink"] = answer.body["nextLink"].replace(own, foreign, 1)
+
+
+def _segments(path: str) -> str:
+    """In a form of which each part is whole segments: virtualMachines is no part of virtualMachineScaleSets."""
+    return f"/{path.strip('/').lower()}/" if path.strip("/") else "/"

@@ -72,9 +72,23 @@ class _Patient(Server):
 
 
 class _Connection(HTTPConnection):
-    """The write buffer is closed before the socket: left to be collected, it would try to flush to what is gone."""
+    """One guest: no traceback where TLS ends early, and no write buffer that flushes to what is gone."""
+
+    def communicate(self) -> bool:
+        try:
+            inherited: Any = super().communicate
+            return bool(inherited())
+        except ssl.SSLError as error:
+            reason: Any = error
+            while reason.__context__ is not None:  # cheroot tried to answer, which hid why it could not
+                reason = reason.__context__
+            why = getattr(reason, "reason", None) or type(reason).__name__
+            hint = "this is https" if why == "HTTP_REQUEST" else "does it trust the CA of this run?"
+            self.server.error_log(f"a client broke TLS off ({why}): {hint}")
+            return False
 
     def close(self) -> None:
+        """Before the socket: left to be collected, the buffer would try to flush."""
         with contextlib.suppress(OSError, ValueError):
             self.wfile.close()
         super().close()

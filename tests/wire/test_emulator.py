@@ -262,6 +262,19 @@ def test_a_guest_who_hangs_up_in_the_middle_is_no_error_to_write_about(capfd: py
     assert capfd.readouterr().err == ""
 
 
+def test_a_guest_who_distrusts_its_ca_or_speaks_http_is_told_of_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with serve(clock=VirtualClock()) as emulator:
+        port = int(emulator.arm_endpoint.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as raw, pytest.raises(ssl.SSLError):
+            ssl.create_default_context().wrap_socket(raw, server_hostname="localhost")
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            raw.recv(100)
+    of_http, of_trust = sorted(capfd.readouterr().err.splitlines())
+    assert "this is https" in of_http
+    assert "UNKNOWN_CA): does it trust the CA" in of_trust
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:443", "localhost.evil.example", ""])
 def test_another_host_name_is_refused_so_that_no_web_page_can_reach_it(arm_emulator: Any, host: str) -> None:
     port = int(arm_emulator.arm_endpoint.rpartition(":")[2])

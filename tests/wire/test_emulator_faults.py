@@ -205,3 +205,12 @@ def test_faults_are_read_from_a_file_and_nonsense_is_refused(tmp_path: Path) -> 
     file.write_text("{}")
     with pytest.raises(FaultError, match="list of objects"):
         faults.load(str(file))
+
+
+def test_a_fault_meets_whole_segments_only(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+    """/virtualMachines is the beginning of /virtualMachineScaleSets too, and /web that of /web-rg."""
+    arm_emulator.faults.next("GET", "/virtualMachines", status=418, code="Teapot")
+    arm_emulator.faults.next("GET", "resourceGroups/web", status=418, code="Teapot")
+    assert az.get_vmss(arm, *web)["name"] == "web"
+    with pytest.raises(az.ArmError, match="Teapot"):
+        az.list_vmss_vms(arm, *web)
