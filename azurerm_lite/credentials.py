@@ -368,35 +368,29 @@ def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     )
 
 
-def _missing(env: Mapping[str, str], *names: str) -> str:
+def _principal(env: Mapping[str, str], proof: str) -> tuple[str, str, str] | str:
+    """Tenant, client and what proves it; or what is missing of these."""
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", proof)
+    tenant, client, proved = (env.get(name, "") for name in names)
     absent = [name for name in names if not env.get(name)]
-    return f"{', '.join(absent)} not set" if absent else ""
+    return f"{', '.join(absent)} not set" if absent else (tenant, client, proved)
 
 
 def _secret_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
-    if missing := _missing(env, *names):
-        return missing
-    tenant, client, secret = (env[name] for name in names)
-    return client_secret_credential(tenant, client, secret, login)
+    found = _principal(env, "AZURE_CLIENT_SECRET")
+    return found if isinstance(found, str) else client_secret_credential(*found, login)
 
 
 def _certificate_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH")
-    if missing := _missing(env, *names):
-        return missing
+    found = _principal(env, "AZURE_CLIENT_CERTIFICATE_PATH")
     chain = env.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "").lower() in ("1", "true")
     password = env.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or None
-    tenant, client, path = (env[name] for name in names)
-    return certificate_credential(tenant, client, path, password, send_chain=chain, login=login)
+    return found if isinstance(found, str) else certificate_credential(*found, password, send_chain=chain, login=login)
 
 
 def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
-    if missing := _missing(env, *names):
-        return missing
-    tenant, client, file = (env[name] for name in names)
-    return workload_identity_credential(tenant, client, file, login)
+    found = _principal(env, "AZURE_FEDERATED_TOKEN_FILE")
+    return found if isinstance(found, str) else workload_identity_credential(*found, login)
 
 
 def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:
