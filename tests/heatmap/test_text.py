@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.style import Style
 
 from azurerm_lite.heatmap import grid
 from azurerm_lite.heatmap.lines import plain
@@ -18,6 +19,7 @@ WORLD = spread(1000, zones=3, groups=4)
 
 
 def terminal(width: int, colours: Any = "truecolor", **options: Any) -> Console:
+    Style.parse.cache_clear()  # a style of rich keeps the codes of the first terminal that it was shown on
     environment: dict[str, str] = {"TERM": "xterm-256color", **options.pop("environment", {})}
     return Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system=colours, _environ=environment, **options
