@@ -321,6 +321,25 @@ def test_new_instances_are_taken_in() -> None:
     assert verdict.counts == {"updated": 10, "arrived-current": 2}
 
 
+def test_the_extras_of_overprovisioning_are_never_sent_and_gone_from_the_verdict() -> None:
+    """Row 103: Azure marks none as such; until some of them are removed, all that are made are Creating."""
+    made = stage(capacity=10, overprovision=True)
+    seen: set[str] = set()
+
+    def grow(event: dict[str, Any]) -> None:
+        seen.update(made.scale_set.instances)
+        if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
+            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 14}}, null_deletes=True)
+
+    verdict = run(made, on_event=grow)
+    extras = seen - set(made.scale_set.instances)
+    assert len(seen) > 14, "none were made beyond what was asked for"
+    assert verdict.ok
+    assert verdict.counts == {"updated": 10, "arrived-current": 4}
+    assert not extras & {one for ids in posts(made) for one in ids}
+    assert not extras & set(verdict.classes)
+
+
 def test_protected_instances_are_never_touched_silently() -> None:
     """Row 104."""
     made = stage(capacity=10)
