@@ -19,7 +19,9 @@ WORLD = spread(1000, zones=3, groups=4)
 
 
 def terminal(width: int, colours: Any = "truecolor", **options: Any) -> Console:
-    Style.parse.cache_clear()  # a style of rich keeps the codes of the first terminal that it was shown on
+    for one in map(Style.__dict__.get, ("parse", "_add")):
+        # A style of rich keeps the codes of the first terminal that it was shown on.
+        getattr(one, "__func__", one).cache_clear()
     environment: dict[str, str] = {"TERM": "xterm-256color", **options.pop("environment", {})}
     return Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system=colours, _environ=environment, **options
