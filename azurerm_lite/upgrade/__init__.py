@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .preflight import PlanRefused as PlanRefused
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
+    from .rehearsal import what_if as what_if
     from .runner import Runner as Runner
     from .runs import repair as repair
     from .runs import resume as resume
@@ -45,7 +46,7 @@ _HOME = {
     "platform": "roll watch",
     "policy": "Policy",
     "preflight": "PlanRefused",
-    "rehearsal": "Rehearsal rehearse",
+    "rehearsal": "Rehearsal rehearse what_if",
     "runner": "Runner",
     "runs": "repair resume rollback upgrade",
     "verdict": "Verdict",

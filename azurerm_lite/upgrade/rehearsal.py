@@ -5,7 +5,7 @@ of each instance, not from the engine.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,10 @@ from ..emulator import compute, identity
 from ..emulator.adapter import InProcessAdapter
 from ..emulator.app import ArmApp
 from ..emulator.clock import VirtualClock
+from ..emulator.faults import EFFECTS
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
+from ..errors import InvalidInput
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
@@ -104,18 +106,55 @@ def rehearse(
     *,
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
+    unlucky_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
     """What that upgrade would do, tried on a copy of the scale set. Of Azure it reads only.
 
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
+    `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
     """
-    address = ScaleSet(subscription_id, resource_group, vmss_name)
+    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    told: Any = {"faults": faults, "unlucky_percent": unlucky_percent, "random_seed": random_seed, "on_event": on_event}
+    return rehearse_captured(found, change, policy=policy, **told)
+
+
+def what_if(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    change: Change = None,
+    *,
+    policy: Policy | None = None,
+) -> dict[str, Rehearsal]:
+    """What each failure would do: a rehearsal for each way in which the first instance, or the image, may be bad.
+
+    The first one is without any.
+    """
+    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    calm = rehearse_captured(found, change, policy=policy)
+    first = next((ids[0] for ids in calm.plan.batches), "")
+    ways: dict[str, dict[str, Any]] = {
+        f"{first} {said}": {"instance": first, "effect": effect} for effect, said in _ONE.items()
+    }
+    ways |= {f"the image lets all {said}": {"effect": effect, "times": 10**6} for effect, said in _ALL.items()}
+    faults: dict[str, list[dict[str, Any]]] = {name: [{"on": "upgrade", **way}] for name, way in ways.items() if first}
+    bad = {name: rehearse_captured(found, change, policy=policy, faults=one) for name, one in faults.items()}
+    return {"nothing goes wrong": calm, **bad}
+
+
+_ONE = {"fail": "fails", "unhealthy": "stays unhealthy", "flap": "flaps", "vanish": "vanishes", "hang": "hangs"}
+_ALL = {"fail": "fail", "unhealthy": "be unhealthy"}
+
+
+def _copied(auth: Auth, address: ScaleSet, change: Change) -> tuple[JsonDict, Change]:
+    """The scale set as it is, and the change; "latest" is what Azure has now, which the copy cannot know."""
     found = capture(auth, address)
-    if isinstance(change, str):  # "latest" is what Azure has now, which the copy cannot know
-        change = resolved(arm_of(auth), address, found["model"], change)
-    return rehearse_captured(found, change, policy=policy, faults=faults, random_seed=random_seed, on_event=on_event)
+    model: Any = found["model"]
+    return found, resolved(arm_of(auth), address, model, change) if isinstance(change, str) else change
 
 
 def _publish(stage: Stage, change: Any) -> None:
@@ -136,6 +175,7 @@ def rehearse_captured(
     *,
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
+    unlucky_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
@@ -144,9 +184,18 @@ def rehearse_captured(
     if change is not None and change != "latest":
         _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
-    for fault in faults:
+    for fault in [*faults, *_bad_luck(stage, wanted, unlucky_percent)]:
         stage.world.faults.add(**fault)
     begun = stage.clock.time()
     verdict = upgrade(stage.arm, wanted, on_event=on_event)
     requests = Counter(entry.method for entry in stage.app.journal.entries)
     return Rehearsal(wanted, verdict, stage.clock.time() - begun, stage.lowest(), dict(requests))
+
+
+def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
+    """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
+    if not 0 <= percent <= 100:
+        raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
+    for instance in [one for ids in wanted.batches for one in ids] if percent else ():
+        if 100 * stage.world.rng.random() < percent:
+            yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}

@@ -63,6 +63,7 @@ class Runner:
         self._greeted = False
         self._repairs: bool | None = None
         self._shields: list[Operation] = []  # writes of protection that are under way
+        self._busy_since: float | None = None  # since when another operation keeps a batch from being begun
         self._held_since = 0.0  # since when an instance that others change keeps them from being made
         self._sure = self._freeing = False  # whether this process has made them; whether they take it back
         self.should_stop: Stop = _never  # asked once more right before a batch is begun
@@ -219,12 +220,13 @@ class Runner:
         except OutcomeUnknown:
             return 5.0  # the intent stands; the next step looks at the instances
         except BusyError as busy:
-            return self._not_posted(action, str(busy), BUSY_SECONDS)
+            return self._held_up(action, str(busy), seen)
         except ArmError as refused:
             if refused.status == 400 and "not an active" in refused.message:
                 return self._not_posted(action, str(refused), 1.0)  # one of them is gone: list again
             self._not_posted(action, str(refused), 0.0)
             raise
+        self._busy_since = None
         self._record("posted", operation=self._operation.to_dict())
         return self._gap(self._operation, 0.0)
 
@@ -250,6 +252,16 @@ class Runner:
     def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
         self._record("unposted", ids=list(action.ids), reason=reason)
         return seconds
+
+    def _held_up(self, action: planner.Action, why: str, seen: Observation) -> float | None:
+        """Another operation holds the set: it is waited for, as long as one of ours would be."""
+        now = self.arm.time()
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        self._not_posted(action, why, 0.0)
+        if now - self._busy_since <= self.policy.operation_timeout_seconds:
+            return BUSY_SECONDS
+        self.end("paused", f"another operation has held the scale set for {now - self._busy_since:.0f} s: {why}", seen)
+        return None
 
     def _follow(self, batch: planner.Batch) -> float | None:
         """Look how the stage of the batch does; ask for it, or find it again when a crash came between."""

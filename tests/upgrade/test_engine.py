@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade
+from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade, what_if
 from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.observe import Member, Observation, observe
 from azurerm_lite.upgrade.planner import lowest, simulate
@@ -695,6 +695,47 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
     assert found.verdict.classes["5"] == "failed"
     assert found.lowest == 8
     assert versions(made) == {OLD: 10}
+
+
+def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever() -> None:
+    """Found by bad luck in a rehearsal: Azure refuses every further upgrade while one hangs."""
+    made = stage(capacity=5)
+    made.world.faults.add(on="upgrade", instance="0", effect="hang")
+    with_patience = Policy(failure_budget=3, operation_timeout_seconds=900, min_healthy_instance_percent=0)
+    verdict = run(made, with_patience)
+    assert verdict.outcome == "paused"
+    assert "another operation has held the scale set" in verdict.reason
+    assert verdict.seconds < 4000
+    assert verdict.classes["0"] == "failed"
+
+
+def test_what_each_failure_would_do() -> None:
+    made = stage(capacity=10, health_source="extension")
+    made.app.journal.entries.clear()
+    found = what_if(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
+    assert made.app.journal.writes() == []
+    outcomes = {name: (one.verdict.outcome, one.verdict.counts.get("failed", 0)) for name, one in found.items()}
+    assert outcomes == {
+        "nothing goes wrong": ("succeeded", 0),
+        "0 fails": ("stopped", 1),
+        "0 stays unhealthy": ("stopped", 1),
+        "0 flaps": outcomes["0 flaps"],
+        "0 vanishes": ("succeeded", 0),
+        "0 hangs": ("stopped", 1),
+        "the image lets all fail": ("stopped", 1),
+        "the image lets all be unhealthy": ("stopped", 1),
+    }
+    assert min(one.lowest for one in found.values()) >= 7, "the floor, and who vanished while a batch was away"
+
+
+def test_bad_luck_is_the_same_for_the_same_seed_and_keeps_to_the_floor() -> None:
+    seed, budget = Seed.build(capacity=20, health_source="extension"), Policy(failure_budget=20)
+    found = [rehearse_captured(seed, NEW, policy=budget, unlucky_percent=30, random_seed=n) for n in (1, 1, 2)]
+    assert found[0].verdict.classes == found[1].verdict.classes != found[2].verdict.classes
+    assert all(one.verdict.counts.get("updated", 0) < 20 for one in found)
+    assert rehearse_captured(seed, NEW, unlucky_percent=0).verdict.ok
+    with pytest.raises(az.InvalidInput, match="from 0 to 100"):
+        rehearse_captured(seed, NEW, unlucky_percent=101)
 
 
 def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
