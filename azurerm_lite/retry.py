@@ -18,8 +18,6 @@ class Retry(NamedTuple):
     cap_seconds: float = 60.0
 
 
-NEVER = Retry(attempts=1)
-
 Action = Literal["accept", "again", "refresh", "unknown", "give up"]
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from .. import markup
 
-OUTCOMES = ("succeeded", "stopped", "paused", "cancelled", "rolled-back", "rollback-failed")
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verdict:

@@ -15,6 +15,7 @@ import pytest
 from azurerm_lite import __version__
 
 ROOT = Path(__file__).parents[2]
+REPOSITORY = "https://git.example/us/azurerm_lite"
 
 
 def build(folder: Path) -> dict[str, str]:
@@ -27,7 +28,8 @@ def build(folder: Path) -> dict[str, str]:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     line = [sys.executable, "tools/build_release.py", str(out)]
-    done = subprocess.run(line, cwd=source, capture_output=True, text=True, check=False, env={**os.environ})
+    env = {**os.environ, "REPOSITORY_URL": REPOSITORY}
+    done = subprocess.run(line, cwd=source, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.iterdir())}
 
@@ -58,6 +60,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(builds: tuple[Path, dict[s
     with tarfile.open(folder / "one" / "dist" / sdist) as packed:
         inside = packed.getnames()
     assert not any("/tests/" in name or "__pycache__" in name for name in inside)
+
+
+def test_what_pypi_shows_has_no_link_that_leads_nowhere(builds: tuple[Path, dict[str, str], dict[str, str]]) -> None:
+    """README's links are relative in the repository; in the wheel they lead there, at this version's tag."""
+    folder, first, _ = builds
+    (wheel,) = [name for name in first if name.endswith(".whl")]
+    packed = zipfile.ZipFile(folder / "one" / "dist" / wheel)
+    (name,) = [one for one in packed.namelist() if one.endswith(".dist-info/METADATA")]
+    shown = packed.read(name).decode()
+    targets = re.findall(r"\]\(([^)\s]+)\)", shown)
+    relative = re.findall(r"\]\((?!https:)([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(relative) > 10
+    assert [one for one in targets if not one.startswith("https://")] == []
+    assert f"{REPOSITORY}/blob/v{__version__}/docs/tutorial.md" in targets
+    assert f"{REPOSITORY}/raw/v{__version__}/docs/images/terminal.svg" in targets
+    assert f"Project-URL: Changelog, {REPOSITORY}/blob/v{__version__}/CHANGELOG.md" in shown
 
 
 def test_the_floors_are_those_without_known_holes() -> None:
