@@ -156,7 +156,7 @@ def test_the_block_of_watching_md_runs(tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, Any] = {"arm": made.arm, "web": made.address}
     exec(block, names)
     assert names["verdict"].ok
-    assert (tmp_path / "web.jsonl").exists()
+    assert (tmp_path / "watched.jsonl").exists()
 
 
 def test_the_numbers_that_watching_md_lists_are_those_of_an_event() -> None:
