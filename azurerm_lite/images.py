@@ -124,18 +124,14 @@ def list_gallery_image_versions(
 
 def newest_gallery_version(versions: Iterable[JsonDict], location: str) -> str | None:
     """The version that `latest` means in a region: replicated there, finished, and not excluded from latest."""
-    region = _region(location)
+    region = wire.region(location)
     fit = [str(one["name"]) for one in versions if _offered(one.get("properties") or {}, region)]
     return in_order(fit)[-1] if fit else None
 
 
-def _region(name: str) -> str:
-    return name.replace(" ", "").lower()
-
-
 def _offered(properties: dict[str, Any], region: str) -> bool:
     profile = properties.get("publishingProfile") or {}
-    regions = [one for one in profile.get("targetRegions") or [] if _region(str(one.get("name", ""))) == region]
+    regions = [one for one in profile.get("targetRegions") or [] if wire.region(one.get("name")) == region]
     excluded = profile.get("excludeFromLatest") or any(one.get("excludeFromLatest") for one in regions)
     return bool(regions) and not excluded and properties.get("provisioningState") == "Succeeded"
 

@@ -65,6 +65,11 @@ def header_value(value: str, what: str) -> str:
     raise InvalidInput(f"{what} cannot be sent as a header: {printable(repr(value), 80)}")
 
 
+def region(name: object) -> str:
+    """A region as Azure compares it: `East US` is eastus."""
+    return str(name or "").replace(" ", "").lower()
+
+
 def own_path(url: object, base: str) -> str:
     """Path and query of a link that the server gave, or ProtocolError unless it leads to `base` itself.
 

@@ -6,7 +6,7 @@ Rich knows what the terminal can: how wide it is, how many colours it has, NO_CO
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from .grid import Grid
+from .grid import Grid, Look
 from .lines import lines, plain
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def rendered(grid: Grid, width: int) -> Iterator["Text"]:
     for line in lines(grid, width):
         text = Text(no_wrap=True, overflow="crop", end="\n")
         for piece in line:
-            text.append(piece.text, _style(grid, piece.state) if piece.state else None)
+            text.append(piece.text, style(grid.look(piece.state)) if piece.state else None)
         text.rstrip()
         yield text
 
@@ -35,6 +35,6 @@ def show(grid: Grid, file: TextIO, *, width: int | None = None) -> None:
     Console(file=file, width=width, highlight=False, markup=False, emoji=False).print(grid)
 
 
-def _style(grid: Grid, state: str) -> str:
-    look = grid.look(state)
+def style(look: Look) -> str:
+    """The words by which rich draws a state."""
     return f"bold {'#ffffff' if look.ink == '#fff' else '#000000'} on {look.colour.lower()}"

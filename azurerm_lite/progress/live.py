@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..heatmap.grid import COLOURS
 from ..heatmap.lines import Line
+from ..heatmap.text import style
 from . import layout
 from .pace import OFTEN, View
 
@@ -88,9 +89,7 @@ def _style(state: str) -> str:
     if state in STYLES:
         return STYLES[state]
     look = COLOURS["progress"].get(state)
-    if look is None:
-        return ""
-    return f"bold {'#ffffff' if look.ink == '#fff' else '#000000'} on {look.colour.lower()}"
+    return "" if look is None else style(look)
 
 
 def _stopped(live: Live) -> None:

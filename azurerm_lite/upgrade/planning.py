@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import edits, images, markup, model
+from .. import edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
@@ -179,7 +179,7 @@ def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tu
 
 def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:
     """The concrete version; NotFoundError when there is no such image in the region."""
-    named, region = preflight.image(before), _region(before)
+    named, region = preflight.image(before), wire.region(before.get("location"))
     if named.get("publisher"):
         publisher, offer, sku = (str(named.get(key, "")) for key in ("publisher", "offer", "sku"))
         where = (address.subscription_id, str(before.get("location", "")))
@@ -201,7 +201,7 @@ def _asked(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> li
 
 def _of_image(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
     """A new image is there, in this region, under the plan that the scale set has."""
-    named, region = preflight.image(after), _region(after)
+    named, region = preflight.image(after), wire.region(after.get("location"))
     if named == preflight.image(before):
         return []
     if named.get("publisher"):
@@ -265,7 +265,8 @@ def _of_tracking(arm: Arm, address: ScaleSet, vmss: JsonDict) -> list[str]:
     write of the model, which is followed before the first batch, shows it for certain.
     https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
-    place = f"/subscriptions/{address.subscription_id}/providers/Microsoft.Compute/locations/{_region(vmss)}"
+    region = wire.region(vmss.get("location"))
+    place = f"/subscriptions/{address.subscription_id}/providers/Microsoft.Compute/locations/{region}"
     try:
         arm.get(f"{place}/operations/{NO_OPERATION}")
     except ForbiddenError:
@@ -276,10 +277,6 @@ def _of_tracking(arm: Arm, address: ScaleSet, vmss: JsonDict) -> list[str]:
     except AzurermLiteError:
         pass
     return []
-
-
-def _region(vmss: Mapping[str, Any]) -> str:
-    return str(vmss.get("location", "")).replace(" ", "").lower()
 
 
 def pin(after: Mapping[str, Any]) -> str:

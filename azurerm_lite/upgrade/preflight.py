@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .. import edits, markup, model
+from .. import edits, markup, model, wire
 from ..errors import AzurermLiteError, InvalidInput
 from . import planner
 from .observe import Member, Observation, image_version
@@ -145,7 +145,7 @@ def refuse_by_gallery(
         raise PlanRefused(f"{name} has no version {named['version']}; the newest in {at} is {newest or 'none'}")
     properties = version.get("properties") or {}
     regions = (properties.get("publishingProfile") or {}).get("targetRegions") or []
-    if at not in {str(one.get("name", "")).replace(" ", "").lower() for one in regions}:
+    if at not in {wire.region(one.get("name")) for one in regions}:
         raise PlanRefused(f"{name} {named['version']} is not replicated to {at}: add that to its target regions first")
     if properties.get("provisioningState") != "Succeeded":
         state = properties.get("provisioningState")
