@@ -30,6 +30,11 @@ def listing(ids: Sequence[str]) -> str:
     return ", ".join(ids) if len(ids) <= 12 else f"{', '.join(ids[:10])} and {len(ids) - 10} more"
 
 
+def batches(count: int) -> str:
+    """So many batches, in words."""
+    return "1 batch" if count == 1 else f"{count} batches"
+
+
 def _hides(one: str) -> bool:
     return category(one) == "Cf" or one in _XML_FORBIDS
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ..markup import listing, visible
+from ..markup import batches, listing, visible
 from ..types import ScaleSet
 
 Event = Mapping[str, Any]
@@ -76,7 +76,7 @@ def _begin(event: Event) -> Words:
     counts = _numbers(event)
     what = f"{_name(event)}: {counts['instances']} instances to {event.get('version') or 'the model as it is'}"
     back = "taking it back: " if event.get("takes_back") else ""
-    safe = f"{counts['batches']} batches, at least {counts['floor']} stay available"
+    safe = f"{batches(counts['batches'])}, at least {counts['floor']} stay available"
     return Words(f"{back}{what}, {safe}{', EMULATOR' if event.get('emulator') else ''}")
 
 
@@ -144,7 +144,7 @@ def _end(event: Event) -> Words:
     verdict = event["verdict"]
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(verdict["counts"].items()))
     why = f": {verdict['reason']}" if verdict["reason"] else ""
-    text = f"{verdict['outcome']}{why} ({counts or 'no instances'}; {verdict['batches']} batches)"
+    text = f"{verdict['outcome']}{why} ({counts or 'no instances'}; {batches(verdict['batches'])})"
     return Words(text, bad=verdict["outcome"] not in ("succeeded", "paused"))
 
 

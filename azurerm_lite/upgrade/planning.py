@@ -62,7 +62,7 @@ class Plan:
         }
 
     def __repr__(self) -> str:
-        return f"<Plan {markup.visible(self._headline)} in {len(self.batches)} batches>"
+        return f"<Plan {markup.visible(self._headline)} in {markup.batches(len(self.batches))}>"
 
     @property
     def _headline(self) -> str:

@@ -52,4 +52,5 @@ class Verdict:
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.outcome}{why} ({counts or 'no instances'}; {self.batches} batches in {self.seconds:.0f} s)"
+        took = f"{markup.batches(self.batches)} in {self.seconds:.0f} s"
+        return f"{self.outcome}{why} ({counts or 'no instances'}; {took})"

@@ -43,6 +43,10 @@ COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, 
         ({"kind": "guarded", "on": True}, "automatic repairs suspended"),
         ({"kind": "waiting", "reason": "baking"}, ""),
         ({"kind": "fit", "scale_set": ScaleSet("s", "g", "web").resource_id}, "web: batch 2 of 5: healthy"),
+        (
+            {"kind": "end", "verdict": {"outcome": "succeeded", "reason": "", "counts": {"updated": 1}, "batches": 1}},
+            "succeeded (1 updated; 1 batch)",
+        ),
         ({"kind": "of-tomorrow", "reason": "new"}, "of-tomorrow: new"),
     ],
 )
