@@ -24,7 +24,7 @@ from azurerm_lite.upgrade.runner import Runner
 from azurerm_lite.upgrade.runs import first_entry
 
 NEW = "22.04.202611120"
-ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "50"))
+ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "50" if os.environ.get("CI") else "20"))
 MOST_STEPS = 600
 
 TOPOLOGIES = st.fixed_dictionaries(
