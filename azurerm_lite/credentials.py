@@ -243,7 +243,8 @@ def _managed_identity(
         here = _identity_address(env)
         there = there or _identity_is_there(env)
         if not there:
-            raise CredentialError(f"nothing answers at {here}: this machine has no identity", code="no_identity")
+            message = f"nothing answers as Azure does at {here}: this machine has no identity"
+            raise CredentialError(message, code="no_identity")
         login = Login(here, now=now)
         asked = functools.partial(ask, scope=scope)
         return by_msal(title, login, asked, lambda: LoginHttp((here,), clouds.DIRECT, 10.0))(claims)
@@ -259,17 +260,20 @@ def _identity_address(env: Mapping[str, str]) -> str:
 
 
 def _identity_is_there(env: Mapping[str, str]) -> bool:
-    """Whether anything answers where a VM's identity lives. Without the header that it wants, it gives no token."""
+    """Whether Azure answers where a VM's identity lives: without the header that it wants, by 400 and no token.
+
+    Other clouds have a metadata service at the same address, and say that they know no such page, or not to us.
+    """
     if env.get("IDENTITY_ENDPOINT") or env.get("MSI_ENDPOINT"):
         return True
     http = LoginHttp((_identity_address(env),), clouds.DIRECT, IMDS_SECONDS)
     try:
-        http.get(f"{_identity_address(env)}/metadata/identity/oauth2/token?api-version=2018-02-01")
+        answer = http.get(f"{_identity_address(env)}/metadata/identity/oauth2/token?api-version=2018-02-01")
     except TransportError:
         return False
     finally:
         http.close()
-    return True
+    return answer.status_code not in (401, 403, 404)
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
@@ -397,7 +401,7 @@ def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:
     if any(env.get(name) != os.environ.get(name) for name in _MANAGED):
         return "its variables must stand in the environment of the process itself"
     if not _identity_is_there(env):
-        return f"nothing answers at {_identity_address(env)}"
+        return f"nothing answers as Azure does at {_identity_address(env)}"
     who = env.get("AZURE_CLIENT_ID") or None
     return _managed_identity("ClientId" if who else "SystemAssigned", who, env, login.now, there=True)
 

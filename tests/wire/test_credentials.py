@@ -2,9 +2,12 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import jwt
@@ -328,13 +331,37 @@ def test_a_machine_that_is_none_of_azures_is_known_in_two_seconds(monkeypatch: p
         monkeypatch.setenv("PATH", "")
         began = time.monotonic()
         with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
-            from_environment(dict(__import__("os").environ), Login())
+            from_environment(dict(os.environ), Login())
         assert time.monotonic() - began < 2.0
         began = time.monotonic()
         with pytest.raises(az.CredentialError) as alone:
             az.managed_identity_credential().get_token(SCOPE)
         assert time.monotonic() - began < 2.0
         assert "\n" not in str(alone.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_the_metadata_service_of_another_cloud_is_no_identity(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other clouds answer at IMDS's own address too; who is logged in to az there must not be passed over."""
+
+    class Foreign(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Foreign) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
+            from_environment(dict(os.environ), Login())
+        with pytest.raises(az.CredentialError, match="no identity"):
+            az.managed_identity_credential().get_token(SCOPE)
+        server.shutdown()
 
 
 def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login: Login) -> None:
