@@ -115,9 +115,17 @@ def rehearse(
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
     `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
     """
+    _refuse_odd_luck(unlucky_percent)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
-    told: Any = {"faults": faults, "unlucky_percent": unlucky_percent, "random_seed": random_seed, "on_event": on_event}
-    return rehearse_captured(found, change, policy=policy, **told)
+    return rehearse_captured(
+        found,
+        change,
+        policy=policy,
+        faults=faults,
+        unlucky_percent=unlucky_percent,
+        random_seed=random_seed,
+        on_event=on_event,
+    )
 
 
 def what_if(
@@ -180,6 +188,7 @@ def rehearse_captured(
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
     """The same from what was captured before, or from a Seed; without any Azure."""
+    _refuse_odd_luck(unlucky_percent)
     stage = Stage(captured if isinstance(captured, Seed) else Seed.from_captured(captured), random_seed=random_seed)
     if change is not None and change != "latest":
         _publish(stage, change)
@@ -192,10 +201,13 @@ def rehearse_captured(
     return Rehearsal(wanted, verdict, stage.clock.time() - begun, stage.lowest(), dict(requests))
 
 
-def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
-    """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
+def _refuse_odd_luck(percent: float) -> None:
     if not 0 <= percent <= 100:
         raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
+
+
+def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
+    """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
         if 100 * stage.world.rng.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}

@@ -738,6 +738,16 @@ def test_bad_luck_is_the_same_for_the_same_seed_and_keeps_to_the_floor() -> None
         rehearse_captured(seed, NEW, unlucky_percent=101)
 
 
+def test_odd_luck_is_refused_before_the_first_request() -> None:
+    from azurerm_lite.upgrade import rehearse
+
+    made = stage(capacity=5)
+    made.app.journal.entries.clear()
+    with pytest.raises(az.InvalidInput, match="from 0 to 100"):
+        rehearse(made.arm, *made.address, NEW, unlucky_percent=-1)
+    assert made.app.journal.entries == []
+
+
 def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
     made = stage(capacity=10)
     from azurerm_lite.upgrade import rehearse
