@@ -339,7 +339,12 @@ def _seen(state: State, entry: Entry) -> State:
     if doubtful - state.doubted:
         return replace(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
-    return replace(state, listed=frozenset(entry["ids"]), doubted=frozenset(), doubts=0, wait=wait)
+    state = replace(state, listed=frozenset(entry["ids"]), doubted=frozenset(), doubts=0, wait=wait)
+    returned = frozenset(entry.get("returned", ()))
+    if not returned:
+        return state
+    classes = {name: kind for name, kind in state.classes.items() if name not in returned}
+    return replace(state, classes=classes, posted=state.posted - returned)
 
 
 def _planned(state: State, entry: Entry) -> State:

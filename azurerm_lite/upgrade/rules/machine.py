@@ -249,7 +249,20 @@ def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
         and not selection.has_image(_leg_of(state, name), snapshot.members[name])
     ]
     doubtful = sorted((state.listed - names) | frozenset(again))
-    return {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    entry = {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    return {**entry, "returned": _returned(state, snapshot)}
+
+
+def _returned(state: State, snapshot: Observation) -> list[str]:
+    """Those that had vanished and are listed again: a list was short, or others have made them anew."""
+    return [
+        name
+        for name, kind in state.classes.items()
+        if kind == "vanished"
+        and name in snapshot.members
+        and snapshot.members[name].state != "Deleting"
+        and state.sends.get(name, 0) < selection.MOST_SENDS
+    ]
 
 
 def _leg_of(state: State, name: str) -> Leg:
