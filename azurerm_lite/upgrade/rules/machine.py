@@ -764,7 +764,9 @@ def _about_end(state: State, snapshot: Observation, health: Health, now: float) 
     fallen = [
         one
         for one, kind in state.classes.items()
-        if kind == "updated" and one in snapshot.members and not selection.has_image(state.goal, snapshot.members[one])
+        if kind == "updated"
+        and one in snapshot.members
+        and not selection.has_image(_leg_of(state, one), snapshot.members[one])
     ]
     if fallen:
         return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
