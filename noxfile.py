@@ -47,8 +47,9 @@ def tests(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """The searches that take hours: all states of the machine, ten thousand upgrades at random."""
     session.install("--quiet", "--editable", ".[test]")
-    env = {"AZURERM_LITE_SEARCH": "long", "AZURERM_LITE_ROLLOUTS": "10000"}
-    searches = ["tests/upgrade/test_search.py", "tests/upgrade/test_state_machine.py"]
+    env = {"AZURERM_LITE_SEARCH": "long", "AZURERM_LITE_ROLLOUTS": "10000", "AZURERM_LITE_SETS": "1000"}
+    names = ("test_search", "test_state_machine", "test_forecast")
+    searches = [f"tests/upgrade/{name}.py" for name in names]
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *searches, env=env)
 
 

@@ -76,6 +76,7 @@ class Arm:
         self.remaining: dict[str, int] = {}
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
         self._once = False
+        self.asked = 0  # requests so far, each attempt counted
 
     def once(self) -> "Arm":
         """This connection for requests that are sent once: nothing is waited for, sent again or looked for.
@@ -271,6 +272,7 @@ class Arm:
         ids: MutableSequence[str],
     ) -> tuple["Answer | None", TransportError | None]:
         request_id = str(uuid.uuid4())
+        self.asked += 1
         sent = Headers(
             {
                 "Authorization": f"Bearer {token.token}",

@@ -5,6 +5,7 @@ A Plan is a value. `upgrade(plan)` does what it says and nothing else, and refus
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,8 @@ from .rules.snapshot import HealthSource, Model, Observation, behind, image_vers
 from .rules.state import Leg
 
 Change = str | Callable[[Any], Any] | None
+# What a usual batch costs, measured in the emulator, whose durations are those that were recorded of Azure.
+POLLS, HEALTH_LOOKS, HEALTH_SECONDS, BAKE_LOOK_SECONDS = 7.7, 1.9, 8.0, 30.0
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
 
 
@@ -159,7 +162,9 @@ def planned(
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed(arm, address, before, change)
     preflight.refuse_by_model(before, after, accept_failed)
+    asked = arm.asked
     seen = _plausible_look(arm, address, before)
+    look_requests = arm.asked - asked
     seen = seen._replace(source=health_source(before, after, seen))
     version, patch = pin(after), model.merge_patch(before, after)
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
@@ -190,7 +195,7 @@ def planned(
         seen,
         tuple(warnings),
         stages,
-        *_estimate(policy, course.batches, stages),
+        *_estimate(policy, course.batches, stages, look_requests, reports=seen.reports),
         anew=anew,
         hosted=hosted,
         source=seen.source,
@@ -230,12 +235,26 @@ def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
     return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
 
-def _estimate(policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...]) -> tuple[float, int]:
-    """About how many seconds and requests it takes."""
-    pauses, bakes = policy.pause_seconds * max(0, len(batches) - 1), policy.bake_seconds * len(batches)
-    bakes += policy.canary_bake_seconds - policy.bake_seconds if batches and policy.canary_instances else 0.0
-    seconds = sum(selection.USUAL_BATCH_SECONDS * len(stages) for _ in batches) + pauses + bakes
-    return seconds, 8 + 15 * len(batches)
+def _estimate(
+    policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...], look: int, *, reports: bool
+) -> tuple[float, int]:
+    """About how many seconds and requests it takes, `look` being what one list of all instances costs.
+
+    A batch is its requests and their polls, a look for health, more of them until health is reported and while it
+    bakes, and a look at everything before the next one.
+    """
+    count = len(batches)
+    bakes = [policy.bake_seconds] * count
+    if bakes and policy.canary_instances:
+        bakes[0] = policy.canary_bake_seconds
+    pauses = policy.pause_seconds * max(0, count - 1)
+    health = HEALTH_SECONDS if reports else 0.0
+    seconds = count * (selection.USUAL_BATCH_SECONDS * len(stages) + health) + sum(bakes) + pauses
+    looks = sum(2 + math.ceil(bake / BAKE_LOOK_SECONDS) + HEALTH_LOOKS * reports for bake in bakes)
+    looks += sum((len(stages) - 1, bool(policy.pause_seconds))) * count
+    polled = count * len(stages) * (POLLS + 1)
+    models = count * (1 + bool(policy.pause_seconds) + (len(stages) > 1) * len(stages))
+    return seconds, round(6 + 2 * look + looks * look + models + polled)
 
 
 def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
