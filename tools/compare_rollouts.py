@@ -35,6 +35,40 @@ SCENARIOS: dict[str, Faults] = {
     "two instances fail": tuple(
         {"on": "upgrade", "instance": one, "effect": "fail", "times": 9} for one in ("6", "12")
     ),
+    "a request is lost, and three other instances become unhealthy": (
+        {"method": "POST", "path": "manualupgrade", "nth": 2, "status": 503},
+    ),
+    "an instance is evicted meanwhile": (),
+}
+
+
+def sicken_after_the_second_request(made: Stage) -> None:
+    """Three instances of later domains become unhealthy right after the second upgrade was asked for."""
+    add, count = made.app.journal.add, [0]
+
+    def sicken() -> None:
+        for name in ("2", "3", "4"):
+            made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances[name], "unhealthy")
+
+    def added(entry: Any) -> None:
+        add(entry)
+        count[0] += entry.method == "POST" and entry.path.endswith("/manualupgrade")
+        if count[0] == 2:
+            count[0] += 1
+            made.world.after(3.0, sicken)
+
+    made.app.journal.add = added  # type: ignore[method-assign]
+
+
+def evict(made: Stage) -> None:
+    """Azure takes an instance back after two minutes: it is deallocated."""
+    instance = made.scale_set.instances["13"]
+    made.world.after(120.0, lambda: made.world.scale_sets.changing(made.scale_set, instance, power="deallocated"))
+
+
+EVENTS: dict[str, Callable[[Stage], None]] = {
+    "a request is lost, and three other instances become unhealthy": sicken_after_the_second_request,
+    "an instance is evicted meanwhile": evict,
 }
 
 
@@ -156,9 +190,11 @@ def stage_for(contender: Contender, faults: Faults) -> Stage:
     return made
 
 
-def run(contender: Contender, faults: Faults) -> Outcome:
+def run(contender: Contender, faults: Faults, event: Callable[[Stage], None] | None = None) -> Outcome:
     """One contender in one scenario."""
     made = stage_for(contender, faults)
+    if event is not None:
+        event(made)
     before, begun = available(made), made.clock.time()
     said = contender(made.arm, made.address)
     seconds, requests = made.clock.time() - begun, len(made.app.journal.entries)
@@ -183,7 +219,7 @@ def upgraded(made: Stage) -> int:
 def results() -> dict[str, dict[str, Outcome]]:
     """Scenario to contender to what it did."""
     return {
-        scenario: {name: run(contender, faults) for name, contender in CONTENDERS.items()}
+        scenario: {name: run(contender, faults, EVENTS.get(scenario)) for name, contender in CONTENDERS.items()}
         for scenario, faults in SCENARIOS.items()
     }
 

@@ -60,7 +60,9 @@ def test_a_page_without_the_markers_is_refused(script: ModuleType) -> None:
 
 def test_we_never_go_below_the_floor(script: ModuleType, found: Any) -> None:
     floor = math.ceil(Policy().min_healthy_instance_percent * script.CAPACITY / 100)
-    assert all(outcomes[name].lowest >= floor for outcomes in found.values() for name in OURS)
+    for scenario, outcomes in found.items():
+        evicted = scenario == "an instance is evicted meanwhile"  # by others, while a batch is away
+        assert all(outcomes[name].lowest >= floor - evicted for name in OURS), scenario
 
 
 def test_a_bad_image_harms_fewer_with_us(found: Any) -> None:
