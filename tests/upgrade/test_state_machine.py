@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.journal import Journal
@@ -71,6 +70,10 @@ TROUBLES = st.sampled_from(
 )  # fmt: skip
 
 
+class Gone(BaseException):
+    """What no step can catch: a process that is gone."""
+
+
 class Truth(NamedTuple):
     """What the emulator knows at one moment. `facts`: available, state, protected, current; by instance."""
 
@@ -90,6 +93,7 @@ class Rollout(RuleBasedStateMachine):
         self.runner: Runner | None = None
         self.refused = False
         self.foreign_edit = False
+        self.dies: float | None = None
         self.stage = Stage(Seed.build(**topology), random_seed=seed)
         self.stage.app.journal.keeps_answers = False
         self.world, self.arm, self.policy = self.stage.world, self.stage.arm, policy
@@ -112,7 +116,11 @@ class Rollout(RuleBasedStateMachine):
         self.gate: Any = None if gate is None else lambda _members: next(answers, True)
         self.journal = Journal()
         self.journal.append(first_entry(self.plan, self.arm.time(), gated=gate is not None))
-        self.runner = Runner(self.arm, self.journal, gate=self.gate)
+        self.runner = Runner(self.arm, self.journal, self.hear, self.gate)
+
+    def hear(self, event: dict[str, Any]) -> None:
+        if event["kind"] in ("intent", "stage") and self.dies is not None:
+            raise Gone
 
     @property
     def scale_set(self) -> Any:
@@ -145,8 +153,8 @@ class Rollout(RuleBasedStateMachine):
         self.truths.clear()
         try:
             wait = self.runner.step()
-        except az.AzurermLiteError:
-            raise
+        except Gone:
+            self.resume_after(self.dies or 0.0)
             wait = None
         self.judge_posts()
         if wait:
@@ -225,8 +233,32 @@ class Rollout(RuleBasedStateMachine):
     def reopen(self, entries: list[dict[str, Any]]) -> None:
         self.journal = Journal()
         self.journal.entries = json.loads(json.dumps(entries))
-        self.runner = Runner(self.arm, self.journal, gate=self.gate)
+        self.runner = Runner(self.arm, self.journal, self.hear, self.gate)
         self.runner.take_up()
+
+    def resume_after(self, seconds: float) -> None:
+        self.dies = None
+        self.stage.clock.advance(seconds)
+        self.world.settle()
+        self.reopen(self.journal.entries)
+
+    @rule(hours=st.sampled_from([0.0, 0.01, 0.5, 1.5, 10.0]))
+    def crash_between_the_next_intent_and_its_request(self, hours: float) -> None:
+        """L3: what was never sent is decided anew, however late."""
+        if not self.ended():
+            self.dies = 3600 * hours
+
+    @rule(hours=st.sampled_from([0.5, 1.5, 10.0]))
+    def crash_and_resume_much_later(self, hours: float) -> None:
+        if not self.ended():
+            self.resume_after(3600 * hours)
+
+    @rule(number=st.integers(0, 13), seconds=st.sampled_from([1.0, 3.0, 7.0, 20.0, 60.0]))
+    def an_instance_becomes_unhealthy_during_a_wait(self, number: int, seconds: float) -> None:
+        ids = list(self.there)
+        if ids and self.plan_has_health():
+            instance = self.there[ids[number % len(ids)]]
+            self.world.after(seconds, lambda: self.world.scale_sets.set_health(self.scale_set, instance, "unhealthy"))
 
     @rule()
     def somebody_cancels(self) -> None:
