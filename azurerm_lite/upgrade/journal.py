@@ -6,24 +6,19 @@ progress again (`fold`), in any process. No secrets: models are stored without t
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import AzurermLiteError, InvalidInput
+from . import lock as _lock
 from .planner import Batch, Progress
 
 Entry = dict[str, Any]
 SCHEMA = 1
-
-
-class Locked(AzurermLiteError):
-    """Another process of this machine upgrades this scale set, or uses this journal."""
 
 
 class Journal:
@@ -83,22 +78,7 @@ class Journal:
 
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
-        try:
-            import fcntl  # noqa: PLC0415  (POSIX)
-        except ImportError:  # pragma: no cover
-            return
-        name = hashlib.sha256(f"{place} {resource_id}".lower().encode()).hexdigest()[:20]
-        path = Path(tempfile.gettempdir()) / f"azurerm-lite-{os.getuid()}-{name}.lock"
-        self._lock = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._lock, 100).decode("utf-8", "replace").strip()
-            os.close(self._lock)
-            self._lock = None
-            raise Locked(f"{resource_id} is being upgraded by process {holder or '?'} of this machine") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}{f' (run {run})' if run else ''}".encode(), 0)
+        self._lock = _lock.acquire(resource_id, place, run)
 
     def close(self) -> None:
         for handle in (self._file, self._lock):
