@@ -16,8 +16,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+from . import arguments, clouds, reconcile, wire
 from . import auth as _auth
-from . import clouds, reconcile, wire
 from ._version import __version__
 from .auth import Headers, Token
 from .clouds import Cloud, Reach
@@ -197,7 +197,10 @@ class Arm:
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
         version = self.api_version if api_version is None else wire.api_version(api_version)
-        extra = [f"&{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
+        chosen = {
+            name: arguments.text(value, name, 4000, least=0) for name, value in query.items() if value is not None
+        }
+        extra = [f"&{name}={quote(value, safe='')}" for name, value in chosen.items()]
         return f"{path}?api-version={version}{''.join(extra)}"
 
     def _send(

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import model, vmss
+from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput
 from ..types import ScaleSet, Vmss
-from . import guards, planner
+from . import checks, guards, planner
 from . import journal as _journal
 from .health import Gate
 from .journal import Journal
@@ -43,6 +43,9 @@ def upgrade(
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
     the plan, Locked when this machine upgrades that scale set already.
     """
+    checks.of_run(journal, gate, on_event, should_stop)
+    if not isinstance(plan, Plan):
+        raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {arguments.shown(plan)}")
     runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 
@@ -131,6 +134,7 @@ def resume(
 
     One that was begun with a gate needs it again.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
     runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
     if runner.verdict is not None:
         runner.journal.close()
@@ -152,6 +156,8 @@ def rollback(
     What GET never shows (passwords, protected settings) is not sent. Each roll-out can be taken back once; a roll-out
     that takes one back cannot.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
+    checks.path(new_journal, "new_journal")
     arm = lasting(auth)
     wanted = way_back(arm, _journal.read(journal))
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
@@ -164,6 +170,7 @@ def repair(auth: Auth, journal: str) -> bool:
     Safe at any time; `resume` does the same when it ends. Raises AzurermLiteError for an instance that is still being
     upgraded.
     """
+    checks.of_resume(journal, None, _silent, _never)
     arm = arm_of(auth)
     kept = reopened(arm, journal)
     try:

@@ -23,8 +23,9 @@ def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
     touched = tuple(one for one in sorted(state.progress.posted) if one in there)
     undo: Any = first["undo"]
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
-    policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
-    wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
+    wanted = plan(
+        arm, *address, lambda found: model.merged(found, undo), policy=policy.for_instances(touched), accept_failed=True
+    )
     return replace(wanted, takes_back=True)
 
 
