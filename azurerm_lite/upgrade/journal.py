@@ -28,7 +28,7 @@ class Journal:
         self.path = Path(path) if path is not None else None
         self.entries: list[Entry] = []
         self._file: int | None = None
-        self._lock: int | None = None
+        self._lock: _lock.Lock | None = None
 
     def create(self) -> None:
         """Begin a new file, which must not exist: mode 0600, no symbolic link followed."""
@@ -81,10 +81,12 @@ class Journal:
         self._lock = _lock.acquire(resource_id, place, run)
 
     def close(self) -> None:
-        for handle in (self._file, self._lock):
-            if handle is not None:
-                os.close(handle)
-        self._file = self._lock = None
+        """Close the file and let others have the lock. Closing again does nothing."""
+        file, lock, self._file, self._lock = self._file, self._lock, None, None
+        if file is not None:
+            os.close(file)
+        if lock is not None:
+            lock.release()
 
 
 def _sync_folder(folder: Path) -> None:
