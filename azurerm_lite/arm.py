@@ -74,6 +74,7 @@ class Arm:
         self._transport_made: Transport | None = None
         self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
+        self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
 
     def __repr__(self) -> str:
@@ -282,6 +283,8 @@ class Arm:
             ids.append(request_id)
             return None, error
         ids.append(answer.headers.get("x-ms-request-id") or request_id)
+        if answer.status < 300:
+            self.world = answer.headers.get("x-emulator-world", "")
         if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
