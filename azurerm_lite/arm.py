@@ -198,9 +198,7 @@ class Arm:
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
         version = self.api_version if api_version is None else wire.api_version(api_version)
-        chosen = {
-            name: arguments.text(value, name, 4000, least=0) for name, value in query.items() if value is not None
-        }
+        chosen = {key: arguments.text(value, key, 4000, least=0) for key, value in query.items() if value is not None}
         extra = [f"&{name}={quote(value, safe='')}" for name, value in chosen.items()]
         return f"{path}?api-version={version}{''.join(extra)}"
 
@@ -283,8 +281,7 @@ class Arm:
             ids.append(request_id)
             return None, error
         ids.append(answer.headers.get("x-ms-request-id") or request_id)
-        if answer.status < 300:
-            self.world = answer.headers.get("x-emulator-world", "")
+        self.world = answer.headers.get("x-emulator-world", "") if answer.status < 300 else self.world
         if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:

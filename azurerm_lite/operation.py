@@ -20,6 +20,7 @@ from .errors import (
     OutcomeUnknown,
     ThrottledError,
     TransportError,
+    printable,
 )
 from .types import Json, JsonDict
 from .wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
@@ -70,7 +71,8 @@ class Operation:
         self.polls = 0
 
     def __repr__(self) -> str:
-        return f"<Operation {self.method} {self.path.partition('?')[0]}: {self.status}, request id {self.request_id}>"
+        where = printable(self.path.partition("?")[0])
+        return f"<Operation {self.method} {where}: {self.status}, request id {self.request_id}>"
 
     def _repr_html_(self) -> str:
         from .markup import card  # noqa: PLC0415

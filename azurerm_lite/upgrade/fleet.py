@@ -83,7 +83,7 @@ class FleetReport:
         yield from ((name, f"refused: {why}") for name, why in self.refused.items())
 
     def __repr__(self) -> str:
-        return f"<FleetReport {self._headline}>"
+        return f"<FleetReport {markup.visible(self._headline, 400)}>"
 
     @property
     def _headline(self) -> str:
@@ -92,7 +92,12 @@ class FleetReport:
         return f"{self.outcome}: scale sets {sets or 'none'}; instances {vms or 'none'}; {self.seconds:.0f} s"
 
     def __str__(self) -> str:
-        return "\n".join([self._headline, *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles())])
+        return "\n".join(
+            [
+                markup.visible(self._headline, 400),
+                *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles()),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         return markup.card(self._headline, self._troubles())
