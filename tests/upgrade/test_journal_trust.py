@@ -362,13 +362,13 @@ def test_a_rollback_over_a_later_change_is_refused_unless_it_is_allowed(tmp_path
     with pytest.raises(PlanRefused, match="somebody has changed the model since"):
         rollback(stage.arm, str(path))
     assert writes(stage) == before
-    assert rollback(stage.arm, str(path), overwrite=True).ok
+    assert rollback(stage.arm, str(path), over_later_changes=True).ok
 
 
 @pytest.mark.parametrize("words", ["yes", 1, None])
 def test_only_true_allows_it(words: Any, tmp_path: Path) -> None:
-    with pytest.raises(az.InvalidInput, match="overwrite must be True or False"):
-        rollback(Stage(Seed.build(capacity=2)).arm, str(tmp_path / "j"), overwrite=words)
+    with pytest.raises(az.InvalidInput, match="over_later_changes must be True or False"):
+        rollback(Stage(Seed.build(capacity=2)).arm, str(tmp_path / "j"), over_later_changes=words)
 
 
 def test_a_change_by_others_to_other_parts_does_not_hinder_a_rollback(tmp_path: Path) -> None:
