@@ -100,7 +100,7 @@ def config_file(path: Path) -> dict[str, str]:
         names = {"tenantId": "TENANT_ID", "appId": "CLIENT_ID", "appSecret": "CLIENT_SECRET"}
         names["subscriptionId"] = "SUBSCRIPTION_ID"
         return {f"AZURE_{new}": str(found[old]) for old, new in names.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise az.InvalidInput(f"{path} must be JSON with tenantId, appId, appSecret and subscriptionId") from None
 
 
