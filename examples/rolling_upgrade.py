@@ -66,9 +66,9 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
         return bool(stopping)
 
     with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
-        if chosen.resume:
+        if chosen.resume is not None:
             return resume(arm, chosen.resume, on_event=view, should_stop=stop)
-        if chosen.rollback:
+        if chosen.rollback is not None:
             return rollback(arm, chosen.rollback, new_journal=chosen.journal, on_event=view, should_stop=stop)
     policy = Policy(
         order=chosen.order,

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import edits, images, rolling_upgrades, vmss
+from .. import arguments, edits, images, rolling_upgrades, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ConflictError, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
-from . import planner, preflight
+from . import checks, planner, preflight
 from .observe import Observation
 from .planner import current
 from .planning import is_flexible, look, pin, resolved
@@ -45,6 +45,9 @@ def roll(
     engine. None rolls to the newest image of a model that says `latest`. `timeout` in seconds; `should_stop` cancels
     it, which leaves what was upgraded as it is. Raises PlanRefused unless the upgrade mode is Rolling.
     """
+    checks.of_plan(change, None)
+    checks.of_run(None, None, on_event, should_stop)
+    arguments.seconds(timeout, "timeout")
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     before: JsonDict = {**vmss.get_vmss(arm, *address)}
     _refuse(before)
@@ -74,6 +77,8 @@ def watch(
 
     `should_stop` answered with True cancels it. NotFoundError when there never was one.
     """
+    checks.of_run(None, None, on_event, should_stop)
+    arguments.seconds(timeout, "timeout")
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     found = {**vmss.get_vmss(arm, *address)}
     rolling_upgrades.get_rolling_upgrade(arm, *address)
