@@ -64,6 +64,12 @@ class OutcomeUnknown(TransportError):
         super().__init__(message, sent=True)
         self.status = status
 
+    def with_finding(self, finding: str) -> "OutcomeUnknown":
+        """This error with what a look at the resource has shown."""
+        error = type(self)(f"{self.args[0]}; {finding}", status=self.status)
+        error.request_ids = self.request_ids
+        return error
+
 
 class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
