@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from .. import arguments, markup, model, vmss
 from ..arm import Arm, Auth
-from ..errors import AzurermLiteError, InvalidInput
+from ..errors import AzurermLiteError, InvalidInput, short_repr
 from ..types import JsonDict, ScaleSet
 from . import checks, journal, trust
 from .budget import Budget, Cost, Place
@@ -375,7 +375,7 @@ def _addresses(scale_sets: object) -> list[ScaleSet]:
 def _address(item: object) -> ScaleSet:
     if not isinstance(item, tuple | list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
         example = "ScaleSet(subscription_id, resource_group, vmss_name)"
-        raise InvalidInput(f"each of scale_sets must be {example}, not {arguments.shown(item)}")
+        raise InvalidInput(f"each of scale_sets must be {example}, not {short_repr(item)}")
     address = ScaleSet(*item)
     vmss.vmss_path(*address)  # which refuses what cannot be part of an address
     return address
@@ -390,7 +390,7 @@ def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failu
         raise InvalidInput(f"a scale set stands twice in the fleet: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
         raise InvalidInput(
-            f"waves are rising percents that end with 100, such as (5, 25, 100), not {arguments.shown(waves)}"
+            f"waves are rising percents that end with 100, such as (5, 25, 100), not {short_repr(waves)}"
         )
 
 

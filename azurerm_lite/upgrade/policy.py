@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .. import arguments, wire
-from ..errors import InvalidInput, printable
+from ..errors import InvalidInput, printable, short_repr
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")
 PROTECTED = ("skip", "fail")
@@ -79,7 +79,7 @@ class Policy:
         An empty list of `instances` is what a rollback stores that has none to bring back.
         """
         if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
-            raise InvalidInput(f"a policy is stored as an object, not as {arguments.shown(stored)}")
+            raise InvalidInput(f"a policy is stored as an object, not as {short_repr(stored)}")
         names = {field_.name for field_ in fields(cls)}
         if unknown := set(stored) - names:
             raise InvalidInput(f"a policy has no {printable(', '.join(sorted(unknown)), 200)}")
@@ -129,7 +129,7 @@ def _items(check: Callable[[Any, str], Any], example: str, least: int = 1) -> Ch
 
 def _instance(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{name} must hold texts such as '0', not {arguments.shown(value)}")
+        raise InvalidInput(f"{name} must hold texts such as '0', not {short_repr(value)}")
     (instance_id,) = wire.instance_ids([value])
     return instance_id
 

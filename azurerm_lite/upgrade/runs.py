@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import ArmError, AzurermLiteError, InvalidInput, TransportError
+from ..errors import ArmError, AzurermLiteError, InvalidInput, TransportError, short_repr
 from ..types import ScaleSet, Vmss
 from . import checks, guards, planner, trust
 from . import journal as _journal
@@ -45,7 +45,7 @@ def upgrade(
     """
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
-        raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {arguments.shown(plan)}")
+        raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {short_repr(plan)}")
     runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 

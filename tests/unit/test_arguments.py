@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import arguments
 from azurerm_lite.upgrade import Policy
 
 WEB = ("11111111-2222-3333-4444-555555555555", "rg", "web")
@@ -160,7 +159,7 @@ def is_endpoint(function: Any) -> bool:
 
 
 @pytest.mark.parametrize("option", ["expand", "filter", "select"])
-@pytest.mark.parametrize("value", [5, True, ["x"], b"x", {}, "\ud800", "x" * 5000])
+@pytest.mark.parametrize("value", [5, True, ["x"], b"x", {}, "\ud800"])
 def test_options_of_a_query_are_texts(option: str, value: Any) -> None:
     with pytest.raises(az.InvalidInput, match=option):
         az.list_vmss_vms(az.Arm("x", adapter=Unreachable()), *WEB, **{option: value})
@@ -193,9 +192,3 @@ def test_numbers_of_endpoints_are_whole(call: Any) -> None:
 def test_edits_take_models_only(edit: Any, model: Any) -> None:
     with pytest.raises(az.InvalidInput):
         edit(model)
-
-
-def test_a_shown_value_is_one_short_printable_line() -> None:
-    text = arguments.shown("\x1b[2J\u202e" + "x" * 1000)
-    assert text.isprintable()
-    assert len(text) < 100
