@@ -21,21 +21,18 @@ from .. import arguments, markup, model, vmss
 from ..arm import Arm, Auth
 from ..errors import AzurermLiteError, InvalidInput, short_repr
 from ..types import JsonDict, ScaleSet
-from . import checks, journal, trust
-from .budget import Budget, Cost, Place
-from .entries import Entry
+from . import journal
 from .planning import Change, changed, pin, plan
-from .policy import Policy
+from .rules import checks, trust
+from .rules.budget import Budget, Cost, Place
+from .rules.policy import Policy
+from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, taken_back, taken_up
-from .verdict import Verdict
+from .runs import lasting, opened, taken_up
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
-MODEL: Cost = {"GetVMScaleSet": 1, "VMScaleSetActions": 1, "GetOperation": 1}
-WATCHING: Cost = {"GetOperation": 1, "HighCostGetVMScaleSet": 1}
-POSTING: Cost = {"GetVMScaleSet": 1, "HighCostGetVMScaleSet": 1, "VMScaleSetActions": 1}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,12 +131,7 @@ class _Member:
 
     def cost(self) -> Cost:
         """What the next step may ask of Compute, at the most."""
-        if self.runner is None:
-            return PLANNING
-        if self.runner.state.phase == "model":
-            return MODEL
-        batch = self.runner.progress.batch
-        return WATCHING if batch is not None and batch.ended is None else POSTING
+        return PLANNING if self.runner is None else self.runner.cost()
 
     def step(self) -> float | None:
         """Plan and begin it, or take one step; None when it has ended."""
@@ -181,7 +173,7 @@ class _Member:
         self.region = str(wanted.before.get("location", ""))
         self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
 
-    def _attempt(self, path: str, entries: list[Entry]) -> "_Attempt":
+    def _attempt(self, path: str, entries: Sequence[journal.Entry]) -> "_Attempt":
         """What a journal in the folder is to this call; InvalidInput for one of another scale set or endpoint."""
         first, stored = journal.begun(entries), journal.fold(entries).verdict
         if ScaleSet.parse(first["scale_set"]).resource_id.lower() != self.address.resource_id.lower():
@@ -193,7 +185,7 @@ class _Member:
         ended = verdict is not None and verdict.outcome not in ("paused", "cancelled")
         return _Attempt(verdict, ended, self._is_same(first))
 
-    def _is_same(self, first: Entry) -> bool:
+    def _is_same(self, first: journal.Entry) -> bool:
         """Whether a journal is of this change, under this policy."""
         if Policy.from_dict(first["policy"]) != (self._policy or Policy()):
             return False
@@ -211,24 +203,22 @@ class _Member:
         if runner is None:
             return
         try:
-            with contextlib.suppress(AzurermLiteError, OSError):
-                runner.end("cancelled", "the fleet was interrupted; resume goes on with it", None)
+            runner.release()
         finally:
             runner.journal.close()
 
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
         self._closed(runner, runner.verdict)
-        self.verdict = taken_back(runner, runner.verdict)
 
     def _closed(self, runner: Runner, verdict: Verdict) -> None:
-        runner.journal.close()  # and with it the lock, which a rollback takes anew
+        runner.journal.close()  # and with it the lock
         self.runner, self.verdict = None, verdict
 
     def cancel(self) -> None:
         """Stop at this safe point; its journal lets it be resumed."""
         if self.runner is not None:
-            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it", None)
+            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it")
             self._ended(self.runner)
 
 

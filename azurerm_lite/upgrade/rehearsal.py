@@ -23,12 +23,12 @@ from ..errors import InvalidInput
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
-from . import checks, preflight
 from .planning import Change, Plan, changed, plan, resolved
-from .policy import Policy
+from .rules import checks, preflight
+from .rules.policy import Policy
+from .rules.verdict import Verdict
 from .runner import OnEvent, _silent
 from .runs import upgrade
-from .verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

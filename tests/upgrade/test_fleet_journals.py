@@ -130,14 +130,14 @@ def test_what_is_unfinished_is_not_resumed_for_another_change_or_policy(
 
 @pytest.mark.parametrize("rollback", [False, True])
 def test_a_set_that_a_rule_stopped_goes_on_once_it_is_repaired(rollback: bool, tmp_path: Path) -> None:
-    stage, sets = world(1)
+    stage, sets = world(1, capacity=10)
     stage.world.faults.add(on="upgrade", instance="3", effect="fail", times=1)
     policy = Policy(rollback_on_failure=rollback)
     first = run(stage, sets, tmp_path, policy=policy)
     assert only(first).outcome in ("stopped", "rolled-back", "rollback-failed")
     again = run(stage, sets, tmp_path, policy=policy)
     assert again.ok, str(again)
-    assert versions(stage, sets[0]) == {NEW: 5}
+    assert versions(stage, sets[0]) == {NEW: 10}
 
 
 def test_an_empty_journal_is_of_nothing_that_was_begun(tmp_path: Path) -> None:

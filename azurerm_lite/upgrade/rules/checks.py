@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .. import arguments
-from ..errors import InvalidInput, short_repr
+from ... import arguments
+from ...errors import InvalidInput, short_repr
 from .policy import Policy
 
 
