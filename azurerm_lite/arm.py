@@ -16,8 +16,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+from . import arguments, clouds, reconcile, wire
 from . import auth as _auth
-from . import clouds, reconcile, wire
 from ._version import __version__
 from .auth import Headers, Token
 from .clouds import Cloud, Reach
@@ -74,6 +74,7 @@ class Arm:
         self._transport_made: Transport | None = None
         self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
+        self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
 
     def __repr__(self) -> str:
@@ -197,7 +198,10 @@ class Arm:
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
         version = self.api_version if api_version is None else wire.api_version(api_version)
-        extra = [f"&{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
+        chosen = {
+            name: arguments.text(value, name, 4000, least=0) for name, value in query.items() if value is not None
+        }
+        extra = [f"&{name}={quote(value, safe='')}" for name, value in chosen.items()]
         return f"{path}?api-version={version}{''.join(extra)}"
 
     def _send(
@@ -279,6 +283,8 @@ class Arm:
             ids.append(request_id)
             return None, error
         ids.append(answer.headers.get("x-ms-request-id") or request_id)
+        if answer.status < 300:
+            self.world = answer.headers.get("x-emulator-world", "")
         if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:

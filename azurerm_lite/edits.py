@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from . import arguments
 from .errors import InvalidInput, printable
 from .model import IMAGE, Path, diff
 from .types import Json, JsonDict, Vmss
@@ -118,7 +119,7 @@ def _at(value: Json, path: Path) -> Json:
 
 
 def _edit(model: Mapping[str, Any], path: Path, value: Json) -> Edit:
-    changed = _with(model, path, value)
+    changed = _with(arguments.json_object(model, "model"), path, value)
     return Edit(cast(Vmss, changed), tuple(change.path for change in diff(model, changed)))
 
 

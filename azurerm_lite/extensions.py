@@ -7,7 +7,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extension
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict
@@ -63,7 +63,7 @@ def put_vmss_extension(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/create-or-update
     """
     path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
-    return arm_of(auth).start("PUT", path, extension, api_version=api_version)
+    return arm_of(auth).start("PUT", path, arguments.json_object(extension, "extension"), api_version=api_version)
 
 
 def patch_vmss_extension(
@@ -82,7 +82,7 @@ def patch_vmss_extension(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/update
     """
     path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_extension(
@@ -151,7 +151,7 @@ def put_vmss_vm_extension(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/create-or-update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
-    return arm_of(auth).start("PUT", path, extension, api_version=api_version)
+    return arm_of(auth).start("PUT", path, arguments.json_object(extension, "extension"), api_version=api_version)
 
 
 def patch_vmss_vm_extension(
@@ -171,7 +171,7 @@ def patch_vmss_vm_extension(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_extension(
@@ -249,7 +249,7 @@ def put_vmss_vm_run_command(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/create-or-update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
-    return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
+    return arm_of(auth).start("PUT", path, arguments.json_object(run_command, "run_command"), api_version=api_version)
 
 
 def patch_vmss_vm_run_command(
@@ -269,7 +269,7 @@ def patch_vmss_vm_run_command(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_run_command(
@@ -350,7 +350,7 @@ def put_vmss_vm_diagnostic_run_command(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/create-or-update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
-    return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
+    return arm_of(auth).start("PUT", path, arguments.json_object(run_command, "run_command"), api_version=api_version)
 
 
 def patch_vmss_vm_diagnostic_run_command(
@@ -370,7 +370,7 @@ def patch_vmss_vm_diagnostic_run_command(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/update
     """
     path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_diagnostic_run_command(

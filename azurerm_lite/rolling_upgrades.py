@@ -7,7 +7,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-u
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict
@@ -107,4 +107,6 @@ def patch_lifecycle_hook_event(
     """
     name = wire.segment(event_name, "lifecycle hook event name")
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))
+    return cast(
+        JsonDict, arm_of(auth).act("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
+    )

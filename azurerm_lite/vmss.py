@@ -10,7 +10,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
 from .types import Ids, JsonDict, Vmss, VmssInstanceView
@@ -33,8 +33,8 @@ def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
 
 
 def flag(value: bool | None) -> str | None:
-    """A switch as a query parameter; left out when nothing was said."""
-    return None if value is None else str(value).lower()
+    """A switch as a query parameter; left out when it is None."""
+    return None if value is None else str(arguments.switch(value, "each switch")).lower()
 
 
 def get_vmss(
@@ -75,6 +75,7 @@ def put_vmss(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
+    model = arguments.json_object(model, "model")
     etags: dict[str, Any] = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
     return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
 
@@ -96,7 +97,7 @@ def patch_vmss(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
-    body = {key: value for key, value in patch.items() if key != "etag"}
+    body = {key: value for key, value in arguments.json_object(patch, "patch").items() if key != "etag"}
     return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=own_etag(if_match, patch))
 
 
@@ -242,7 +243,8 @@ def force_recovery_service_fabric_platform_update_domain_walk(
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/forceRecoveryServiceFabricPlatformUpdateDomainWalk"
     where = {"zone": zone, "placementGroupId": placement_group_id}
-    query = {"platformUpdateDomain": str(platform_update_domain), **where}
+    domain = arguments.whole_number(platform_update_domain, "platform_update_domain", 0, 1000, "the number of a domain")
+    query = {"platformUpdateDomain": str(domain), **where}
     return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
 
 
@@ -262,12 +264,9 @@ def scale_out_vmss(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/scale-out
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/scaleOut"
-    return arm_of(auth).start(
-        "POST",
-        path,
-        {"capacity": capacity, **({"properties": {"zone": zone}} if zone else {})},
-        api_version=api_version,
-    )
+    added = arguments.whole_number(capacity, "capacity", 0, 10_000, "instances")
+    body = {"capacity": added, **({"properties": {"zone": zone}} if zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 
 def list_vmss_skus(

@@ -8,7 +8,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
 from .types import JsonDict, VmssVm, VmssVmInstanceView
@@ -74,6 +74,7 @@ def put_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/update
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
+    model = arguments.json_object(model, "model")
     return arm_of(auth).start("PUT", path, model, api_version=api_version, if_match=own_etag(if_match, model))
 
 
@@ -258,7 +259,9 @@ def reimage_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/reimage
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/reimage"
-    return arm_of(auth).start("POST", path, dict(options or {}), api_version=api_version)
+    return arm_of(auth).start(
+        "POST", path, arguments.json_object({} if options is None else options, "options"), api_version=api_version
+    )
 
 
 def simulate_eviction_vmss_vm(
@@ -295,6 +298,8 @@ def retrieve_boot_diagnostics_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/retrieve-boot-diagnostics-data
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/retrieveBootDiagnosticsData"
+    if expiration_minutes is not None:
+        arguments.whole_number(expiration_minutes, "expiration_minutes", 1, 1_000_000, "minutes")
     query = {"sasUriExpirationTimeInMinutes": None if expiration_minutes is None else str(expiration_minutes)}
     return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
 
@@ -315,7 +320,7 @@ def attach_detach_data_disks_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/attach-detach-data-disks
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/attachDetachDataDisks"
-    return arm_of(auth).start("POST", path, disks, api_version=api_version)
+    return arm_of(auth).start("POST", path, arguments.json_object(disks, "disks"), api_version=api_version)
 
 
 def run_command_vmss_vm(
@@ -334,7 +339,7 @@ def run_command_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/run-command
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/runCommand"
-    return arm_of(auth).start("POST", path, command, api_version=api_version)
+    return arm_of(auth).start("POST", path, arguments.json_object(command, "command"), api_version=api_version)
 
 
 def _flexible_path(subscription_id: str, resource_group: str, vm_name: str) -> str:

@@ -7,7 +7,7 @@ Arguments are as in `vmss`. https://learn.microsoft.com/rest/api/compute/virtual
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
 from .types import Ids, JsonDict, VmssVm
@@ -241,7 +241,10 @@ def reimage_vmss_vms(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimage"
-    body = {**(options or {}), **_instances(instance_ids, all_instances)}
+    body = {
+        **arguments.json_object({} if options is None else options, "options"),
+        **_instances(instance_ids, all_instances),
+    }
     return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 

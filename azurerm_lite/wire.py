@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from . import errors
+from . import arguments, errors
 from .errors import ArmError, InvalidInput, ProtocolError, printable
 from .types import Json, JsonDict
 
@@ -108,11 +108,11 @@ def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
     Takes any sequence of ids, or azurerm's JSON text of one: numbers in Uniform sets, VM names in Flexible ones.
     """
     found = _json_text(ids) if isinstance(ids, str) else ids
-    if all_instances:
+    if arguments.switch(all_instances, "all_instances"):
         if found is not None and list(found if isinstance(found, Iterable) else []) != ["*"]:
             raise InvalidInput("all_instances=True takes no list of ids besides it")
         return ["*"]
-    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes):
+    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes | bytearray):
         raise InvalidInput("instance ids must be a sequence of ids such as ['0', '3'], not one bare value")
     texts = [_id_text(one) for one in found]
     if not texts:

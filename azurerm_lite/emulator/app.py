@@ -170,6 +170,7 @@ class ArmApp:
             "x-ms-request-id": guid,
             "x-ms-correlation-request-id": correlation,
             "x-ms-routing-request-id": f"WESTUS2:{stamp}Z:{guid}",
+            "x-emulator-world": self.world.id,
             "Server": SERVER,
             "Content-Length": str(len(body)),
         }

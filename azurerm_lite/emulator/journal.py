@@ -24,6 +24,8 @@ _HIDDEN_OF_LOGINS = frozenset({
     *("access_token", "id_token", "user_code", "message"),
 })  # fmt: skip
 MOST_ENTRIES = 20_000
+# A link is not followed, a FIFO without a reader is an error instead of a wait, and Windows changes no byte.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class Journal:
 
     def write_to(self, path: str) -> None:
         """Append every exchange from now on to a file, which only its owner may read."""
-        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        os.fchmod(opened, 0o600)  # whoever made it readable for others before
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
+        if hasattr(os, "fchmod"):  # on Windows since Python 3.13 only
+            os.fchmod(opened, 0o600)  # whoever made it readable for others before
         self._file = os.fdopen(opened, "ab", buffering=0)
 
     def clear(self) -> None:

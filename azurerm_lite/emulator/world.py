@@ -43,6 +43,7 @@ class World:
     def __init__(self, clock: Clock, *, seed: int = 0) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
+        self.id = uuid.uuid4().hex  # by chance alone, so that no two emulators are taken for each other
         self.faults = Faults()
         # Resource groups that exist: (subscription, name) in lower case -> (subscription, name, location) as spelt.
         self.resource_groups: dict[tuple[str, str], tuple[str, str, str]] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .health import http_gate as http_gate
     from .health import tcp_gate as tcp_gate
     from .journal import Journal as Journal
-    from .journal import Locked as Locked
+    from .lock import Locked as Locked
     from .observe import Observation as Observation
     from .planning import Plan as Plan
     from .planning import look as look
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _HOME = {
     "fleet": "FleetReport upgrade_fleet",
     "health": "Gate command_gate http_gate tcp_gate",
-    "journal": "Journal Locked",
+    "journal": "Journal",
+    "lock": "Locked",
     "observe": "Observation",
     "planning": "Plan look plan",
     "platform": "roll watch",

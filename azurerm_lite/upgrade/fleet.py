@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .. import markup
+from .. import arguments, markup, vmss
 from ..arm import Arm, Auth
 from ..errors import AzurermLiteError, InvalidInput
 from ..types import JsonDict, ScaleSet
+from . import checks
 from .budget import Budget, Cost, Place
 from .planning import Change, plan
 from .policy import Policy
@@ -252,8 +254,11 @@ def upgrade_fleet(
     that is there already is resumed, so the same call goes on with a fleet that was interrupted.
     `on_event` hears the events of all, each with its `scale_set`. Raises InvalidInput before anything is read.
     """
-    arm, addresses = lasting(auth), list(scale_sets)
+    addresses, waves = _addresses(scale_sets), arguments.sequence(waves, "waves", "(5, 25, 100)")
     _refuse(addresses, waves, at_once, failures_allowed, workers)
+    checks.of_plan(change, policy)
+    checks.of_run(journals, None, on_event, should_stop)
+    arm = lasting(auth)
     members = [_Member(arm, one, change, policy, _journal_of(journals, one), on_event) for one in addresses]
     fleet, begun = _Fleet(arm, at_once, workers, should_stop), arm.time()
 
@@ -270,13 +275,34 @@ def upgrade_fleet(
     return _report(members, "cancelled" if fleet.stopped else "", may_begin(), arm.time() - begun)
 
 
-def _refuse(addresses: list[ScaleSet], waves: Sequence[int], at_once: int, failures: int, workers: int) -> None:
+def _addresses(scale_sets: object) -> list[ScaleSet]:
+    """The scale sets of a fleet; ScaleSets, or tuples of subscription id, resource group and name."""
+    if isinstance(scale_sets, ScaleSet):
+        raise InvalidInput("scale_sets must be a sequence of ScaleSets: put the one that you have into a list")
+    listed = arguments.sequence(scale_sets, "scale_sets", "[ScaleSet(subscription_id, resource_group, vmss_name)]")
+    return [_address(item) for item in listed]
+
+
+def _address(item: object) -> ScaleSet:
+    if not isinstance(item, tuple | list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
+        example = "ScaleSet(subscription_id, resource_group, vmss_name)"
+        raise InvalidInput(f"each of scale_sets must be {example}, not {arguments.shown(item)}")
+    address = ScaleSet(*item)
+    vmss.vmss_path(*address)  # which refuses what cannot be part of an address
+    return address
+
+
+def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failures: int, workers: int) -> None:
+    for percent in waves:
+        arguments.whole_number(percent, "each item of waves", 1, 100, "percent, whole numbers")
+    for name, value, least in (("at_once", at_once, 1), ("workers", workers, 1), ("failures_allowed", failures, 0)):
+        arguments.whole_number(value, name, least, 100_000, "a whole number")
     if twice := [one for one, count in Counter(one.resource_id.lower() for one in addresses).items() if count > 1]:
         raise InvalidInput(f"a scale set stands twice in the fleet: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
-        raise InvalidInput(f"waves are rising percents that end with 100, such as (5, 25, 100), not {waves!r}")
-    if at_once < 1 or workers < 1 or failures < 0:
-        raise InvalidInput("at_once and workers must be at least 1, failures_allowed at least 0")
+        raise InvalidInput(
+            f"waves are rising percents that end with 100, such as (5, 25, 100), not {arguments.shown(waves)}"
+        )
 
 
 def _cut(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import edits, images, markup, model, wire
+from .. import arguments, edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import iter_vmss_vms
-from . import planner, preflight
+from . import checks, planner, preflight
 from .observe import Observation, behind, image_version, observe
 from .policy import Policy
 from .preflight import PlanRefused
@@ -125,6 +125,8 @@ def plan(
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
     None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
     """
+    checks.of_plan(change, policy)
+    arguments.switch(accept_failed, "accept_failed")
     arm, address, kept = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name), policy or Policy()
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed(arm, address, before, change)

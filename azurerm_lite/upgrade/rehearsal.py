@@ -23,7 +23,7 @@ from ..errors import InvalidInput
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vms import list_vmss_vms
-from . import preflight
+from . import checks, preflight
 from .planning import Change, Plan, changed, plan, resolved
 from .policy import Policy
 from .runner import OnEvent, _silent
@@ -115,6 +115,8 @@ def rehearse(
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
     `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
     """
+    checks.of_plan(change, policy)
+    faults = checks.faults(faults)
     _refuse_odd_luck(unlucky_percent)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     return rehearse_captured(
@@ -202,7 +204,7 @@ def rehearse_captured(
 
 
 def _refuse_odd_luck(percent: float) -> None:
-    if not 0 <= percent <= 100:
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
 
 

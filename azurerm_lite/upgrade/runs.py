@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import model, vmss
+from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, InvalidInput
+from ..errors import ArmError, AzurermLiteError, InvalidInput, TransportError
 from ..types import ScaleSet, Vmss
-from . import guards, planner
+from . import checks, guards, planner, trust
 from . import journal as _journal
 from .health import Gate
 from .journal import Journal
@@ -43,6 +43,9 @@ def upgrade(
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
     the plan, Locked when this machine upgrades that scale set already.
     """
+    checks.of_run(journal, gate, on_event, should_stop)
+    if not isinstance(plan, Plan):
+        raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {arguments.shown(plan)}")
     runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 
@@ -56,7 +59,7 @@ def opened(
     try:
         found = _refuse_a_moved_world(arm, plan)
         kept.create()
-        kept.append(first_entry(plan, arm.time(), gated=gate is not None))
+        kept.append({**first_entry(plan, arm.time(), gated=gate is not None), **_origin(arm, plan)})
         runner = Runner(arm, kept, on_event, gate)
         runner.patch = plan.patch
         runner.found, runner.seen = found, None if on_event is _silent else plan.observation
@@ -81,14 +84,39 @@ def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEv
 def reopened(arm: Arm, journal: str) -> Journal:
     """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
     kept = Journal(journal)
-    kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place, arm.correlation_id)
+    first = _journal.begun(_journal.read_trusted(journal))
+    trust.refuse_other_endpoint(first, arm.base)
+    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
     try:
         kept.reopen()
+        if kept.entries[:1] != [first]:
+            raise InvalidInput(f"the journal {kept.path} became another one while it was opened: try again")
+        _refuse_other_world(arm, first, written=_journal.fold(kept.entries).model_written)
     except BaseException:
         kept.close()
         raise
     return kept
+
+
+def _refuse_other_world(arm: Arm, first: _journal.Entry, *, written: bool) -> None:
+    """InvalidInput when another world answers here, or the patch that is still to be written is not the planned one.
+
+    Where nothing answers, the run finds out by itself, and what is known of the world stands.
+    """
+    try:
+        found = vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))
+    except (ArmError, TransportError):
+        found = None
+    if found is not None or arm.world is not None:
+        trust.refuse_other_world(first, arm.world or "")
+    if found is not None and not written:
+        trust.refuse_other_patch(first, {**found})
+
+
+def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
+    """Where the journal is from, and the paths that its patches may change."""
+    after: Any = model.merged(plan.before, plan.patch)
+    return {"endpoint": arm.base, "world": arm.world or "", "paths": trust.paths_of(plan.before, after)}
 
 
 def _run(runner: Runner, should_stop: Stop) -> Verdict:
@@ -131,6 +159,7 @@ def resume(
 
     One that was begun with a gate needs it again.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
     runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
     if runner.verdict is not None:
         runner.journal.close()
@@ -146,14 +175,24 @@ def rollback(
     gate: Gate | None = None,
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
+    overwrite: bool = False,
 ) -> Verdict:
     """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
 
+    Raises PlanRefused when somebody else has changed the same parts of the model since; `overwrite=True` rolls back all
+    the same. Raises InvalidInput for a journal of another endpoint, or one that others may have written.
     What GET never shows (passwords, protected settings) is not sent. Each roll-out can be taken back once; a roll-out
     that takes one back cannot.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
+    checks.path(new_journal, "new_journal")
+    arguments.switch(overwrite, "overwrite")
     arm = lasting(auth)
-    wanted = way_back(arm, _journal.read(journal))
+    entries = _journal.read_trusted(journal)
+    first = _journal.begun(entries)
+    trust.refuse_other_endpoint(first, arm.base)
+    _refuse_other_world(arm, first, written=True)
+    wanted = way_back(arm, entries, overwrite=overwrite)
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
@@ -164,6 +203,7 @@ def repair(auth: Auth, journal: str) -> bool:
     Safe at any time; `resume` does the same when it ends. Raises AzurermLiteError for an instance that is still being
     upgraded.
     """
+    checks.of_resume(journal, None, _silent, _never)
     arm = arm_of(auth)
     kept = reopened(arm, journal)
     try:

@@ -3,16 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from .. import model
+from .. import model, vmss
 from ..arm import Arm
 from ..types import ScaleSet
 from . import journal as _journal
+from . import trust
 from .planning import Plan, look, plan
 from .policy import Policy
 from .preflight import PlanRefused
 
 
-def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
+def way_back(arm: Arm, entries: list[_journal.Entry], *, overwrite: bool = False) -> Plan:
     """The plan that takes back what these entries did. Each roll-out can be taken back; one that takes back cannot."""
     first, state = _journal.begun(entries), _journal.fold(entries)
     if first.get("takes_back"):
@@ -22,9 +23,11 @@ def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
     there = look(arm, address, flexible=first["flexible"]).members
     touched = tuple(one for one in sorted(state.progress.posted) if one in there)
     undo: Any = first["undo"]
+    trust.refuse_other_undo(first, {**vmss.get_vmss(arm, *address)}, overwrite=overwrite)
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
-    policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
-    wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
+    wanted = plan(
+        arm, *address, lambda found: model.merged(found, undo), policy=policy.for_instances(touched), accept_failed=True
+    )
     return replace(wanted, takes_back=True)
 
 
