@@ -1,6 +1,6 @@
 // The heatmap: drawn once for each layout; from then on a cell is touched only when it changed.
 
-import { byId, el, fill, say } from "./dom.js";
+import { byId, el, fill, say, visible } from "./dom.js";
 
 const DENSE = 200;
 const cells = new Map(); // instance id to its button
@@ -101,7 +101,7 @@ function paint(made, one) {
   if (made.dataset.state !== one.state || made.textContent !== one.sign) {
     made.dataset.state = one.state;
     say(made, one.sign);
-    made.setAttribute("aria-label", `${one.instance_id} ${one.state}`);
+    made.setAttribute("aria-label", visible(`${one.instance_id} ${one.state}`));
   }
   made.classList.toggle("protected", one.protected);
 }
