@@ -54,13 +54,22 @@ _OF_THE_IMAGE = frozenset(
 _FIXED: dict[Path, str] = dict.fromkeys([("location",), ("extendedLocation",), *_OF_THE_IMAGE], _NOT_BY_PATCH)
 _STAYS: dict[Path, str] = {
     **dict.fromkeys([("sku",), ("sku", "name"), ("sku", "capacity"), ("plan",), ("properties",), _PROFILE], _AS_READ),
-    **dict.fromkeys([_STORAGE, IMAGE, (*_STORAGE, "osDisk"), _POLICY], _AS_READ),
+    **dict.fromkeys([_STORAGE, IMAGE, (*_STORAGE, "osDisk"), _POLICY, (*_POLICY, "mode"), _PROBE[:-1]], _AS_READ),
     (*_PROFILE, "osProfile"): "its password and customData, which no GET shows, would go with it",
     (*_POLICY, "rollingUpgradePolicy"): (
         "in a PATCH null has no effect (azure-rest-api-specs#3751). Leave it in the model, or put_vmss the whole model"
     ),
 }
-_OBJECTS = (("properties",), ("sku",), ("tags",), ("plan",), ("identity",), _PROFILE, _STORAGE, IMAGE, _POLICY)
+_OBJECTS: tuple[Path, ...] = (
+    ("properties",),
+    ("sku",),
+    *(part.path for part in WHOLE),
+    _PROFILE,
+    *((*_PROFILE, key) for key in ("osProfile", "networkProfile", "extensionProfile")),
+    IMAGE,
+    (*_STORAGE, "osDisk"),
+    (*_POLICY, "rollingUpgradePolicy"),
+)
 
 
 @json_only
