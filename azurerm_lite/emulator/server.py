@@ -13,7 +13,7 @@ import ssl
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,7 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
 
 from . import compute, identity
+from . import habits as _habits
 from .app import HOSTS, SERVER, ArmApp, Dropped
 from .clock import Clock, ScaledClock
 from .faults import FaultError, Faults
@@ -110,9 +111,18 @@ class _Gateway(Gateway_10):
 class Emulator:
     """A running emulator: where it is, how to log in, and the world behind it."""
 
-    def __init__(self, seed: Seed, clock: Clock, *, port: int = 0, random_seed: int = 0, proxy: bool = False) -> None:
+    def __init__(
+        self,
+        seed: Seed,
+        clock: Clock,
+        *,
+        port: int = 0,
+        random_seed: int = 0,
+        proxy: bool = False,
+        habits: Iterable[str] = _habits.USUAL,
+    ) -> None:
         self.clock, self.seed = clock, seed
-        self.world = World(clock, seed=random_seed)
+        self.world = World(clock, seed=random_seed, habits=habits)
         principal = identity.install(self.world)
         compute.install(self.world, seed)
         self.app = ArmApp(self.world, hosts=HOSTS | PROXIED if proxy else HOSTS)
@@ -297,6 +307,7 @@ def serve(
     proxy: bool = False,
     throttle: bool = False,
     journal: str | None = None,
+    habits: Iterable[str] = _habits.USUAL,
     env: Mapping[str, str] = os.environ,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
@@ -307,9 +318,12 @@ def serve(
     `proxy`: be reachable under Azure's own names through a loopback proxy.
     `journal`: append every exchange to this file, a JSON object a line; by default to the one that the environment
     names in AZURERM_LITE_EMULATOR_JOURNAL, if it does, so that an emulator inside of a program can be listened to.
+    `habits`: names of reported behaviour, from `habits.HABITS`; by default the usual ones.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
-    emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)
+    emulator = Emulator(
+        planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy, habits=habits
+    )
     emulator.world.throttle.enforced = throttle
     try:
         if faults:

@@ -10,10 +10,11 @@ import itertools
 import random
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from . import habits as _habits
 from .clock import Clock
 from .faults import Faults
 
@@ -40,11 +41,12 @@ class World:
     lean: bool = False  # leave out of instances what no engine reads: for rehearsals by the thousand
     concurrency: str = "conflict"  # a second write while an upgrade runs: "conflict" (409) or "preempt"
 
-    def __init__(self, clock: Clock, *, seed: int = 0) -> None:
+    def __init__(self, clock: Clock, *, seed: int = 0, habits: Iterable[str] = _habits.USUAL) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
         self.id = uuid.uuid4().hex  # by chance alone, so that no two emulators are taken for each other
         self.faults = Faults()
+        self.habits = _habits.checked(habits)
         # Resource groups that exist: (subscription, name) in lower case -> (subscription, name, location) as spelt.
         self.resource_groups: dict[tuple[str, str], tuple[str, str, str]] = {}
         # How many of its seconds pass in one of its callers': what it asks them to wait must shrink by as much.
