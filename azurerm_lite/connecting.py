@@ -37,6 +37,8 @@ def connect(
     if credential is None:
         login = Login(chosen.authority, reach, options.get("now", time.time))
         credential = credentials.from_environment(env, login)
+    if "sleep" not in options:  # whoever injects a clock has the emulator's pace in it
+        options.setdefault("time_scale", clouds.time_scale_from_environment(env, chosen))
     return Arm(credential, cloud=chosen, reach=reach, **options)
 
 

@@ -4,21 +4,20 @@ Every error says what was tried, what Azure answered (code, message, request id)
 next. Nothing here ever holds a token, a secret, a request or a response object.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-# C0 and C1 controls, bidirectional overrides and line separators: text from servers must not steer a terminal or a log.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-_LONGEST_TEXT = 2000
+from . import _text
+
+printable, short_repr = _text.printable, _text.short_repr
+
 _MOST_DETAILS = 5
 
 
-def printable(text: object, longest: int = _LONGEST_TEXT) -> str:
-    """One line that is safe to print or log: control characters escaped, length bounded."""
-    raw = text if isinstance(text, str) else str(text)
-    line = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), raw[: longest + 1])
-    return line if len(line) <= longest else line[:longest] + "…"
+PROXY_LOGIN = (
+    "give user and password in its address, HTTPS_PROXY=http://user:password@host:port, with percent-encoding "
+    "(%5C for a backslash, %40 for @). Only Basic is spoken here: NTLM and Kerberos need a local relay such as px"
+)
 
 
 class AzurermLiteError(Exception):
@@ -70,6 +69,10 @@ class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
 
 
+class UnclearResponse(OutcomeUnknown, ProtocolError):
+    """A write was answered, but not as ARM does: it may have happened. Look at the resource before repeating it."""
+
+
 class OperationTimeout(AzurermLiteError, TimeoutError):
     """Waiting ended, the operation did not. `operation` can be waited on again, here or (to_dict) elsewhere."""
 
@@ -117,6 +120,8 @@ class ArmError(AzurermLiteError):
         parts += [f"; {text}" for text in self._detail_texts()]
         ids = self.request_ids if len(self.request_ids) > 1 else (self.request_id,)
         parts += [_listed("request id", ids), _listed("correlation id", (self.correlation_id,))]
+        if self.retry_after is not None:
+            parts.append(f" Azure asks to come back in {_text.duration(self.retry_after)}.")
         parts += [f" {self.hint}" if self.hint else ""]
         return "".join(parts)
 

@@ -107,6 +107,5 @@ def patch_lifecycle_hook_event(
     """
     name = wire.segment(event_name, "lifecycle hook event name")
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(
-        JsonDict, arm_of(auth).act("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
-    )
+    body = arguments.json_object(patch, "patch")
+    return cast(JsonDict, arm_of(auth).act("PATCH", path, body, api_version=api_version, wants_object=True))

@@ -245,7 +245,7 @@ def force_recovery_service_fabric_platform_update_domain_walk(
     where = {"zone": zone, "placementGroupId": placement_group_id}
     domain = arguments.whole_number(platform_update_domain, "platform_update_domain", 0, 1000, "the number of a domain")
     query = {"platformUpdateDomain": str(domain), **where}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def scale_out_vmss(

@@ -301,7 +301,7 @@ def retrieve_boot_diagnostics_vmss_vm(
     if expiration_minutes is not None:
         arguments.whole_number(expiration_minutes, "expiration_minutes", 1, 1_000_000, "minutes")
     query = {"sasUriExpirationTimeInMinutes": None if expiration_minutes is None else str(expiration_minutes)}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def attach_detach_data_disks_vmss_vm(

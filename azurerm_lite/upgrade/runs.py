@@ -115,7 +115,7 @@ def _refuse_other_world(arm: Arm, first: _journal.Entry, *, written: bool) -> No
 
 def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
     """Where the journal is from, and the paths that its patches may change."""
-    after: Any = model.merged(plan.before, plan.patch)
+    after: Any = model.apply_patch(plan.before, plan.patch)
     return {"endpoint": arm.base, "world": arm.world or "", "paths": trust.paths_of(plan.before, after)}
 
 

@@ -51,7 +51,7 @@ def refuse_other_patch(first: Entry, found: JsonDict) -> None:
     """
     if model.fingerprint(found) != first["fingerprint_before"]:
         return
-    after: Any = model.merged(model.without_read_only(found), first["patch"])
+    after: Any = model.apply_patch(model.without_read_only(found), first["patch"])
     leads = model.fingerprint(after) == first["fingerprint_after"]
     if not leads or not set(paths_of(found, after)) <= set(first.get("paths", [])):
         raise InvalidInput("the patch in that journal is not the change that it names: plan the upgrade anew")
@@ -63,7 +63,7 @@ def refuse_other_undo(first: Entry, found: JsonDict, *, overwrite: bool = False)
     `found`: the model as it is now. Raises InvalidInput for the former, PlanRefused for the latter, which `overwrite`
     allows.
     """
-    back: Any = model.merged(model.without_read_only(found), first["undo"])
+    back: Any = model.apply_patch(model.without_read_only(found), first["undo"])
     paths = set(paths_of(found, back))
     now = model.fingerprint(found)
     leads = now != first["fingerprint_after"] or model.fingerprint(back) == first["fingerprint_before"]

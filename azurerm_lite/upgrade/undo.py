@@ -26,7 +26,11 @@ def way_back(arm: Arm, entries: list[_journal.Entry], *, overwrite: bool = False
     trust.refuse_other_undo(first, {**vmss.get_vmss(arm, *address)}, overwrite=overwrite)
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     wanted = plan(
-        arm, *address, lambda found: model.apply_patch(found, undo), policy=policy.for_instances(touched), accept_failed=True
+        arm,
+        *address,
+        lambda found: model.apply_patch(found, undo),
+        policy=policy.for_instances(touched),
+        accept_failed=True,
     )
     return replace(wanted, takes_back=True)
 
