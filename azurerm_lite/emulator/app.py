@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from . import compute, front_door, identity, throttle
-from .exchange import Answer, ArmRequest, Json, Refusal
+from .exchange import DISTURBED, Answer, ArmRequest, Json, Refusal
 from .faults import Fault, misled, refusal
 from .journal import Entry, Journal, headers_kept, redacted, redacted_login
 from .world import World
@@ -67,7 +67,7 @@ class ArmApp:
             body = rendered(answer, compact=self.compact) if rule is None or not rule.garbage else rule.garbage.encode()
             headers = self._headers(request, answer, body)
             if rule is not None:
-                headers["x-emulator-fault"] = "asked for"
+                headers[DISTURBED] = "asked for"
             self._note(request, answer, headers)
         if rule is not None and rule.drop == "after":
             raise Dropped

@@ -319,9 +319,14 @@ def checked(names: Habits) -> tuple[frozenset[str], tuple[Use, ...]]:
 
     `names`: each a name, or an object with `habit` and parameters.
     """
-    listed = [names] if isinstance(names, str | Mapping) else list(names)
-    parsed = [use({"habit": entry} if isinstance(entry, str) else entry) for entry in listed]
+    parsed = [use({"habit": entry} if isinstance(entry, str) else entry) for entry in listed(names)]
     return frozenset(entry.habit for entry in parsed), tuple(entry for entry in parsed if entry.habit in EVENTS)
+
+
+def listed(names: Habits) -> list[str | Mapping[str, Any]]:
+    """Habits as a list: one alone may stand for itself."""
+    alone = isinstance(names, str) or (isinstance(names, Mapping) and "habit" in names)
+    return [names] if alone else list(names)  # type: ignore[list-item]
 
 
 def use(description: Mapping[str, Any]) -> Use:

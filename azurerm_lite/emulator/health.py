@@ -41,7 +41,7 @@ def has_source(scale_set: "ScaleSet") -> bool:
 
 def shown(world: "World", instance: "Instance") -> dict[str, Any] | None:
     """`vmHealth` of the instance view, or None where nothing reports."""
-    if instance.health not in STATES or instance.power != "running":
+    if instance.health not in STATES or (instance.power != "running" and "reports" not in instance.marks):
         return None
     status = {"code": f"HealthState/{instance.health}", "level": "Info", "displayStatus": STATES[instance.health]}
     return {"status": {**status, "time": world.timestamp(instance.health_since)}}

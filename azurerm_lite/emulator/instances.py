@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import actions, views
-from .exchange import Answer, ArmRequest, Refusal, Route
+from .exchange import DISTURBED, Answer, ArmRequest, Refusal, Route
 from .operations import accepted
 from .scale_sets import Instance, ScaleSet
 from .world import World
@@ -77,6 +77,8 @@ def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
     if request.query.get("$select", "").lower().startswith("instanceview"):
         shown = [views.selected(document) for document in shown]
     answer = Answer(200, {"value": [*shown, *(items or [])], **following}, charge=len(page))
+    if items is not None:
+        answer.headers[DISTURBED] = "asked for"
     if not follows:
         world.disturbances.occur("read", scale_set)
     return answer

@@ -85,7 +85,7 @@ def instance(world: "World", scale_set: "ScaleSet", one: "Instance", request: Ar
     """One instance as GET shows it, with its instance view when `$expand` asks for that (Uniform sets only)."""
     expand = request.query.get("$expand", "").lower()
     document = {key: value for key, value in one.document.items() if key != "etag"}
-    hidden = _NEVER_READ if world.lean else ()
+    hidden = (_NEVER_READ if "sku" in one.document else _NEVER_READ - {"hardwareProfile"}) if world.lean else ()
     properties = {key: value for key, value in one.document["properties"].items() if key not in hidden}
     properties["latestModelApplied"] = one.generation == scale_set.generation
     properties["provisioningState"] = one.state
