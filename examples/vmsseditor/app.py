@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
@@ -12,7 +12,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 import azurerm_lite as az
-from azurerm_lite.heatmap import grid
+from azurerm_lite.heatmap import ColorBy, grid
 from azurerm_lite.images import list_gallery_image_versions
 from azurerm_lite.upgrade import Locked, PlanRefused, Policy, plan
 
@@ -164,7 +164,7 @@ def picture(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
     if by == "progress" and running is not None and (running.classes or running.ids):
         classes = {**running.classes, **dict.fromkeys(running.ids, "in-batch")}
     timeless = seen.instances._replace(at=0.0)  # so that a page which has this picture is told so
-    drawn = grid(timeless, by, classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
+    drawn = grid(timeless, cast(ColorBy, by), classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
     fit = sum(map(seen.instances.fit, seen.instances.members.values()))
     return {
         "properties": views.properties(seen.model),

@@ -32,8 +32,8 @@ def test_the_terminal_is_the_same_whenever_it_is_made_and_loads_nothing(tool: An
             "http://www.w3.org/2000/svg",
             "https://www.textualize.io",
         }
-        for said in ("EMULATOR", "available", "in-batch", "failed"):
-            assert said in text.replace("&#160;", " ")
+        for text_part in ("EMULATOR", "available", "in-batch", "failed"):
+            assert text_part in text.replace("&#160;", " ")
 
 
 def test_they_are_small_and_all_are_shown() -> None:

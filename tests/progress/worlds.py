@@ -10,18 +10,18 @@ NEW, OLD = "22.04.202611120", "22.04.202608150"
 Event = dict[str, Any]
 
 
-def stage(*faults: dict[str, Any], **seed: Any) -> Stage:
-    made = Stage(Seed.build(**seed))
+def make_stage(*faults: dict[str, Any], **seed: Any) -> Stage:
+    stage = Stage(Seed.build(**seed))
     for fault in faults:
-        made.world.faults.add(**fault)
-    return made
+        stage.world.faults.add(**fault)
+    return stage
 
 
-def wanted(made: Stage, **policy: Any) -> Plan:
-    return plan(made.arm, *made.address, NEW, policy=Policy(**policy))
+def make_plan(stage: Stage, **policy: Any) -> Plan:
+    return plan(stage.arm, *stage.address, NEW, policy=Policy(**policy))
 
 
-def watched(made: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[Verdict, list[Event]]:
+def run_upgrade(stage: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[Verdict, list[Event]]:
     """An upgrade, all its events, and whatever else shall hear them."""
     events: list[Event] = []
 
@@ -29,7 +29,7 @@ def watched(made: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[
         for view in (events.append, *views):
             view(event)
 
-    return upgrade(made.arm, wanted(made, **policy), gate=gate, on_event=hear), events
+    return upgrade(stage.arm, make_plan(stage, **policy), gate=gate, on_event=hear), events
 
 
 FAILING = {"on": "upgrade", "instance": "3", "effect": "fail"}
