@@ -173,15 +173,15 @@ def _svg_panel(panel: Panel, grid: Grid) -> _SvgPart:
         parts.append(f'<text y="{y + 13}">UD {domain_name(row)}</text>')
         tallest = 1
         for number, column in enumerate(panel.columns):
-            cells, left = panel.cells.get((row, column), ()), LABEL_WIDTH + number * step
-            parts += [_svg_cell(cell, grid, left, y, index) for index, cell in enumerate(cells)]
+            cells, x = panel.cells.get((row, column), ()), LABEL_WIDTH + number * step
+            parts += [_svg_cell(cell, grid, x, y, index) for index, cell in enumerate(cells)]
             tallest = max(tallest, -(-len(cells) // SIGNS_PER_LINE))
         y += tallest * SIGN_SIZE + PADDING
     return _SvgPart("\n".join(parts), LABEL_WIDTH + len(panel.columns) * step + 3 * PADDING, y + PADDING)
 
 
-def _svg_cell(cell: Cell, grid: Grid, left: int, top: int, index: int) -> str:
-    x, y = left + index % SIGNS_PER_LINE * SIGN_SIZE, top + index // SIGNS_PER_LINE * SIGN_SIZE
+def _svg_cell(cell: Cell, grid: Grid, x: int, y: int, index: int) -> str:
+    x, y = x + index % SIGNS_PER_LINE * SIGN_SIZE, y + index // SIGNS_PER_LINE * SIGN_SIZE
     return f"<g><title>{escaped(tooltip(cell), 400)}</title>{_svg_sign(grid.style_of(cell.state), x, y)}</g>"
 
 
