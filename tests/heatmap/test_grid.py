@@ -1,4 +1,4 @@
-"""Where each instance stands, in which state, and how that reads as plain text."""
+"""The position and state of each instance, and the heatmap as plain text."""
 
 import unicodedata
 from collections import Counter
@@ -45,7 +45,7 @@ def test_what_an_instance_shows_is_its_state(changes: dict[str, Any], power: str
 
 
 @pytest.mark.parametrize("color_by", list(STYLES))
-def test_no_two_states_have_the_same_sign_and_every_state_is_foreseen(color_by: str) -> None:
+def test_signs_are_unique_and_every_state_has_a_style(color_by: str) -> None:
     signs = [style.sign for style in STYLES[color_by].values()]
     assert len(signs) == len(set(signs))
     assert all(len(sign) == 1 and sign.isascii() and sign.isprintable() for sign in signs)
@@ -56,7 +56,7 @@ def test_every_class_of_an_upgrade_has_a_style() -> None:
     assert set(CLASSES) <= set(STYLES["progress"])
 
 
-def test_classes_of_an_upgrade_color_the_grid_and_the_vanished_are_in_it() -> None:
+def test_classes_of_an_upgrade_color_the_grid_and_vanished_instances_are_in_it() -> None:
     heatmap = grid(
         snapshot(instance(0), instance(1)), "progress", classes={"0": "updated", "7": "vanished", "1": "odd"}
     )
@@ -65,14 +65,14 @@ def test_classes_of_an_upgrade_color_the_grid_and_the_vanished_are_in_it() -> No
     assert heatmap.counts == {"updated": 1, "vanished": 1, "odd": 1}
 
 
-def test_what_cannot_be_colored_is_refused() -> None:
+def test_an_unknown_color_by_is_refused() -> None:
     with pytest.raises(InvalidInput, match="color_by must be one of power"):
         grid([], "mood")
     with pytest.raises(InvalidInput, match="progress"):
         grid([], "power", classes={})
 
 
-def test_a_list_as_azure_sends_it_is_taken_too() -> None:
+def test_a_list_from_azure_is_accepted() -> None:
     view = {"platformUpdateDomain": 1, "platformFaultDomain": 2, "statuses": [{"code": "PowerState/stopped"}]}
     heatmap = grid([{"instanceId": "4", "zones": ["2"], "properties": {"instanceView": view}}], title="web", at=AT)
     assert heatmap.cells[0][:6] == ("4", "2", "", 1, 2, "stopped")
@@ -98,7 +98,7 @@ def test_the_plain_text_of_a_small_set() -> None:
     ]
 
 
-def test_nothing_is_a_picture_too() -> None:
+def test_an_empty_set_has_a_heatmap() -> None:
     assert str(grid([])) == "0 instances by power\n\nno instances"
     assert repr(grid([], title="web")) == "<Grid 'web' by power: no instances>"
 
@@ -111,7 +111,7 @@ def test_zones_and_placement_groups_have_a_panel_each() -> None:
     assert "group" not in str(grid(spread(20)))
 
 
-def test_a_grid_says_what_it_is_and_gives_flat_records() -> None:
+def test_a_grid_has_a_repr_and_flat_records() -> None:
     heatmap = grid(snapshot(instance(0), instance(1, power="stopped")), title="web")
     assert repr(heatmap) == "<Grid 'web' by power: 1 running, 1 stopped>"
     assert heatmap.to_records()[1] == {
@@ -133,7 +133,7 @@ def test_a_grid_says_what_it_is_and_gives_flat_records() -> None:
 
 @pytest.mark.parametrize("width", [20, 80, 200])
 @pytest.mark.parametrize("count", [1, 20, 1000])
-def test_it_fits_the_width_and_counts_everyone(count: int, width: int) -> None:
+def test_it_fits_the_width_and_counts_every_instance(count: int, width: int) -> None:
     for world in (spread(count), spread(count, zones=3, groups=10), spread(count, zones=3)):
         heatmap = grid(world, "health", title="a name " * 30)
         text = render_text(heatmap, width).split("\n")
@@ -149,7 +149,7 @@ def test_crowded_cells_show_counts() -> None:
     assert "UD 0  R497 S3\n" in text
 
 
-def test_many_domains_go_below_one_another() -> None:
+def test_columns_that_do_not_fit_continue_below() -> None:
     world = snapshot(*(instance(number, update_domain=number, fault_domain=number) for number in range(1000)))
     text = str(grid(world)).split("\n")
     assert max(map(len, text)) <= 80
@@ -158,7 +158,7 @@ def test_many_domains_go_below_one_another() -> None:
 
 
 @pytest.mark.parametrize("at", [-1.0, 0.0, 1e300, float("nan"), float("inf")])
-def test_a_time_that_is_none_is_left_out(at: float) -> None:
+def test_an_impossible_time_is_left_out(at: float) -> None:
     assert grid([], at=at).timestamp == ""
 
 
@@ -173,7 +173,7 @@ def test_every_instance_is_in_exactly_one_cell(world: Any, color_by: str) -> Non
 
 
 @given(SNAPSHOTS, TEXTS, st.integers(0, 250))
-def test_plain_text_holds_nothing_that_steers_a_terminal(world: Any, title: str, width: int) -> None:
+def test_plain_text_has_no_control_characters(world: Any, title: str, width: int) -> None:
     text = render_text(grid(world, "progress", classes=dict.fromkeys(world.members, title), title=title), width)
     steering = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char != "\n"]
     assert steering == []

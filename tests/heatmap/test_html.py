@@ -1,4 +1,4 @@
-"""The picture as HTML and SVG: whole, small, safe, and the cards of plans and verdicts."""
+"""The heatmap as HTML and SVG: complete, small and safe; and the cards of plans and verdicts."""
 
 import re
 from dataclasses import replace
@@ -52,7 +52,7 @@ def check_safe(text: str) -> ParsedPage:
     return page
 
 
-def test_a_page_says_what_when_and_that_it_is_not_real() -> None:
+def test_a_page_shows_the_title_the_time_and_the_emulator_mark() -> None:
     text = render_page(grid(snapshot(instance(0, latest=False, protected=True)), "model", title="web", emulator=True))
     page = check_safe(text)
     assert "web: 1 instance by model, 2026-09-21 14:13:20 UTC, EMULATOR" in page.text
@@ -63,7 +63,7 @@ def test_a_page_says_what_when_and_that_it_is_not_real() -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_name_is_text_and_nothing_else(hostile: str) -> None:
+def test_a_hostile_name_becomes_text(hostile: str) -> None:
     """Rows 146 and 147."""
     odd = {"zone": hostile, "group": hostile, "version": hostile, "state": hostile, "power": hostile, "health": hostile}
     heatmap = grid(
@@ -82,7 +82,7 @@ def test_a_name_is_text_and_nothing_else(hostile: str) -> None:
 
 @settings(max_examples=60)
 @given(SNAPSHOTS, TEXTS)
-def test_whatever_comes_it_parses_and_shows_everyone_once(world: Any, title: str) -> None:
+def test_any_snapshot_parses_and_shows_each_instance_once(world: Any, title: str) -> None:
     heatmap = grid(world, "health", title=title)
     signs = [value for name, value in check_safe(render_fragment(heatmap)).attributes if name == "title"]
     assert len(signs) == len(world.members)
@@ -108,7 +108,7 @@ def test_a_thousand_instances_are_under_300_kb(world: Any) -> None:
     assert len(render_svg(heatmap).encode()) < 300_000
 
 
-def test_saved_by_name(tmp_path: Path) -> None:
+def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
     heatmap = grid(spread(20), title="web")
     heatmap.save(str(tmp_path / "x.html"))
     heatmap.save(str(tmp_path / "x.SVG"))
@@ -128,7 +128,7 @@ def test_plan_and_verdict_show_as_cards() -> None:
     check_safe(replace(plan_, changes=tuple(HOSTILE), warnings=tuple(HOSTILE))._repr_html_())
 
 
-def test_an_arm_shows_where_it_leads_and_no_secret() -> None:
+def test_an_arm_shows_its_address_and_no_secret() -> None:
     stage = Stage(Seed.build())
     az.get_vmss(stage.arm, *stage.address)
     text = check_safe(stage.arm._repr_html_()).text
@@ -140,7 +140,7 @@ def test_an_arm_shows_where_it_leads_and_no_secret() -> None:
         assert hidden not in stage.arm._repr_html_()
 
 
-def test_an_operation_shows_how_it_stands_and_why_it_failed() -> None:
+def test_an_operation_shows_its_status_and_error() -> None:
     stage = Stage(Seed.build())
     stage.world.faults.add(on="upgrade", instance="3", effect="fail")
     az.patch_vmss(stage.arm, *stage.address, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
@@ -164,7 +164,7 @@ def test_a_diff_is_a_table_of_text(hostile: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_verdict_is_safe_whatever_azure_said(hostile: str) -> None:
+def test_a_verdict_with_hostile_text_is_safe(hostile: str) -> None:
     verdict = Verdict("stopped", hostile, {"0": "failed", "1": "updated"}, hostile, 2, 61.0, 1, hostile)
     assert "fewest healthy" in check_safe(verdict._repr_html_()).text
     assert repr(verdict).startswith("<Verdict stopped: ")

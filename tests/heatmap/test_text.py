@@ -1,4 +1,4 @@
-"""The picture in a terminal: colored where there are colors, plain in a pipe, right at every width."""
+"""The heatmap in a terminal: in color where there is color, plain in a pipe, correct at every width."""
 
 import io
 import subprocess
@@ -20,7 +20,7 @@ WORLD = spread(1000, zones=3, groups=4)
 
 def terminal(width: int, colors: Any = "truecolor", **options: Any) -> Console:
     for method in map(Style.__dict__.get, ("parse", "_add")):
-        # A style of rich keeps the codes of the first terminal that it was shown on.
+        # A style of rich caches the codes of the first terminal that used it.
         getattr(method, "__func__", method).cache_clear()
     environment: dict[str, str] = {"TERM": "xterm-256color", **options.pop("environment", {})}
     return Console(
@@ -37,7 +37,7 @@ def printed(console: Console, heatmap: Any) -> str:
 
 @pytest.mark.parametrize("width", [80, 200])
 @pytest.mark.parametrize("world", [spread(1), spread(20), WORLD], ids=["1", "20", "1000"])
-def test_without_color_it_is_the_plain_text(world: Any, width: int) -> None:
+def test_without_color_it_is_plain_text(world: Any, width: int) -> None:
     heatmap = grid(world, "health", title="web")
     text = printed(terminal(width, None), heatmap)
     assert text.rstrip("\n") == render_text(heatmap, width)
@@ -56,7 +56,7 @@ def test_no_color_is_obeyed() -> None:
     assert "38;2" not in text
 
 
-def test_into_a_pipe_it_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     show(grid(WORLD, "power"), sys.stdout, width=200)
     text = capsys.readouterr().out
     assert "\x1b" not in text
@@ -70,7 +70,7 @@ def test_hostile_names_do_not_reach_the_terminal() -> None:
         assert not set("\x1b\x07\r\x9b\u202e\u2066\u2028\u200b") & set(text)
 
 
-def test_rich_is_imported_when_it_is_needed_and_it_works_without(tmp_path: Any) -> None:
+def test_rich_is_imported_when_needed_and_is_optional(tmp_path: Any) -> None:
     program = """
 import sys
 from azurerm_lite.heatmap import grid

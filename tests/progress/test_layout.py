@@ -1,4 +1,4 @@
-"""A roll-out in a window: whole at every size, with what matters above."""
+"""An upgrade in a window: it fits at every size, and the key figures stay visible."""
 
 import functools
 import re
@@ -42,18 +42,18 @@ def text(view: ViewState, width: int, height: int = 40, **options: Any) -> list[
 
 
 def timeless(line: str) -> str:
-    """How long things take is the emulator's affair, and when they are asked after is the engine's."""
+    """A line without its times, which depend on the emulator and on the poll gaps of the engine."""
     line = re.sub(r"\b[0-9]{2}:[0-9]{2}:[0-9]{2}\b", "hh:mm:ss", line)
     line = re.sub(r"\b[0-9]{1,2}:[0-9]{2}\b", "m:ss", line)
     return re.sub(r"about [0-9]+ (s|min) ", "about N ", line)
 
 
 def in_the_middle(views: list[ViewState]) -> ViewState:
-    """Just when the third batch was begun."""
+    """The state just after the third batch was begun."""
     return next(view for view in views if view.events and view.events[-1].text.startswith("batch 3 of "))
 
 
-def test_what_a_person_sees_at_80_columns() -> None:
+def test_the_view_at_80_columns() -> None:
     assert [timeless(line) for line in text(in_the_middle(small()), 80)] == [
         "web to 22.04.202611120                                                  EMULATOR",
         "━━━━━━━━━━━━━━━━━━━━━━━━━━━╍╍╍╍╍╍╍╍╍╍╍╍╍──────────────────────────  8 of 20 done",
@@ -110,14 +110,14 @@ def test_thirty_panels_in_a_small_window_become_counts() -> None:
     assert "and 5 lines more" in text(in_the_middle(large()), 80, 24)
 
 
-def test_the_bar_is_read_without_color_and_without_lines() -> None:
+def test_the_bar_can_be_read_without_color_and_in_ascii() -> None:
     view = in_the_middle(small())
     assert text(view, 80, characters=ASCII_BAR)[1].startswith("#" * 27 + "*" * 13 + "-" * 26)
     assert len(set(UNICODE_BAR)) == len(set(ASCII_BAR)) == 4
     assert "x" in text(small()[-1], 80)[1]
 
 
-def test_a_failure_and_the_end_are_said() -> None:
+def test_a_failure_and_the_end_are_shown() -> None:
     lines = text(small()[-1], 80)
     assert lines[3].split(None, 4) == ["batch", "6", "of", "6", "succeeded"]
     assert lines[5].startswith("time       ")
@@ -125,7 +125,7 @@ def test_a_failure_and_the_end_are_said() -> None:
     assert "F failed 1" in lines[14]
 
 
-def test_the_clock_goes_on_while_azure_is_waited_for() -> None:
+def test_the_clock_moves_on_between_events() -> None:
     view = in_the_middle(small())
     now, later = (
         ["".join(piece.text for piece in line) for line in render_window(view, view.at + more, 80)] for more in (0, 20)
@@ -138,7 +138,7 @@ def test_the_clock_goes_on_while_azure_is_waited_for() -> None:
     assert now[5].partition("until")[2] == later[5].partition("until")[2]  # the estimate itself stays
 
 
-def test_below_the_floor_is_said_in_words() -> None:
+def test_being_below_the_floor_is_shown() -> None:
     view = in_the_middle(small())
     assert view.now is not None
     assert view.now.seen is not None
@@ -152,20 +152,20 @@ def test_below_the_floor_is_said_in_words() -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_hostile_events_stay_in_their_line(hostile: str) -> None:
+def test_hostile_events_stay_on_their_line(hostile: str) -> None:
     event = {"kind": "stuck", "at": 1.0, "reason": hostile * 50, "progress": {}}
     lines = text(apply_event(ViewState(), event), 80)
     assert max(map(text_width, lines)) <= 80
     assert not set("\x1b\x07\r\x9b\u202e\u2066\u2028\u200b") & set("".join(lines))
 
 
-def test_azures_own_engine_shows_its_counts() -> None:
+def test_a_rolling_upgrade_by_azure_shows_its_counts() -> None:
     event = {"kind": "platform", "at": 1.0, "status": {"code": "RollingForward"}, "progress": {"successful": 4}}
     assert text(apply_event(ViewState(), event), 80)[2] == "instances  4 successful"
 
 
 @given(st.lists(st.integers(0, 2000), min_size=4, max_size=4), st.integers(4, 200))
-def test_shares_fill_the_bar_and_nobody_is_left_out(parts: list[int], width: int) -> None:
+def test_the_parts_fill_the_bar_and_none_is_left_out(parts: list[int], width: int) -> None:
     sizes = bar_widths(tuple(parts), width)
     assert sum(sizes) == (width if sum(parts) else 0)
     assert all(bool(size) == bool(part) for size, part in zip(sizes, parts, strict=True))

@@ -1,4 +1,4 @@
-"""Events as lines, into pipes, logs and JSON: everything is said, nothing steers, nothing stops the upgrade."""
+"""Events as lines in pipes, logs and JSON: complete, without control characters, and never stopping the upgrade."""
 
 import io
 import json
@@ -50,17 +50,17 @@ COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, 
         ({"kind": "of-tomorrow", "reason": "new"}, "of-tomorrow: new"),
     ],
 )
-def test_each_kind_in_words(event: dict[str, Any], line: str) -> None:
+def test_the_text_of_each_kind(event: dict[str, Any], line: str) -> None:
     assert describe({"at": 0.0, "progress": COUNTS, **event}).line == line
 
 
-def test_what_is_bad_is_called_so() -> None:
+def test_a_failure_is_marked_as_bad() -> None:
     assert describe({"kind": "settled", "classes": {"1": "failed"}, "progress": COUNTS}).bad
     assert not describe({"kind": "settled", "classes": {"1": "updated"}, "progress": COUNTS}).bad
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_that_somebody_else_wrote_steers_a_terminal(hostile: str) -> None:
+def test_untrusted_text_has_no_control_characters(hostile: str) -> None:
     for event in (
         {"kind": "stuck", "reason": hostile},
         {"kind": "ended", "error": hostile},
@@ -78,11 +78,11 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3, "10 s"), (44, "40 s"), (360, "6 min"), (4200, "1 h 10 min")])
-def test_estimates_claim_no_more_than_they_know(seconds: float, text: str) -> None:
+def test_estimates_are_rounded(seconds: float, text: str) -> None:
     assert format_estimate(seconds) == text
 
 
-def test_a_pipe_gets_the_whole_story() -> None:
+def test_a_pipe_gets_a_line_for_each_event() -> None:
     stream = io.StringIO()
     run_upgrade(make_stage(FAILING, capacity=20), Lines(stream), failure_budget=1, bake_seconds=60)
     lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
@@ -90,12 +90,12 @@ def test_a_pipe_gets_the_whole_story() -> None:
     assert "batch 2 of 5: upgrading 1, 6, 11, 16" in lines
     assert any("3 updated, 1 failed (3); 15 of 20 updated" in line for line in lines)
     assert lines[-1] == "succeeded (1 failed, 19 updated; 6 batches)"
-    assert lines.count("waiting for: baking") == 6  # once for each batch, not at each look
+    assert lines.count("waiting for: baking") == 6  # once for each batch, not at each poll
     assert "\x1b" not in stream.getvalue()
     assert stream.getvalue().startswith(format_timestamp(1_790_000_000.0))
 
 
-def test_a_log_gets_the_same_and_bad_news_as_warnings(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_gets_the_same_lines_and_warnings(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run_upgrade(make_stage(FAILING, capacity=10), LogLines(logging.getLogger("roll-out")))
     levels = {record.getMessage().partition(" (")[0]: record.levelname for record in caplog.records}
@@ -103,7 +103,7 @@ def test_a_log_gets_the_same_and_bad_news_as_warnings(caplog: pytest.LogCaptureF
     assert any(text.startswith("stopped: 1 failed") and level == "WARNING" for text, level in levels.items())
 
 
-def test_json_lines_are_events_that_a_program_can_count_on() -> None:
+def test_json_lines_hold_every_event() -> None:
     stream = io.StringIO()
     verdict, events = run_upgrade(make_stage(capacity=10), JsonLines(stream))
     parsed = [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -112,7 +112,7 @@ def test_json_lines_are_events_that_a_program_can_count_on() -> None:
     assert all("now" not in event for event in parsed)
 
 
-def test_azures_own_engine_is_told_too() -> None:
+def test_a_rolling_upgrade_by_azure_has_lines() -> None:
     stage, stream = make_stage(mode="Rolling", capacity=10), io.StringIO()
     assert roll(stage.arm, *stage.address, NEW, on_event=Lines(stream)).ok
     assert "Azure's rolling upgrade: RollingForward, " in stream.getvalue()
@@ -123,7 +123,7 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_reader_that_is_gone_does_not_stop_the_upgrade() -> None:
+def test_a_closed_stream_does_not_stop_the_upgrade() -> None:
     closed = io.StringIO()
     closed.close()
     for stream in (Gone(), closed):
@@ -138,8 +138,8 @@ def test_a_stream_of_ascii_gets_ascii() -> None:
     assert raw.getvalue() == rb"1970-01-01T00:00:01Z waiting: Z\xfcrich ist \xfcberlastet" + b"\n"
 
 
-def test_a_broken_view_of_ones_own_is_an_error_of_ones_own() -> None:
-    """Only writing is forgiven: what is wrong in a caller's code is shown to the caller."""
+def test_an_error_in_a_callers_view_reaches_the_caller() -> None:
+    """Only errors of writing are ignored."""
 
     def wrong(_event: Any) -> None:
         raise RuntimeError("mine")

@@ -1,4 +1,4 @@
-"""The notebook, run headless: no cell fails, the pictures change in place, and what it says is on the emulator."""
+"""The notebook, run headless: no cell fails, the pictures change in place, and they name the emulator."""
 
 import json
 import os
@@ -25,7 +25,7 @@ NOTEBOOK = ROOT / "examples" / "upgrade.ipynb"
 
 
 class Kernel(AsyncKernelManager):
-    """This Python, whatever kernels are installed."""
+    """The Python that runs the tests, not an installed kernel."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -33,7 +33,7 @@ class Kernel(AsyncKernelManager):
 
 
 class Watching(nbclient.NotebookClient):
-    """Keeps each picture that a cell has shown in place, in order."""
+    """Records the pictures that each cell displayed, in order."""
 
     shown: dict[int, list[str]]
 
@@ -57,13 +57,13 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-def test_no_cell_failed_and_nothing_was_complained_of(executed: Any) -> None:
+def test_no_cell_fails_or_warns(executed: Any) -> None:
     kinds = {output.output_type for output in outputs(executed[0])}
     assert kinds == {"display_data", "execute_result"}  # no error, nothing on stdout or stderr
 
 
 def test_the_heatmap_changes_in_place(executed: Any) -> None:
-    """Each of the four runs is one output that was drawn again and again, and its counts move.
+    """Each of the four runs is one output that is updated, and its counts change.
 
     How often depends on how quick the machine is: a picture is due three times a second.
     """
@@ -80,7 +80,7 @@ def test_the_heatmap_changes_in_place(executed: Any) -> None:
     assert any("in-batch" in state for states in changes[-1] for state in states)
 
 
-def test_it_tells_the_whole_story(executed: Any) -> None:
+def test_it_shows_a_stop_a_pause_and_a_success(executed: Any) -> None:
     texts = [output.data["text/plain"] for output in outputs(executed[0]) if "text/plain" in output.data]
     verdicts = [text for text in texts if text.startswith("<Verdict")]
     ways = ["stopped", "paused", "stopped", "succeeded", "succeeded"]
@@ -89,7 +89,7 @@ def test_it_tells_the_whole_story(executed: Any) -> None:
     assert any("latest 20" in str(output.data.get("text/html")) for output in outputs(executed[0])[-3:])
 
 
-def test_every_caption_says_that_it_is_the_emulator(executed: Any) -> None:
+def test_every_caption_names_the_emulator(executed: Any) -> None:
     notebook, shown = executed
     html = [output.data["text/html"] for output in outputs(notebook) if "text/html" in output.data]
     pictures = [text for text in html if "instances by " in text]
@@ -98,7 +98,7 @@ def test_every_caption_says_that_it_is_the_emulator(executed: Any) -> None:
     assert all("emulator" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def test_it_is_kept_without_outputs() -> None:
+def test_it_is_stored_without_outputs() -> None:
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
@@ -108,17 +108,17 @@ def test_the_view_of_a_thousand_is_under_300_kb() -> None:
     sizes = []
     views = [ViewState()]
 
-    def hear(event: Any) -> None:
+    def record(event: Any) -> None:
         views.append(apply_event(views[-1], event))
         if event["kind"] in ("begin", "posted", "end"):
             sizes.append(len(render_html(views[-1]).encode()))
 
-    run_upgrade(make_stage(capacity=1000), hear)
+    run_upgrade(make_stage(capacity=1000), record)
     assert max(sizes) < 300_000
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_whatever_azure_says_is_text(hostile: str) -> None:
+def test_hostile_text_of_azure_becomes_text(hostile: str) -> None:
     event = {"kind": "stuck", "at": 1.0, "reason": hostile, "progress": {}}
     check_safe(render_html(apply_event(ViewState(), event)))
     views = [ViewState()]

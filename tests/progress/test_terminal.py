@@ -1,4 +1,4 @@
-"""What a person sees: the program behind a real pseudo-terminal, its output on the screen of a terminal emulator."""
+"""The screen of a terminal: a program writes to a pseudo-terminal, and a terminal emulator shows its output."""
 
 import fcntl
 import io
@@ -19,7 +19,7 @@ from azurerm_lite.progress import Lines, LiveView, for_stream
 from .worlds import make_stage, run_upgrade
 
 ROOT = Path(__file__).parents[2]
-# Time is virtual, and so is the time between two pictures: every event is drawn.
+# The view uses virtual time too, so that every event is drawn.
 PROGRAM = """
 import sys
 from azurerm_lite import progress
@@ -54,7 +54,7 @@ def at_a_terminal(words: list[str], columns: int, rows: int, **env: str) -> tupl
 def _read(handle: int) -> bytes:
     try:
         return os.read(handle, 65536)
-    except OSError:  # Linux says it so when the other side is closed
+    except OSError:  # how Linux reports that the other side is closed
         return b""
 
 
@@ -93,7 +93,7 @@ def test_at_80_columns() -> None:
     ]
     assert screen[top + 14] == "U updated 8   * in-batch 4   W not-reached 8"
     assert screen[top + 16].startswith("14:1")
-    # The last picture stays, once, and the cursor is given back below it.
+    # The last picture stays, and the cursor is restored below it.
     assert sum(line.startswith("web to") for line in pictures[-1]) == 1
     assert any("succeeded" in line for line in pictures[-1])
     assert data.rstrip().endswith(b"\x1b[?25h")
@@ -108,7 +108,7 @@ def test_at_200_columns_the_events_stand_beside() -> None:
     assert sum(bool(line) for line in screen) <= 13
 
 
-def test_colors_say_what_signs_say_and_no_color_takes_them_away() -> None:
+def test_colors_repeat_the_signs_and_no_color_removes_them() -> None:
     colored, _ = run(80, 30, COLORTERM="truecolor")
     plain, _ = run(80, 30, NO_COLOR="1")
     assert b"48;2;0;158;115mU" in colored  # the green of the heatmap
@@ -117,7 +117,7 @@ def test_colors_say_what_signs_say_and_no_color_takes_them_away() -> None:
     assert screens(plain, 80, 30)[-1] == screens(colored, 80, 30)[-1]
 
 
-def test_a_small_window_shows_what_matters_and_does_not_scroll() -> None:
+def test_a_small_window_shows_the_head_and_does_not_scroll() -> None:
     data, _ = run(80, 12)
     for screen in screens(data, 80, 12)[5:-1]:
         assert any(line.startswith("batch") for line in screen) or not any(screen)
@@ -136,7 +136,7 @@ def test_a_dumb_terminal_gets_lines() -> None:
     assert b"Z batch 3 of 5: upgrading 2, 7, 12, 17\r\n" in data
 
 
-def test_what_is_printed_meanwhile_stands_above() -> None:
+def test_other_output_appears_above_the_view() -> None:
     data, _ = run(80, 50, other="event['kind'] == 'fit' and print('somebody printed this', file=sys.stderr)")
     last = screens(data, 80, 50)[-1]
     printed = [number for number, line in enumerate(last) if line == "somebody printed this"]
@@ -146,13 +146,13 @@ def test_what_is_printed_meanwhile_stands_above() -> None:
 
 
 @pytest.mark.parametrize("way", ["KeyboardInterrupt", "ZeroDivisionError"])
-def test_the_terminal_is_given_back_when_it_is_left_in_the_middle(way: str) -> None:
+def test_the_terminal_is_restored_after_an_exception(way: str) -> None:
     data, code = run(80, 30, other=f"if event['kind'] == 'posted': raise {way}")
     assert code != 0
     assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l")
 
 
-def test_the_terminal_is_given_back_when_nobody_closes_the_view() -> None:
+def test_the_terminal_is_restored_when_the_view_is_not_closed() -> None:
     program = PROGRAM.format(other="if event['kind'] == 'posted': raise KeyboardInterrupt", capacity=20)
     left_open = program.replace("with progress.for_stream(sys.stderr, clock=stage.clock.time) as view:\n    ", (
         "view = progress.for_stream(sys.stderr, clock=stage.clock.time)\n"))  # fmt: skip
@@ -172,7 +172,7 @@ def test_the_example_shows_it_on_a_terminal() -> None:
     assert [line for line in last if line][-1].startswith("succeeded (20 updated; 5 batches in ")
 
 
-def test_piped_it_is_lines() -> None:
+def test_a_pipe_gets_lines() -> None:
     line = [sys.executable, "-c", PROGRAM.format(other="pass", capacity=20)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
     assert "\x1b" not in done.stderr
@@ -180,13 +180,13 @@ def test_piped_it_is_lines() -> None:
     assert done.stdout == ""
 
 
-def test_what_suits_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(for_stream(io.StringIO()), Lines)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as CI systems set it: colors are not a terminal
     assert isinstance(for_stream(io.StringIO()), Lines)
 
 
-def test_it_is_drawn_a_few_times_a_second_whatever_comes() -> None:
+def test_it_is_drawn_a_few_times_a_second() -> None:
     """A thousand instances, a second of real time, hundreds of events."""
     seconds = [0.0]
     view = LiveView(

@@ -1,4 +1,4 @@
-"""Upgrades to watch: whole ones on an emulator in virtual time, with their events kept."""
+"""Upgrades on an emulator in virtual time, with their events."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ def make_plan(stage: Stage, **policy: Any) -> Plan:
 
 
 def run_upgrade(stage: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[Verdict, list[Event]]:
-    """An upgrade, all its events, and whatever else shall hear them."""
+    """Run an upgrade; returns its verdict and events, which go to `views` as well."""
     events: list[Event] = []
 
-    def hear(event: Event) -> None:
+    def record(event: Event) -> None:
         for view in (events.append, *views):
             view(event)
 
-    return upgrade(stage.arm, make_plan(stage, **policy), gate=gate, on_event=hear), events
+    return upgrade(stage.arm, make_plan(stage, **policy), gate=gate, on_event=record), events
 
 
 FAILING = {"on": "upgrade", "instance": "3", "effect": "fail"}
