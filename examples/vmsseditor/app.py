@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rollbacks import rollback_plan
 from werkzeug.exceptions import HTTPException
@@ -14,7 +14,7 @@ from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
 import azurerm_lite as az
-from azurerm_lite.heatmap import grid
+from azurerm_lite.heatmap import ColorBy, grid
 from azurerm_lite.images import list_gallery_image_versions
 from azurerm_lite.upgrade import Locked, PlanRefused, plan
 
@@ -176,7 +176,7 @@ def picture(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
     running = desk.last_rollout(address)
     classes = rollout.classes(running, seen.instances) if by == "progress" and running is not None else None
     timeless = seen.instances._replace(at=0.0)  # so that a page which has this picture is told so
-    drawn = grid(timeless, by, classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
+    drawn = grid(timeless, cast(ColorBy, by), classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
     fit = sum(map(seen.instances.fit, seen.instances.members.values()))
     return {
         "properties": views.properties(seen.model),

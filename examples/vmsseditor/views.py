@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import azurerm_lite as az
-from azurerm_lite.heatmap import COLOURS, Grid
+from azurerm_lite.heatmap import STYLES, Grid
 from azurerm_lite.heatmap.lines import domain_name, panel_name
 from azurerm_lite.markup import visible
 from azurerm_lite.model import MISSING, redacted, without_read_only
-from azurerm_lite.progress import words
+from azurerm_lite.progress import describe
 from azurerm_lite.upgrade import Plan
 
 Json = dict[str, Any]
@@ -111,22 +111,30 @@ def picture(grid: Grid) -> Json:
             "rows": [domain_name(row) for row in panel.rows],
             "columns": [domain_name(column) for column in panel.columns],
             "places": [
-                [[cell.instance_id for cell in panel.places.get((row, column), ())] for column in panel.columns]
+                [[cell.instance_id for cell in panel.cells.get((row, column), ())] for column in panel.columns]
                 for row in panel.rows
             ],
         }
         for panel in grid.panels
     ]
-    legend = [{"state": state, "sign": grid.look(state).sign, "count": count} for state, count in grid.counts.items()]
-    return {"by": grid.colour, "caption": grid.caption, "panels": panels, "legend": legend, "cells": grid.to_records()}
+    legend = [
+        {"state": state, "sign": grid.style_of(state).sign, "count": count} for state, count in grid.counts.items()
+    ]
+    return {
+        "by": grid.color_by,
+        "caption": grid.caption,
+        "panels": panels,
+        "legend": legend,
+        "cells": grid.to_records(),
+    }
 
 
 def stylesheet() -> str:
-    """The colours of the states, taken from azurerm_lite's own heatmaps."""
+    """The colors of the states, taken from azurerm_lite's own heatmaps."""
     rules = [
-        f'[data-by="{by}"] [data-state="{state}"]{{--state:{look.colour};--ink:{look.ink}}}'
-        for by, looks in COLOURS.items()
-        for state, look in looks.items()
+        f'[data-by="{by}"] [data-state="{state}"]{{--state:{style.color};--ink:{style.text_color}}}'
+        for by, styles in STYLES.items()
+        for state, style in styles.items()
     ]
     return "\n".join(rules)
 
@@ -139,9 +147,9 @@ def ids_text(ids: Iterable[str]) -> str:
 
 def event_line(event: Mapping[str, Any]) -> tuple[str, str]:
     """How serious an event of the engine is ("", "good", "bad"), and words for it; no words: leave it out."""
-    said, kind = words(event), event["kind"]
+    text, kind = describe(event), event["kind"]
     well = kind == "settled" or (kind == "end" and event["verdict"]["outcome"] in ("succeeded", "rolled-back"))
-    return ("bad" if said.bad else "good" if well else ""), said.line
+    return ("bad" if text.bad else "good" if well else ""), text.line
 
 
 def _at(value: Any, *path: str) -> Mapping[str, Any]:
