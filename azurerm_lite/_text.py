@@ -4,10 +4,10 @@ import re
 
 # C0 and C1 controls, bidirectional overrides and line separators: text from servers must not steer a terminal or a log.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-_LONGEST_TEXT = 2000
+LONGEST_TEXT = 2000
 
 
-def printable(text: object, longest: int = _LONGEST_TEXT) -> str:
+def printable(text: object, longest: int = LONGEST_TEXT) -> str:
     """One line that is safe to print or log: control characters escaped, length bounded."""
     raw = text if isinstance(text, str) else str(text)
     line = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), raw[: longest + 1])
@@ -21,6 +21,11 @@ def short_repr(value: object, longest: int = 80) -> str:
     except Exception:  # a number of 5,000 digits, a list within itself, a repr of the caller's own
         text = f"a {type(value).__name__} that cannot be shown"
     return printable(text, longest)
+
+
+def plain(value: object, longest: int = LONGEST_TEXT) -> str:
+    """A text as it is, and anything else as its repr; bounded and printable."""
+    return printable(value, longest) if isinstance(value, str) else short_repr(value, longest)
 
 
 def duration(seconds: float) -> str:

@@ -364,7 +364,7 @@ class Arm:
         method, status = write.method, response.status
         accepted = status == 202 and method not in ("PUT", "PATCH")
         body = None if accepted else wire.decode_json(response.body, response.headers)
-        responses.check_write(method, status, body, has_status="azure-asyncoperation" in response.headers)
+        responses.check_write(method, status, body, has_status=bool(response.headers.get("azure-asyncoperation")))
         how = reconcile.monitor(write, status, response.headers, body, self.base)
         state = wire.RUNNING
         if how.kind == "none":

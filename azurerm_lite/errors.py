@@ -64,6 +64,12 @@ class OutcomeUnknown(TransportError):
         super().__init__(message, sent=True)
         self.status = status
 
+    def with_finding(self, finding: str) -> "OutcomeUnknown":
+        """This error with what a look at the resource has shown."""
+        error = type(self)(f"{self.args[0]}; {finding}", status=self.status)
+        error.request_ids = self.request_ids
+        return error
+
 
 class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
@@ -127,7 +133,8 @@ class ArmError(AzurermLiteError):
 
     def _detail_texts(self) -> list[str]:
         shown = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
-        texts = [printable(f"{d.get('code', '')}: {d.get('message', '')}", 300) for d in shown]
+        pairs = [[detail.get(key, "") for key in ("code", "message")] for detail in shown]
+        texts = [printable(": ".join(_text.plain(value, 300) for value in pair), 300) for pair in pairs]
         more = len(self.details) - len(shown)
         return [*texts, f"and {more} more details"] if more > 0 else texts
 

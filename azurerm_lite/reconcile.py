@@ -76,8 +76,8 @@ def settle(arm: Writer, write: Write, unknown: OutcomeUnknown) -> Operation:
     if _shows(found, write):
         return _seen(arm, write, found)
     if write.etag is None or found.get("etag") != write.etag:
-        raise OutcomeUnknown(
-            f"{write}: its answer was lost, and the resource (etag {found.get('etag')}) does not show it. "
+        raise unknown.with_finding(
+            f"the resource (etag {found.get('etag')}) does not show it. "
             "Somebody else may have written since: read it before writing again"
         )
     try:
@@ -142,5 +142,5 @@ def _by_instances(arm: Writer, write: Write, instances: wire.Monitor, unknown: O
             return Operation(arm, write.method, write.target, instances)
         arm.pause(LOOK_SECONDS)
     if failed:
-        raise OutcomeUnknown(f"{write}: its answer was lost; {failed} is Failed, by this upgrade or an earlier one")
+        raise unknown.with_finding(f"{failed} is Failed, by this upgrade or an earlier one")
     return arm.send(write)

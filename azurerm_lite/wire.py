@@ -67,7 +67,7 @@ def header_value(value: str, what: str) -> str:
 
 def region(name: object) -> str:
     """A region as Azure compares it: `East US` is eastus."""
-    return str(name or "").replace(" ", "").lower()
+    return name.replace(" ", "").lower() if isinstance(name, str) else ""
 
 
 def query_value(value: object, name: str) -> str:
@@ -203,7 +203,7 @@ def error_fields(document: Json) -> JsonDict:
         message = message.get("value")
     code, target = lower.pop("code", None), lower.pop("target", None)
     return {
-        "code": str(code) if isinstance(code, str | int) else "",
+        "code": code if isinstance(code, str) else short_repr(code) if isinstance(code, int) else "",
         "message": message if isinstance(message, str) else "",
         "target": target if isinstance(target, str) else None,
         "details": details if isinstance(details, list) else [],
@@ -213,7 +213,8 @@ def error_fields(document: Json) -> JsonDict:
 
 def error_kind(status: int, code: str, details: list[Any]) -> type[ArmError]:
     """Which class an error is. 429 and 409 each mean two things, and only the codes tell them apart."""
-    codes = {code.lower(), *(str(d.get("code", "")).lower() for d in details if isinstance(d, dict))}
+    inner = [detail.get("code") for detail in details if isinstance(detail, dict)]
+    codes = {text.lower() for text in (code, *inner) if isinstance(text, str)}
     if status in (409, 429) and codes & _BUSY_CODES:
         return errors.BusyError
     return _BY_STATUS.get(status, ArmError)
@@ -338,7 +339,9 @@ def is_of(document: Json, path: str) -> bool:
     """Whether an operation document is that of the operation at `path`, and not of one before: its name says so."""
     name = document.get("name") if isinstance(document, dict) else None
     own = path.partition("?")[0].rpartition("/")[2]
-    return not (_GUID.fullmatch(str(name)) and _GUID.fullmatch(own)) or str(name).lower() == own.lower()
+    if not isinstance(name, str) or not (_GUID.fullmatch(name) and _GUID.fullmatch(own)):
+        return True
+    return name.lower() == own.lower()
 
 
 def is_passing(error: Exception) -> bool:
@@ -358,7 +361,11 @@ def operation_seconds(document: Json) -> float | None:
 
 def _moment(text: Json) -> float | None:
     """Seconds since 1970 of Azure's timestamps, whose fraction has up to seven digits."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", str(text))
+    match = (
+        re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+        if isinstance(text, str)
+        else None
+    )
     if match is None:
         return None
     try:
@@ -369,8 +376,13 @@ def _moment(text: Json) -> float | None:
 
 
 def _chosen(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:
-    found = [one for one in items if isinstance(one, dict)]
-    return [one for one in found if not ids or str(one.get("instanceId")) in ids]
+    instances = [item for item in items if isinstance(item, dict)]
+    return [instance for instance in instances if not ids or _instance_id(instance) in ids]
+
+
+def _instance_id(instance: JsonDict) -> str:
+    value = instance.get("instanceId")
+    return value if isinstance(value, str) else ""
 
 
 def _on_latest_model(instance: JsonDict) -> bool:
@@ -389,7 +401,7 @@ def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
 
 def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
     """Where an upgrade of these instances stands by their own word, and who failed; those that are gone are done."""
-    states = {str(one.get("instanceId")): provisioning_state(one) for one in _chosen(items, ids)}
+    states = {_instance_id(one): provisioning_state(one) for one in _chosen(items, ids)}
     failed = [one for one, state in states.items() if state == FAILED]
     behind = [one for one in _chosen(items, ids) if not _on_latest_model(one)]
     if RUNNING in states.values() or (behind and not failed):
