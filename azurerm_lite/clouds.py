@@ -9,38 +9,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import InvalidInput
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Reach(NamedTuple):
-    """How to get there: a CA file that replaces the usual ones, and an https proxy. Loopback is never proxied."""
-
-    ca_file: str | None = None
-    proxy: str | None = None
-    no_proxy: str = ""
-
-    def proxy_for(self, base: str) -> str | None:
-        """The proxy for an address, or None: `no_proxy` lists hosts and domains, or `*` for all."""
-        parts = urlsplit(base)
-        host = parts.hostname or ""
-        if not self.proxy or parts.scheme != "https" or host in LOOPBACK:
-            return None
-        excepted = [entry.strip().lower().lstrip(".") for entry in self.no_proxy.split(",") if entry.strip()]
-        spared = any(e in ("*", host, f"{host}:{parts.port or 443}") or host.endswith("." + e) for e in excepted)
-        return None if spared else self.proxy
-
-
-DIRECT = Reach()
-
-
-def reach_from_environment(env: Mapping[str, str]) -> Reach:
-    """CA file and proxy as the environment has them, read once: REQUESTS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY."""
-    both = {name: env.get(name) or env.get(name.lower()) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")}
-    proxy = both["HTTPS_PROXY"] or both["ALL_PROXY"]
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    return Reach(env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE") or None, proxy, both["NO_PROXY"] or "")
+from .reach import DIRECT as DIRECT  # noqa: PLC0414
+from .reach import LOOPBACK
+from .reach import Reach as Reach  # noqa: PLC0414
+from .reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
 
 
 class Cloud(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, cast
 from . import wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict
 from .vmss import vmss_path
 
@@ -108,3 +109,6 @@ def patch_lifecycle_hook_event(
     name = wire.segment(event_name, "lifecycle hook event name")
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
     return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))
+
+
+conceal_tokens(globals(), arm_of)

@@ -232,6 +232,8 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
         path=path,
         retry_after=retry_after(headers),
     )
+    if isinstance(error, errors.AuthError):
+        error.claims = claims_challenge(headers)
     if isinstance(error, errors.ThrottledError):
         error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
     return error

@@ -297,7 +297,7 @@ def serve(
     proxy: bool = False,
     throttle: bool = False,
     journal: str | None = None,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
@@ -314,7 +314,7 @@ def serve(
     try:
         if faults:
             emulator.faults.load(faults)
-        if to_file := journal or env.get(JOURNAL_VARIABLE):
+        if to_file := journal or (os.environ if env is None else env).get(JOURNAL_VARIABLE):
             emulator.journal.write_to(to_file)
     except (FaultError, OSError):
         emulator.stop()

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import markup
-from ..arm import Arm, Auth
+from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from .budget import Budget, Cost, Place
 from .planning import Change, plan
@@ -301,3 +302,6 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
+
+
+conceal_tokens(globals(), arm_of)

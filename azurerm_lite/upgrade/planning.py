@@ -12,6 +12,7 @@ from typing import Any
 from .. import edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
@@ -285,3 +286,6 @@ def pin(after: Mapping[str, Any]) -> str:
     version = image_version(named)
     open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
+
+
+conceal_tokens(globals(), arm_of)

@@ -12,6 +12,7 @@ from typing import Any
 from .. import model, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput
+from ..secrecy import conceal_tokens
 from ..types import ScaleSet, Vmss
 from . import guards, planner
 from . import journal as _journal
@@ -251,3 +252,6 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
 def _steps(runner: Runner) -> Iterator[float]:
     while (wait := safe_step(runner)) is not None:
         yield wait
+
+
+conceal_tokens(globals(), arm_of)
