@@ -107,17 +107,20 @@ def _by_policy(entries: Sequence[Mapping[Any, Any]]) -> str:
 
 def _policies(entries: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
     for entry in entries:
-        known = {str(key).lower(): value for key, value in entry.items()}
-        listed = known.get("additionalinfo")
-        for item in listed if isinstance(listed, list) else [listed]:
-            info = item.get("info") if isinstance(item, Mapping) else None
-            if isinstance(info, Mapping) and (text := _policy(info)):
+        infos = _lowered(entry).get("additionalinfo")
+        for item in infos if isinstance(infos, list) else [infos]:
+            if text := _policy(_lowered(_lowered(item).get("info"))):
                 yield text
 
 
-def _policy(info: Mapping[Any, Any]) -> str:
+def _lowered(value: Any) -> dict[str, Any]:
+    """The fields of an object by lower-case names; none of anything else."""
+    return {str(key).lower(): field for key, field in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _policy(info: Mapping[str, Any]) -> str:
     """One policy, by the names that Azure gives: of its definition, of its assignment, and the assignment's id."""
-    known = {str(key).lower(): value for key, value in info.items() if isinstance(value, str) and value}
+    known = {key: value for key, value in info.items() if isinstance(value, str) and value}
     definition = _first(known, "policydefinitiondisplayname", "policydefinitionname", "policydefinitionid")
     assignment = _first(known, "policyassignmentdisplayname", "policyassignmentname")
     place = known.get("policyassignmentid", "")[:300]

@@ -66,6 +66,8 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
         arguments, options = (), {}  # type: ignore[assignment]
         raise failure
 
+    wrapper: Any = call
+    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # the same dict, for whoever changes it
     return call
 
 
