@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from . import parsing
 from .errors import InvalidInput
 from .reach import DIRECT as DIRECT  # noqa: PLC0414
 from .reach import LOOPBACK
@@ -102,6 +103,14 @@ def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
         cloud = cloud._replace(resource_manager=base_address(manager, "AZURE_RM_ENDPOINT"), name="custom")
         cloud = cloud._replace(scope=_scope(env.get("AZURE_RESOURCE_ENDPOINT")) or cloud.scope)
     return cloud
+
+
+def time_scale_from_environment(env: Mapping[str, str], cloud: Cloud) -> float:
+    """How many times as fast an emulator's clock runs, from AZURERM_LITE_TIME_SCALE; 1 for what is no emulator."""
+    if urlsplit(cloud.resource_manager).hostname not in LOOPBACK:
+        return 1.0
+    text = env.get("AZURERM_LITE_TIME_SCALE") or "1"
+    return parsing.finite_number(text, InvalidInput, "AZURERM_LITE_TIME_SCALE", least=1e-3, most=1e9)
 
 
 def _scope(resource: str | None) -> str | None:

@@ -49,6 +49,8 @@ def connect(
     if credential is None:
         login = Login(chosen.authority, reach, options.get("now", time.time), options.get("sleep", time.sleep))
         credential = credentials.from_environment(names, login)
+    if "sleep" not in options:  # whoever injects a clock has the emulator's pace in it
+        options.setdefault("time_scale", clouds.time_scale_from_environment(names, chosen))
     return Arm(credential, cloud=chosen, reach=reach, auxiliary_tenants=others, **options)
 
 

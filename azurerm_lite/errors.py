@@ -7,11 +7,18 @@ next. Nothing here ever holds a token, a secret, a request or a response object.
 from collections.abc import Mapping
 from typing import Any
 
-from . import advice
-from ._text import printable as printable  # noqa: PLC0414
+from . import _text, advice
+
+printable, short_repr = _text.printable, _text.short_repr
 
 _LONGEST_COMMAND = 16_000  # of a login: the claims in it can be long, and half of them are of no use
 _MOST_DETAILS = 5
+
+
+PROXY_LOGIN = (
+    "give user and password in its address, HTTPS_PROXY=http://user:password@host:port, with percent-encoding "
+    "(%5C for a backslash, %40 for @). Only Basic is spoken here: NTLM and Kerberos need a local relay such as px"
+)
 
 
 class AzurermLiteError(Exception):
@@ -69,6 +76,12 @@ class OutcomeUnknown(TransportError):
         super().__init__(message, sent=True)
         self.status = status
 
+    def with_finding(self, finding: str) -> "OutcomeUnknown":
+        """This error with what a look at the resource has shown."""
+        error = type(self)(f"{self.args[0]}; {finding}", status=self.status)
+        error.request_ids = self.request_ids
+        return error
+
 
 class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
@@ -80,6 +93,10 @@ class CertificateError(TransportError):
     """The certificate of the server, or the CA that signed it, is not accepted. Nothing was sent."""
 
     is_transient = False
+
+
+class UnclearResponse(OutcomeUnknown, ProtocolError):
+    """A write was answered, but not as ARM does: it may have happened. Look at the resource before repeating it."""
 
 
 class OperationTimeout(AzurermLiteError, TimeoutError):
@@ -134,12 +151,15 @@ class ArmError(AzurermLiteError):
         parts += [f"; {text}" for text in self._detail_texts()]
         ids = self.request_ids if len(self.request_ids) > 1 else (self.request_id,)
         parts += [_listed("request id", ids), _listed("correlation id", (self.correlation_id,))]
+        if self.retry_after is not None:
+            parts.append(f" Azure asks to come back in {_text.duration(self.retry_after)}.")
         parts += [f" {self.hint}" if self.hint else ""]
         return "".join(parts)
 
     def _detail_texts(self) -> list[str]:
         shown = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
-        texts = [printable(f"{d.get('code', '')}: {d.get('message', '')}", 300) for d in shown]
+        pairs = [[detail.get(key, "") for key in ("code", "message")] for detail in shown]
+        texts = [printable(": ".join(_text.plain(value, 300) for value in pair), 300) for pair in pairs]
         more = len(self.details) - len(shown)
         return [*texts, f"and {more} more details"] if more > 0 else texts
 

@@ -50,8 +50,8 @@ def list_image_versions(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-images/list
     """
     path = f"{_sku(subscription_id, location, publisher, offer, sku)}/versions"
-    found = arm_of(auth).get(path, api_version=api_version)
-    return in_order(str(one["name"]) for one in found if isinstance(one, dict) and one.get("name"))
+    versions = arm_of(auth).get_list(path, api_version=api_version)
+    return in_order(str(version["name"]) for version in versions if version.get("name"))
 
 
 def get_image_version(

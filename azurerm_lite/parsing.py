@@ -82,6 +82,17 @@ _TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 _HALF = "a string holds half a character (an unpaired surrogate)"
 
 
+def is_unfinished(data: bytes) -> bool:
+    """Whether a JSON text ends before it is complete: in a string, or with brackets that are still open.
+
+    What is nested too deeply to be read is not called unfinished: more of it would not help.
+    """
+    text = data.decode("utf-8", "replace")
+    strings, brackets = _skeleton(text)
+    openings = brackets.count(b"[") + brackets.count(b"{")
+    return (strings % 2 == 1 or 2 * openings > len(brackets)) and not _is_deep(text)
+
+
 def _as_text(data: object) -> str:
     if not isinstance(data, bytes | bytearray):
         raise ValueError(f"{type(data).__name__} is neither text nor bytes")
@@ -96,14 +107,20 @@ def _is_deep(text: str) -> bool:
     """
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
-    data = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(data.translate(None, _NO_BRACKETS).split(b'"')[::2])
+    brackets = _skeleton(text)[1]
     for _ in range(DEEPEST):
         rest = _EMPTY_PAIR.sub(b"", brackets)
         if len(rest) == len(brackets):
             return rest.count(b"[") + rest.count(b"{") > DEEPEST
         brackets = rest
     return bool(brackets)
+
+
+def _skeleton(text: str) -> tuple[int, bytes]:
+    """How many quotation marks a JSON text has, and its brackets outside strings."""
+    data = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
+    pieces = data.translate(None, _NO_BRACKETS).split(b'"')
+    return len(pieces) - 1, b"".join(pieces[::2])
 
 
 def _has_half_characters(value: Any, text: str) -> bool:

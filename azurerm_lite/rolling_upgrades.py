@@ -108,7 +108,7 @@ def patch_lifecycle_hook_event(
     """
     name = wire.segment(event_name, "lifecycle hook event name")
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))
+    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version, wants_object=True))
 
 
 conceal_tokens(globals(), arm_of)

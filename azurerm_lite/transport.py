@@ -8,6 +8,7 @@ Importing this module imports requests, so it is imported when the first request
 import functools
 import http.client
 import io
+import re
 import socket
 import ssl
 import threading
@@ -24,7 +25,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from . import forks
 from .clouds import DIRECT, Reach
-from .errors import CertificateError, InvalidInput, ProtocolError, TransportError, printable
+from .errors import PROXY_LOGIN, CertificateError, InvalidInput, ProtocolError, TransportError, printable
 from .secrecy import conceals, without_frames
 
 
@@ -89,7 +90,18 @@ class _DeadlineReader(socket.SocketIO):
             self._sock.settimeout(self._usual)  # type: ignore[attr-defined]
 
 
+MOST_INTERIM = 20  # interim responses before the final one
+_LENGTH = re.compile("[0-9]{1,15}")
+_CHUNK = re.compile(rb"[0-9a-fA-F]{1,12}[ \t]*")
+_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
 class _TimedResponse(http.client.HTTPResponse):
+    """The final response, within the deadline, with the lengths that HTTP allows.
+
+    http.client passes over 100 alone, and takes `+5` and `5_0` for lengths: https://www.rfc-editor.org/rfc/rfc9112#section-6
+    """
+
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
         deadline = getattr(_now_sending, "deadline", None)
@@ -99,6 +111,64 @@ class _TimedResponse(http.client.HTTPResponse):
             self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
             plain.close()
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line of the final response: a client must read on after interim ones (RFC 9110, 15.2)."""
+        for _ in range(MOST_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise ProtocolError("the server answered 101 (Switching Protocols), which nobody asked for")
+            if not 100 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise ProtocolError(f"the server sent more than {MOST_INTERIM} interim responses (1xx) and no final one")
+
+    def begin(self) -> None:
+        fresh = self.headers is None
+        super().begin()
+        if fresh and self.headers is not None:
+            _check_framing(self.headers)
+
+    def _read_next_chunk_size(self) -> int:
+        line = self.fp.readline(_LONGEST_LINE)
+        size = line.partition(b";")[0].rstrip(b"\r\n")
+        if not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(b"")
+        if not _CHUNK.fullmatch(size):
+            raise ProtocolError("the server sent a chunk whose size is no hexadecimal number")
+        return int(size, 16)
+
+
+_LONGEST_LINE = 65_536
+
+
+def _check_framing(headers: http.client.HTTPMessage) -> None:
+    """Raise ProtocolError for headers from which two readers could tell two lengths of the body."""
+    lengths = {part.strip() for value in headers.get_all("Content-Length", []) for part in value.split(",")}
+    if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
+        raise ProtocolError(f"the server sent a Content-Length that is no length: {', '.join(sorted(lengths))}")
+    encodings = headers.get_all("Transfer-Encoding", [])
+    if encodings and [encoding.strip().lower() for encoding in encodings] != ["chunked"]:
+        raise ProtocolError(f"the server sent a Transfer-Encoding other than chunked: {', '.join(encodings)}")
+
+
+class _ProxyStatus(Exception):
+    """What a proxy answered to CONNECT instead of 200. `schemes`: the ways to log in that it offers."""
+
+    def __init__(self, status: int, reason: str, schemes: str) -> None:
+        super().__init__(status)
+        self.status, self.reason, self.schemes = status, reason, schemes
+
+
+class _TunnelResponse(_TimedResponse):
+    """The response of a proxy to CONNECT, whose status http.client puts into a text only."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()
+        if status != http.HTTPStatus.OK:
+            offers = http.client.parse_headers(self.fp).get_all("Proxy-Authenticate", [])
+            raise _ProxyStatus(status, reason, ", ".join(offer.partition(" ")[0] for offer in offers))
+        return version, status, reason
+
 
 class _TimedHTTP(urllib3.connection.HTTPConnection):
     response_class = _TimedResponse
@@ -106,6 +176,30 @@ class _TimedHTTP(urllib3.connection.HTTPConnection):
 
 class _TimedHTTPS(urllib3.connection.HTTPSConnection):
     response_class = _TimedResponse
+
+    def _tunnel(self) -> None:
+        self.response_class = _TunnelResponse
+        try:
+            super()._tunnel()
+        except _ProxyStatus as error:
+            self.close()
+            refusal = _proxy_refusal(self.proxy, error)
+        else:
+            return
+        finally:
+            self.response_class = _TimedResponse
+        raise refusal
+
+
+def _proxy_refusal(proxy: Any, error: _ProxyStatus) -> TransportError:
+    """What a proxy's refusal means. Nothing has left; a refusal of ours (4xx) is not worth another attempt."""
+    text = f"the proxy {proxy.host}:{proxy.port} answered {error.status} {error.reason}".rstrip()
+    if error.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        offers = f"; it offers {error.schemes}" if error.schemes else ""
+        return ProtocolError(f"{text}{offers}: {PROXY_LOGIN}", sent=False)
+    if error.status >= 500:
+        return TransportError(f"{text}: it may reach Azure later", sent=False)
+    return ProtocolError(f"{text}: ask its administrator to let this host through, or see NO_PROXY", sent=False)
 
 
 class OriginAdapter(HTTPAdapter):
@@ -189,6 +283,9 @@ class Transport:
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """One attempt at `path` (with query) on this origin; TransportError when no usable answer comes."""
+        for name, value in headers.items():
+            if not isinstance(value, str) or not _SENDABLE.fullmatch(value):
+                raise InvalidInput(f"the header {name} cannot be sent: it has a line break or a letter outside Latin-1")
         prepared = _Prepared()
         prepared.base, prepared.method, prepared.url = self.base, method, self.base + path
         prepared.headers, prepared.body = headers, body  # type: ignore[assignment]
@@ -213,6 +310,8 @@ class Transport:
                 raise ProtocolError(
                     f"{self.base} answered {raw.status} (a redirect), which ARM never does: not followed"
                 )
+            if raw.status < 200:
+                raise ProtocolError(f"{self.base} answered {raw.status}, which is no final response")
             headers = {name.lower(): value for name, value in raw.headers.itermerged()}
             return Answer(raw.status, headers, body)
         except BaseException:

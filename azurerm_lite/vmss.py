@@ -244,7 +244,7 @@ def force_recovery_service_fabric_platform_update_domain_walk(
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/forceRecoveryServiceFabricPlatformUpdateDomainWalk"
     where = {"zone": zone, "placementGroupId": placement_group_id}
     query = {"platformUpdateDomain": str(platform_update_domain), **where}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def scale_out_vmss(

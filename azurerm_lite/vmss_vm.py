@@ -297,7 +297,7 @@ def retrieve_boot_diagnostics_vmss_vm(
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/retrieveBootDiagnosticsData"
     query = {"sasUriExpirationTimeInMinutes": None if expiration_minutes is None else str(expiration_minutes)}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def attach_detach_data_disks_vmss_vm(

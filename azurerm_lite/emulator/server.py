@@ -185,6 +185,8 @@ class Emulator:
             "CURL_CA_BUNDLE": self.ca_file,
             "NO_PROXY": "localhost,127.0.0.1",
         }
+        if self.world.pace != 1.0:  # so that azurerm_lite may poll as much faster
+            env["AZURERM_LITE_TIME_SCALE"] = f"{self.world.pace:g}"
         if self.proxy:  # Azure's own names lead here by the proxy
             return {**env, "HTTPS_PROXY": self.proxy}
         return {

