@@ -11,12 +11,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, TypeVar
 
 PARSER_ERRORS = (ValueError, RecursionError, OverflowError)  # UnicodeError is a ValueError
 DEEPEST = 100  # levels; the deepest model that was recorded has 13, and Python's own functions end at 1000
 _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
-_EMPTY_PAIR = re.compile(rb"\[\]|\{\}")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # from a level to the next, as signed bytes
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 MakeError = Callable[[str], Exception]
@@ -88,9 +89,9 @@ def is_unfinished(data: bytes) -> bool:
     What is nested too deeply to be read is not called unfinished: more of it would not help.
     """
     text = data.decode("utf-8", "replace")
-    strings, brackets = _skeleton(text)
+    odd, brackets = _skeleton(text)
     openings = brackets.count(b"[") + brackets.count(b"{")
-    return (strings % 2 == 1 or 2 * openings > len(brackets)) and not _is_deep(text)
+    return (odd == 1 or 2 * openings > len(brackets)) and not _is_deep(text)
 
 
 def _as_text(data: object) -> str:
@@ -102,25 +103,24 @@ def _as_text(data: object) -> str:
 def _is_deep(text: str) -> bool:
     """Whether a JSON text has more than `DEEPEST` levels, known before a parser recurses into them.
 
-    C's stack is what a parser overflows in a thread, and that ends the process on Python 3.13. Without its strings the
-    text is brackets; pairs with nothing between them are removed, level by level.
+    C's stack is what a parser overflows in a thread, and that ends the process on Python 3.13.
     """
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
-    brackets = _skeleton(text)[1]
-    for _ in range(DEEPEST):
-        rest = _EMPTY_PAIR.sub(b"", brackets)
-        if len(rest) == len(brackets):
-            return rest.count(b"[") + rest.count(b"{") > DEEPEST
-        brackets = rest
-    return bool(brackets)
+    steps = memoryview(_skeleton(text)[1].translate(_STEPS)).cast("b")
+    return max(accumulate(steps), default=0) > DEEPEST
 
 
 def _skeleton(text: str) -> tuple[int, bytes]:
-    """How many quotation marks a JSON text has, and its brackets outside strings."""
-    data = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
-    pieces = data.translate(None, _NO_BRACKETS).split(b'"')
-    return len(pieces) - 1, b"".join(pieces[::2])
+    """Whether a JSON text has an odd number of quotation marks (1 or 0), and its brackets outside strings.
+
+    Strings without a bracket, most of them, are left out by one replacement, which keeps the count odd or even.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    pieces = data.translate(None, _NO_BRACKETS).replace(b'""', b"").split(b'"')
+    return (len(pieces) - 1) % 2, b"".join(pieces[::2])
 
 
 def _has_half_characters(value: Any, text: str) -> bool:

@@ -18,6 +18,8 @@ def check_object(value: Json, what: str) -> JsonDict:
     """The value itself when it is an object; ProtocolError, which says `what` was expected, for everything else."""
     if not isinstance(value, dict):
         raise ProtocolError(f"expected {what}, got {shape(value)}")
+    if not isinstance(value.get("properties", {}), dict):
+        raise ProtocolError(f"expected {what}, got one whose properties are {shape(value['properties'])}")
     return value
 
 
@@ -40,8 +42,8 @@ def objects(value: Json, what: str) -> list[JsonDict]:
     """A list of objects as it is; ProtocolError, which says `what` was expected, for everything else."""
     if not isinstance(value, list):
         raise ProtocolError(f"expected {what}, got {shape(value)}")
-    if wrong := [item for item in value if not isinstance(item, dict)]:
-        raise ProtocolError(f"expected {what}, got a list that holds {shape(wrong[0])}")
+    for item in value:
+        check_object(item, f"{what}, each of them an object")
     return value
 
 
@@ -55,8 +57,8 @@ def check_write(method: str, status: int, body: Json, *, has_status: bool = Fals
     if not may_be_empty or (body and method in ("PUT", "PATCH")):
         if not is_resource(body):
             raise ProtocolError(f"{status} to {method} came with {shape(body)} instead of the resource")
-    elif body is not None and not isinstance(body, dict):
-        raise ProtocolError(f"{status} to {method} came with {shape(body)} instead of an object")
+    elif body is not None:
+        check_object(body, f"an object or nothing with {status} to {method}")
 
 
 def is_cut(headers: Mapping[str, str], data: bytes) -> bool:

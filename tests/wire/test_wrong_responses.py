@@ -64,10 +64,11 @@ NO_OBJECT = {
     "a text": body(b'"x"'),
     "a number": body(b"5"),
     "true": body(b"true"),
+    "properties that are a list": body(b'{"id":"/x","properties":[]}'),
+    "properties that are null": body(b'{"id":"/x","properties":null}'),
 }
 NO_RESOURCE = {
     "an empty object": body(b"{}"),
-    "properties that are a list": body(b'{"id":"/x","properties":[]}'),
     "an id that is a number": body(b'{"id":5,"properties":{}}'),
     "an error with 200": body(b'{"error":{"code":"Conflict","message":"no"}}'),
 }
@@ -76,6 +77,7 @@ NO_LIST = {
     "a list that holds a number": body(b'{"value":[{"id":"/x"},1]}'),
     "a list that holds null": body(b'{"value":[null]}'),
     "a list that holds a list": body(b'{"value":[[]]}'),
+    "an item whose properties are a number": body(b'{"value":[{},{"properties":5}]}'),
     "a link that is a number": body(b'{"value":[],"nextLink":0}'),
     "a link to a port that cannot be": body(b'{"value":[],"nextLink":"https://localhost:99999/x"}'),
     "a link to a host that cannot be": body(b'{"value":[],"nextLink":"https://[:::]/x"}'),
