@@ -16,6 +16,7 @@ from .credentials import azure_cli_credential
 from .credentials import get_access_token as get_access_token  # noqa: PLC0414
 from .errors import InvalidInput
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import Ids, JsonDict
 
 NETWORK_API = "2023-09-01"
@@ -361,3 +362,6 @@ def stopdealloc_vmss(access_token: Auth, subscription_id: str, resource_group: s
     """Stop and deallocate every instance."""
     address = (subscription_id, resource_group, vmss_name)
     return _response(vmss_vms.deallocate_vmss_vms(access_token, *address, all_instances=True))
+
+
+conceal_tokens(globals(), arm_of, "access_token")

@@ -10,38 +10,10 @@ from urllib.parse import urlsplit
 
 from . import parsing
 from .errors import InvalidInput
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Reach(NamedTuple):
-    """Network settings: a CA file that replaces the default ones, and an https proxy. Loopback is never proxied."""
-
-    ca_file: str | None = None
-    proxy: str | None = None
-    no_proxy: str = ""
-
-    def proxy_for(self, base: str) -> str | None:
-        """The proxy for an address, or None. `no_proxy`: hosts and domains without a proxy, or `*` for all."""
-        parts = urlsplit(base)
-        host = parts.hostname or ""
-        if not self.proxy or parts.scheme != "https" or host in LOOPBACK:
-            return None
-        entries = [entry.strip().lower().lstrip(".") for entry in self.no_proxy.split(",") if entry.strip()]
-        names = ("*", host, f"{host}:{parts.port or 443}")
-        return None if any(e in names or host.endswith("." + e) for e in entries) else self.proxy
-
-
-DIRECT = Reach()
-
-
-def reach_from_environment(env: Mapping[str, str]) -> Reach:
-    """The network settings in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, HTTPS_PROXY or ALL_PROXY, and NO_PROXY."""
-    values = {name: env.get(name) or env.get(name.lower()) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")}
-    proxy = values["HTTPS_PROXY"] or values["ALL_PROXY"]
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    return Reach(env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE") or None, proxy, values["NO_PROXY"] or "")
+from .reach import DIRECT as DIRECT  # noqa: PLC0414
+from .reach import LOOPBACK
+from .reach import Reach as Reach  # noqa: PLC0414
+from .reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
 
 
 class Cloud(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, cast
 from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict
 from .vmss import vmss_path
 from .vmss_vm import vm_path
@@ -461,3 +462,6 @@ def list_vmss_vm_diagnostic_run_commands(
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/diagnosticRunCommands"
     return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})
+
+
+conceal_tokens(globals(), arm_of)

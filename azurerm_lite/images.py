@@ -10,6 +10,7 @@ from typing import Any, cast
 from . import wire
 from .arm import Auth, arm_of
 from .errors import NotFoundError
+from .secrecy import conceal_tokens
 from .types import ImageVersion, JsonDict
 
 GALLERY_API_VERSION = "2023-07-03"
@@ -164,3 +165,6 @@ def list_usages(
     subscription, region = wire.subscription_segment(subscription_id), wire.segment(location, "location")
     path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/usages"
     return arm_of(auth).list(path, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict
 from .vmss import vmss_path
 
@@ -124,3 +125,6 @@ def patch_lifecycle_hook_event(
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
     body = arguments.json_object(patch, "patch")
     return cast(JsonDict, arm_of(auth).act("PATCH", path, body, api_version=api_version, wants_object=True))
+
+
+conceal_tokens(globals(), arm_of)

@@ -15,6 +15,7 @@ from .arm import Arm, Auth, arm_of
 from .edits import Edit, unseen_secrets
 from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import ScaleSet, Vmss
 from .vmss import get_vmss, patch_vmss
 
@@ -92,3 +93,6 @@ def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """Where two models differ, besides what Azure alone writes."""
     return {one.path for one in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
+
+
+conceal_tokens(globals(), arm_of)

@@ -22,6 +22,7 @@ from typing import Any, cast
 from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import Ids, JsonDict, Vmss, VmssInstanceView
 
 OWN_ETAG = "the model's own etag"
@@ -336,3 +337,6 @@ def list_vmss_location(
     subscription, region = wire.subscription_segment(subscription_id), wire.segment(location, "location")
     path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/virtualMachineScaleSets"
     return arm_of(auth).list(path, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict, VmssVm, VmssVmInstanceView
 from .vmss import OWN_ETAG, flag, group_path, own_etag, vmss_path
 
@@ -403,3 +404,6 @@ def get_flexible_vm_instance_view(
     """
     path = f"{_flexible_path(subscription_id, resource_group, vm_name)}/instanceView"
     return cast(VmssVmInstanceView, arm_of(auth).get(path, api_version=api_version))
+
+
+conceal_tokens(globals(), arm_of)

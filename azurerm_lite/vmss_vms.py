@@ -11,6 +11,7 @@ from typing import Any
 from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import Ids, JsonDict, VmssVm
 from .vmss import flag, vmss_path
 
@@ -318,3 +319,6 @@ def migrate_availability_zone_vmss_vms(
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
     body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
     return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

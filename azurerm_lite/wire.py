@@ -183,8 +183,10 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
         path=path,
         retry_after=retry_after(headers),
     )
+    if isinstance(error, errors.AuthError):
+        error.claims = claims_challenge(headers)
     if status == 407:
-        error.hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
+        error.usual_hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
     if isinstance(error, errors.ThrottledError):
         error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
     return error

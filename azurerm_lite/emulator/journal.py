@@ -14,7 +14,9 @@ from urllib.parse import parse_qsl
 
 from .exchange import Json
 
-_HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-identity-header"})
+_HIDDEN_HEADERS = frozenset(
+    {"authorization", "x-ms-authorization-auxiliary", "cookie", "proxy-authorization", "x-identity-header"}
+)
 _HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"}) | {
     *("protectedParameters", "runAsPassword")  # of run commands
 }

@@ -326,7 +326,7 @@ def serve(
     throttle: bool = False,
     journal: str | None = None,
     habits: _habits.Habits = _habits.USUAL,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
@@ -350,7 +350,7 @@ def serve(
         else:
             for description in faults or ():
                 emulator.faults.add(**description)
-        if to_file := journal or env.get(JOURNAL_VARIABLE):
+        if to_file := journal or (os.environ if env is None else env).get(JOURNAL_VARIABLE):
             emulator.journal.write_to(to_file)
     except (FaultError, OSError):
         emulator.stop()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import arguments, markup, vmss
-from ..arm import Arm, Auth
+from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from . import checks
 from .budget import Budget, Cost, Place
@@ -327,3 +328,6 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
+
+
+conceal_tokens(globals(), arm_of)

@@ -12,6 +12,7 @@ from typing import Any
 from .. import edits, images, rolling_upgrades, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ConflictError, NotFoundError
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
 from . import planner, preflight
@@ -197,3 +198,6 @@ def _class(before: Observation, after: Observation, version: str, instance_id: s
     if now.protected:
         return "skipped-protected"
     return "failed" if now.state == "Failed" or current(now, version) else "not-reached"
+
+
+conceal_tokens(globals(), arm_of)

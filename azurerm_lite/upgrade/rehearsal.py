@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arm import Arm, Auth, arm_of
-from ..auth import Credential, Token
+from ..auth import Credential
 from ..clouds import custom_cloud
 from ..emulator import compute, identity
 from ..emulator import habits as habits_table
@@ -23,6 +23,8 @@ from ..emulator.habits import USUAL, Habits
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
 from ..errors import InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
+from ..tokens import Token
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vm import get_flexible_vm_instance_view
@@ -285,3 +287,6 @@ def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, 
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
         if 100 * stage.world.rng.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}
+
+
+conceal_tokens(globals(), arm_of)

@@ -12,6 +12,7 @@ from typing import Any
 from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ArmError, AzurermLiteError, InvalidInput, TransportError
+from ..secrecy import conceal_tokens
 from ..types import ScaleSet, Vmss
 from . import checks, guards, planner, trust
 from . import journal as _journal
@@ -291,3 +292,6 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
 def _steps(runner: Runner) -> Iterator[float]:
     while (wait := safe_step(runner)) is not None:
         yield wait
+
+
+conceal_tokens(globals(), arm_of)
