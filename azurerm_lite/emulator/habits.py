@@ -151,7 +151,7 @@ EVENTS: dict[str, Habit] = {
         "an active Virtual Machine Scale Set VM instanceId.",
         "terraform-provider-azurerm#14499",
         "cloud-provider-azure#2386",
-        seconds=0.0,
+        seconds=900.0,
     ),
     "instance-replaced": _of_instances("Automatic repairs replace an instance by a new one.", "fault matrix 110"),
     "instance-protected": _of_instances(
