@@ -226,7 +226,7 @@ def publish_gallery_image(world: World, image_id: str, location: str) -> None:
     """Make the version of a gallery image exist in a region, with its gallery; no other id means anything here."""
     image, _, version = image_id.partition("/versions/")
     parts = image.strip("/").split("/")
-    if len(parts) != 10 or parts[6].lower() != "galleries" or not version:
+    if len(parts) != 10 or parts[6].lower() != "galleries" or version.lower() in ("", "latest"):
         return
     key = (parts[1].lower(), parts[3].lower())
     world.resource_groups.setdefault(key, (parts[1], parts[3], location))

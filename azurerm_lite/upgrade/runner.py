@@ -178,7 +178,7 @@ class Runner:
         except ConcurrencyError:
             self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
             return None
-        self._written = _as_taken(self._operation.resource, model.merged(model.without_read_only(found), patch))
+        self._written = _as_taken(self._operation.resource, model.apply_patch(model.without_read_only(found), patch))
         return 0.0 if self._operation.done else self._operation.next_poll_seconds()
 
     def _is_written(self, found: Vmss) -> bool:

@@ -24,12 +24,12 @@ def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
     undo: Any = first["undo"]
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
-    wanted = plan(arm, *address, lambda found: model.merged(found, undo), policy=policy, accept_failed=True)
+    wanted = plan(arm, *address, lambda found: model.apply_patch(found, undo), policy=policy, accept_failed=True)
     return replace(wanted, takes_back=True)
 
 
 def undo(plan: Plan) -> dict[str, Any]:
     """The patch that takes the change back."""
-    after: Any = model.without_secrets(model.merged(plan.before, plan.patch))
+    after: Any = model.without_secrets(model.apply_patch(plan.before, plan.patch))
     before: Any = model.without_secrets(plan.before)
     return model.merge_patch(after, before)
