@@ -148,6 +148,7 @@ def _come_out(world: "World", scale_set: "ScaleSet", instance: "Instance", gener
         return HANGS
     if fault is not None and effect == "fail":
         world.scale_sets.set_state(scale_set, instance, "Failed")
+        instance.failure = fault.code, fault.message
         return {"code": fault.code, "message": fault.message, "target": instance.instance_id}
     if effect == "vanish":
         actions.remove(world, scale_set, instance)

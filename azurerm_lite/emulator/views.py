@@ -139,6 +139,9 @@ def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dic
         "level": "Error" if one.state == "Failed" else "Info",
         "displayStatus": "Provisioning succeeded" if one.state == "Succeeded" else one.state,
     }
+    if one.failure is not None:
+        state |= {"code": f"ProvisioningState/failed/{one.failure[0]}", "displayStatus": "Provisioning failed"}
+        state["message"] = one.failure[1]
     if one.state in ("Succeeded", "Failed"):
         state["time"] = world.timestamp(one.state_since)
     if "no-power" in marks:
