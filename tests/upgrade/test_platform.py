@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
+from azurerm_lite.emulator.habits import EVENTS
 from azurerm_lite.upgrade import PlanRefused, roll, watch
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -269,3 +272,54 @@ def test_limits_that_are_none_are_refused_before_azure_is_asked() -> None:
             with pytest.raises(az.InvalidInput, match=next(iter(wrong))):
                 begin(made.arm, *made.address, **wrong)
     assert made.app.journal.entries == []
+
+
+CLASSES = {
+    *("updated", "already-current", "arrived-current", "still-unavailable", "evicted", "in-flight"),
+    *("skipped-protected", "vanished", "failed", "not-reached"),
+}
+MISFORTUNES = st.lists(
+    st.fixed_dictionaries(
+        {"habit": st.sampled_from(sorted(EVENTS))},
+        optional={"nth": st.integers(1, 4), "seed": st.integers(0, 99), "count": st.integers(0, 3)},
+    ),
+    max_size=4,
+)
+
+
+@given(
+    habits=MISFORTUNES,
+    ill=st.sets(st.sampled_from("0123456789"), max_size=3),
+    seed=st.integers(0, 10**6),
+    share=st.sampled_from([0, 20, 100]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_happens_the_verdict_is_true_and_complete(
+    habits: list[dict[str, Any]], ill: set[str], seed: int, share: int
+) -> None:
+    made = Stage(
+        Seed.build(capacity=10, mode="Rolling", health_source="extension", **loose(maxUnhealthyInstancePercent=share)),
+        random_seed=seed,
+    )
+    for one in ill:
+        made.world.scale_sets.changing(made.scale_set, made.scale_set.instances[one], power="deallocated", health="")
+    for habit in habits:
+        known = EVENTS[habit["habit"]].parameters or {}
+        made.world.faults.add(**{key: value for key, value in habit.items() if key in {"habit", *known}})
+    try:
+        verdict = roll(made.arm, *made.address, NEW, timeout=20_000)
+    except az.ArmError:  # of what was asked before anything was begun
+        assert made.app.journal.find("GET", "rollingUpgrades") == [] or not made.scale_set.generation
+        return
+    made.world.settle()
+    assert set(verdict.classes) >= set(made.scale_set.instances) - set(made.scale_set.ghosts)
+    assert set(verdict.classes.values()) <= CLASSES
+    assert verdict.ok or verdict.reason
+    assert set(verdict.failures) == {one for one, kind in verdict.classes.items() if kind == "failed"}
+    for one, instance in made.scale_set.instances.items():
+        if verdict.classes[one] == "updated":
+            assert instance.document["properties"]["storageProfile"]["imageReference"]["exactVersion"] == NEW
+        if verdict.classes[one] == "failed":
+            assert one not in ill, "it was unavailable before"
+        if verdict.ok and verdict.classes[one] == "in-flight":
+            raise AssertionError("succeeded, and Azure still works on one")
