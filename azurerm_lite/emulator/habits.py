@@ -44,7 +44,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "when": ("at", "during", "after", "read"),
     "among": ("any", "batch", "others"),
     "policy": ("", "Deallocate", "Delete"),
-    "form": ("null", "absent", "empty"),
+    "form": ("null", "absent", "empty", "no-statuses"),
     "answer": ("503", "reset"),
     "operation": OPERATIONS,
 }
@@ -100,6 +100,11 @@ HABITS: dict[str, Habit] = {
     ),
     "rolling-policy-stays": Habit(
         "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",), usual=True
+    ),
+    "write-preempts": Habit(
+        "A second write while instances are upgraded is no 409: it ends the upgrade's operation as Failed with "
+        "OperationPreempted.",
+        ("azure-rest-api-specs#22434", "fault matrix 65"),
     ),
     "tags-refuse-null": Habit(
         "A null as the value of a tag is refused: 400 InvalidRequestContent.", ("typespec-azure#1234",), usual=True
@@ -172,7 +177,8 @@ EVENTS: dict[str, Habit] = {
         seconds=0.0,
     ),
     "instance-view-missing": _of_instances(
-        "The instance view is null, absent or empty (`form`), for `seconds` (0: for good); of a Flexible VM it is 404.",
+        "The instance view is null, absent, empty or has no statuses (`form`: null, absent, empty, no-statuses), for "
+        "`seconds` (0: for good); in place of the first two the view of a Flexible VM is 404.",
         "azure-libraries-for-net#1249",
         "cloud-provider-azure#4807",
         "AzureTRE#2603",

@@ -45,7 +45,7 @@ def refuse_or_preempt(world: "World", scale_set: "ScaleSet") -> None:
     """What happens to a write that comes while an upgrade runs; both are known of Azure, which one when is not."""
     if scale_set.upgrading is None or scale_set.upgrading.done:
         return
-    if world.concurrency == "conflict":
+    if world.concurrency == "conflict" and "write-preempts" not in world.habits:
         raise Refusal(409, "Conflict", CONFLICT)
     world.operations.end(scale_set.upgrading, {"code": "OperationPreempted", "message": PREEMPTED})
 
