@@ -44,7 +44,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "when": ("at", "during", "after", "read"),
     "among": ("any", "batch", "others"),
     "policy": ("", "Deallocate", "Delete"),
-    "form": ("null", "absent", "empty"),
+    "form": ("null", "absent", "empty", "no-statuses"),
     "answer": ("503", "reset"),
     "operation": OPERATIONS,
 }
@@ -101,6 +101,11 @@ HABITS: dict[str, Habit] = {
     "rolling-policy-stays": Habit(
         "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",), usual=True
     ),
+    "write-preempts": Habit(
+        "A second write while instances are upgraded is no 409: it ends the upgrade's operation as Failed with "
+        "OperationPreempted.",
+        ("azure-rest-api-specs#22434", "fault matrix 65"),
+    ),
     "tags-refuse-null": Habit(
         "A null as the value of a tag is refused: 400 InvalidRequestContent.", ("typespec-azure#1234",), usual=True
     ),
@@ -151,7 +156,7 @@ EVENTS: dict[str, Habit] = {
         "an active Virtual Machine Scale Set VM instanceId.",
         "terraform-provider-azurerm#14499",
         "cloud-provider-azure#2386",
-        seconds=0.0,
+        seconds=900.0,
     ),
     "instance-replaced": _of_instances("Automatic repairs replace an instance by a new one.", "fault matrix 110"),
     "instance-protected": _of_instances(
@@ -172,7 +177,8 @@ EVENTS: dict[str, Habit] = {
         seconds=0.0,
     ),
     "instance-view-missing": _of_instances(
-        "The instance view is null, absent or empty (`form`), for `seconds` (0: for good); of a Flexible VM it is 404.",
+        "The instance view is null, absent, empty or has no statuses (`form`: null, absent, empty, no-statuses), for "
+        "`seconds` (0: for good); in place of the first two the view of a Flexible VM is 404.",
         "azure-libraries-for-net#1249",
         "cloud-provider-azure#4807",
         "AzureTRE#2603",

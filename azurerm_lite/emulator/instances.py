@@ -77,7 +77,8 @@ def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
     if request.query.get("$select", "").lower().startswith("instanceview"):
         shown = [views.selected(document) for document in shown]
     answer = Answer(200, {"value": [*shown, *(items or [])], **following}, charge=len(page))
-    if items is not None:
+    marks = seen.marks.union(*(instance.marks for instance in page))
+    if items is not None or "view-no-statuses" in marks:
         answer.headers[DISTURBED] = "asked for"
     if not follows:
         world.disturbances.occur("read", scale_set)
@@ -116,8 +117,13 @@ def get_vmss_vm_instance_view(world: World, _request: ArmRequest, **names: str) 
     if scale_set.flexible:
         text = "Operation 'GET instanceView' is not allowed on an instance of a Flexible scale set: ask the VM itself."
         raise Refusal(409, "OperationNotAllowed", text)
-    missing = views.view_form(scale_set, instance)
-    return Answer(200, {} if missing else views.instance_view(world, scale_set, instance))
+    return _view(world, scale_set, instance)
+
+
+def _view(world: World, scale_set: ScaleSet, instance: Instance) -> Answer:
+    if form := views.view_form(scale_set, instance):
+        return Answer(200, views.broken_view(world, scale_set, instance, form), {DISTURBED: "asked for"})
+    return Answer(200, views.instance_view(world, scale_set, instance))
 
 
 def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
@@ -282,9 +288,9 @@ def _shown_vm(scale_set: ScaleSet, instance: Instance) -> dict[str, Any]:
 
 def get_vm_instance_view(world: World, _request: ArmRequest, **names: str) -> Answer:
     scale_set, instance = _flexible(world, names)
-    if views.view_form(scale_set, instance):
+    if views.view_form(scale_set, instance) in ("null", "absent"):
         raise _no_vm(names)
-    return Answer(200, views.instance_view(world, scale_set, instance))
+    return _view(world, scale_set, instance)
 
 
 _GROUP = "/subscriptions/<subscription_id>/resourceGroups/<resource_group>/providers/Microsoft.Compute"

@@ -148,6 +148,7 @@ def _batch_done(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> N
         fault = world.faults.for_instance("upgrade", instance.instance_id)
         if fault is not None and fault.effect in ("fail", "hang"):
             world.scale_sets.set_state(scale_set, instance, "Failed")
+            instance.failure = fault.code, fault.message
             sick.append(instance)
         elif fault is not None and fault.effect == "vanish":
             actions.remove(world, scale_set, instance)

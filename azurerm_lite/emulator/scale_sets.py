@@ -61,6 +61,7 @@ class Instance:
     secrets: Secrets = field(default_factory=dict)
     # How it is shown otherwise than it is, by habit: "unlisted", "no-power", "silent"; "stuck": it stays in Updating.
     marks: set[str] = field(default_factory=set)
+    failure: tuple[str, str] | None = None  # code and message of a provisioning that has failed
     when_released: Callable[[], None] | None = None  # what an upgrade does with it when it is stuck no more
 
     @property
@@ -266,6 +267,7 @@ class ScaleSets:
         if "state" in fields:
             instance.state_since = self._world.now
             instance.etag += 1
+            instance.failure = instance.failure if fields["state"] == "Failed" else None
         for name, value in fields.items():
             setattr(instance, name, value)
         if instance.available != before and scale_set.instances.get(instance.instance_id) is instance:

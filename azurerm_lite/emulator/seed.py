@@ -286,6 +286,7 @@ def _instance(world: World, scale_set: ScaleSet, document: dict[str, Any], posit
     instance.state = str(properties.get("provisioningState") or "Succeeded")
     instance.marks = _marks(view, instance) if asked else set()
     instance.power = instance.power or "running"
+    instance.failure = _failure(view)
     instance.generation = 0 if properties.get("latestModelApplied", True) else -1
     instance.booted = instance.generation
     instance.state_since, instance.etag = world.now, _counter(document.get("etag"), 2)
@@ -305,6 +306,16 @@ def _power(view: Any) -> str:
     return next((code[11:] for code in codes if code.startswith("PowerState/")), "")
 
 
+def _failure(view: Any) -> tuple[str, str] | None:
+    """Code and message of a provisioning that has failed, where the view says them."""
+    statuses = view.get("statuses") if isinstance(view, Mapping) else None
+    for status in statuses or []:
+        code = str(status.get("code", "")) if isinstance(status, Mapping) else ""
+        if code.startswith("ProvisioningState/failed/"):
+            return code.rpartition("/")[2], str(status.get("message", ""))
+    return None
+
+
 def _health(reported: Any) -> str:
     """The state in vmHealth; "" where nothing reports."""
     if not isinstance(reported, Mapping):
@@ -317,6 +328,8 @@ def _marks(view: Any, instance: Instance) -> set[str]:
     """What of an instance's view is not shown, though an instance has it."""
     if not view:
         return {"view-null" if view is None else "view-empty"}
+    if view.get("statuses") is None:
+        return {"view-no-statuses"}
     return {"no-power"} if not instance.power else {"reports"}
 
 

@@ -45,7 +45,7 @@ def refuse_or_preempt(world: "World", scale_set: "ScaleSet") -> None:
     """What happens to a write that comes while an upgrade runs; both are known of Azure, which one when is not."""
     if scale_set.upgrading is None or scale_set.upgrading.done:
         return
-    if world.concurrency == "conflict":
+    if world.concurrency == "conflict" and "write-preempts" not in world.habits:
         raise Refusal(409, "Conflict", CONFLICT)
     world.operations.end(scale_set.upgrading, {"code": "OperationPreempted", "message": PREEMPTED})
 
@@ -148,6 +148,7 @@ def _come_out(world: "World", scale_set: "ScaleSet", instance: "Instance", gener
         return HANGS
     if fault is not None and effect == "fail":
         world.scale_sets.set_state(scale_set, instance, "Failed")
+        instance.failure = fault.code, fault.message
         return {"code": fault.code, "message": fault.message, "target": instance.instance_id}
     if effect == "vanish":
         actions.remove(world, scale_set, instance)

@@ -110,7 +110,7 @@ def selected(document: dict[str, Json]) -> dict[str, Json]:
 
 
 def view_form(scale_set: "ScaleSet", one: "Instance") -> str:
-    """In which form a view is missing: "null", "absent" or "empty"; "" where there is one."""
+    """In which form a view is missing: "null", "absent", "empty" or "no-statuses"; "" where there is one."""
     return next((mark[5:] for mark in one.marks | scale_set.marks if mark.startswith("view-")), "")
 
 
@@ -120,8 +120,15 @@ def _shown_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dict[
             return {"instanceView": instance_view(world, scale_set, one)}
         case "absent":
             return {}
+        case "null":
+            return {"instanceView": None}
         case form:
-            return {"instanceView": None if form == "null" else {}}
+            return {"instanceView": broken_view(world, scale_set, one, form)}
+
+
+def broken_view(world: "World", scale_set: "ScaleSet", one: "Instance", form: str) -> dict[str, Json]:
+    """An instance view that says too little."""
+    return {**instance_view(world, scale_set, one), "statuses": None} if form == "no-statuses" else {}
 
 
 def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dict[str, Json]:
@@ -139,6 +146,9 @@ def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dic
         "level": "Error" if one.state == "Failed" else "Info",
         "displayStatus": "Provisioning succeeded" if one.state == "Succeeded" else one.state,
     }
+    if one.failure is not None:
+        state |= {"code": f"ProvisioningState/failed/{one.failure[0]}", "displayStatus": "Provisioning failed"}
+        state["message"] = one.failure[1]
     if one.state in ("Succeeded", "Failed"):
         state["time"] = world.timestamp(one.state_since)
     if "no-power" in marks:

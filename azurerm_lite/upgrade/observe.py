@@ -12,7 +12,10 @@ REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
 
 
 class Member(NamedTuple):
-    """One instance as it was seen. `health`: what its application reports, "" when nothing does."""
+    """One instance as it was seen. `health`: what its application reports, "" when nothing does.
+
+    `trouble`: Azure's code and message where its provisioning has failed.
+    """
 
     instance_id: str
     vm_id: str
@@ -27,6 +30,7 @@ class Member(NamedTuple):
     health: str
     protected: bool
     size: str = ""
+    trouble: str = ""
 
     @property
     def fit(self) -> bool:
@@ -92,6 +96,7 @@ def _member(instance: Mapping[str, Any]) -> Member:
         health if health in REPORTS or not health else "unknown",
         _object(properties.get("protectionPolicy")).get("protectFromScaleSetActions") is True,
         str(_object(properties.get("hardwareProfile")).get("vmSize") or _object(instance.get("sku")).get("name") or ""),
+        _trouble(view.get("statuses")),
     )
 
 
@@ -108,6 +113,16 @@ def _power(statuses: Any) -> str:
         code = _object(one).get("code")
         if isinstance(code, str) and code.startswith("PowerState/"):
             return code[11:]
+    return ""
+
+
+def _trouble(statuses: Any) -> str:
+    """Azure's code and message of a provisioning that failed."""
+    for status in statuses if isinstance(statuses, list) else ():
+        found = _object(status)
+        code = found.get("code")
+        if isinstance(code, str) and code.startswith("ProvisioningState/failed/"):
+            return f"{code.rpartition('/')[2]}: {found.get('message') or ''}".rstrip(": ")
     return ""
 
 

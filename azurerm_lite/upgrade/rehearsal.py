@@ -22,7 +22,7 @@ from ..emulator.faults import EFFECTS, FaultError, Faults
 from ..emulator.habits import USUAL, Habits
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
-from ..errors import InvalidInput, NotFoundError
+from ..errors import CredentialError, InvalidInput, NotFoundError
 from ..secrecy import conceal_tokens
 from ..tokens import Token
 from ..types import JsonDict, ScaleSet
@@ -70,9 +70,8 @@ class Stage:
         self.app.compact = self.world.lean = True
         self.app.journal.keeps_answers = False
         self.address = ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name)
-        token = Token(self.world.identity.issue(principal.client_id), 2**40)
-        self.world.identity.tokens[token.token].ends = float(2**40)
-        credential = Credential("rehearsal", lambda _scope, _claims: token, now=self.clock.time)
+        self._client_id = principal.client_id
+        credential = Credential("rehearsal", self._token, now=self.clock.time)
         self.arm = Arm(
             credential,
             cloud=custom_cloud("https://localhost", "https://localhost"),
@@ -82,6 +81,15 @@ class Stage:
             monotonic=self.clock.time,
             chance=self.world.rng.random,
         )
+
+    def _token(self, _scope: str, _claims: str | None) -> Token:
+        """A token that does not end by itself; none while a fault or habit keeps the login service away."""
+        refused = self.world.faults.for_request("POST", "/oauth2/v2.0/token")
+        if refused is not None and refused.status >= 400:
+            raise CredentialError(f"the login service answered {refused.status}, as it was told to")
+        token = Token(self.world.identity.issue(self._client_id), 2**40)
+        self.world.identity.tokens[token.token].ends = float(2**40)
+        return token
 
     @property
     def scale_set(self) -> Any:

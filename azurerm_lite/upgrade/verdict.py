@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import markup
@@ -14,7 +14,9 @@ class Verdict:
     rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
 
     `classes`: instance id to updated, already-current, arrived-current, skipped-protected, not-selected, vanished,
-    failed or not-reached. `lowest`: the fewest healthy instances: seen, or left while a batch was away.
+    failed or not-reached; of Azure's own rolling upgrade also still-unavailable (on the model, and as unavailable as
+    before), evicted and in-flight. `failures`: Azure's code, message and request id for each that failed. `lowest`:
+    the fewest healthy instances: seen, or left while a batch was away.
     """
 
     outcome: str
@@ -25,6 +27,7 @@ class Verdict:
     seconds: float
     lowest: int | None = None
     journal: str | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -35,7 +38,7 @@ class Verdict:
         return dict(Counter(self.classes.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "classes": dict(self.classes), "counts": self.counts}
+        return {**asdict(self), "classes": dict(self.classes), "failures": dict(self.failures), "counts": self.counts}
 
     def __repr__(self) -> str:
         return f"<Verdict {markup.visible(self, 300)}>"

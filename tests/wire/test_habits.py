@@ -283,6 +283,23 @@ def test_instance_views_are_missing(form: str, shown: Any) -> None:
         assert asked.listed()["2"]["instanceView"]["statuses"]
 
 
+def test_an_instance_view_may_lack_its_statuses() -> None:
+    with http([at("instance-view-missing", instance="1", form="no-statuses")]) as asked:
+        asked.wait(60)
+        assert asked.listed()["1"]["instanceView"]["statuses"] is None
+        assert health(asked.listed()["1"]) == "healthy"
+        view = asked.ask("GET", f"{asked.set}/virtualMachines/1/instanceView").json()
+        assert view["statuses"] is None
+
+
+def test_a_second_write_may_preempt_an_upgrade() -> None:
+    with http(["write-preempts"]) as asked:
+        asked.change_image()
+        first = asked.upgrade("0")
+        assert asked.upgrade("1").status_code == 202
+        assert asked.end(first)["error"]["code"] == "OperationPreempted"
+
+
 def test_the_view_of_a_flexible_vm_is_not_found() -> None:
     with http([at("instance-view-missing", count=0)], orchestration="Flexible") as asked:
         name = next(iter(asked.listed()))
