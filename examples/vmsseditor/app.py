@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from rollbacks import rollback_plan
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer
@@ -255,7 +254,7 @@ def make_plan(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
         version, policy = messages.upgrade_wish(asked)
         return _proposal(desk.propose(address, plan(desk.arm, *address, version, policy=policy)))
     running = desk.known_rollout(address, messages.number(asked, "rollback"), "roll back")
-    return _proposal(desk.propose(address, rollback_plan(desk.arm, str(running.journal)), undoes=running))
+    return _proposal(desk.propose(address, rollout.rollback_plan(desk.arm, running), undoes=running))
 
 
 def steer(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:

