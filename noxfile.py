@@ -72,6 +72,14 @@ def _pytest(session: nox.Session) -> None:
 
 
 @nox.session
+def long(session: nox.Session) -> None:
+    """What takes hours: 20,000 examples of each fuzz test."""
+    session.install("--quiet", "--editable", ".[test]")
+    session.env["AZURERM_LITE_FUZZ_EXAMPLES"] = "20000"
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/fuzz")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The site, without a warning: docs/_build."""
     session.install("--quiet", "--editable", ".[docs]")

@@ -149,11 +149,11 @@ def image_text(model: Mapping[str, Any]) -> str:
     """What the model says its instances run, in one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`."""
     image = _at(model, IMAGE)
     if isinstance(image, Mapping) and image.get("publisher"):
-        return ":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
+        return printable(":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")))
     if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):
-        return str(known)
+        return printable(known)
     uri = _at(model, (*_OS_DISK, "image", "uri"))
-    return str(uri) if uri else "(no image in the model)"
+    return printable(uri) if uri else "(no image in the model)"
 
 
 def unseen_secrets(old: Json, new: Json) -> list[str]:

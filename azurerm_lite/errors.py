@@ -29,6 +29,9 @@ class AzurermLiteError(Exception):
 
     request_ids: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return printable(super().__str__(), _LONGEST_COMMAND)
+
 
 def _listed(what: str, ids: tuple[str | None, ...]) -> str:
     known = [printable(one, 80) for one in ids if one]

@@ -21,6 +21,7 @@ from .errors import (
     ProtocolError,
     ThrottledError,
     TransportError,
+    printable,
     short_repr,
 )
 from .types import Json, JsonDict
@@ -77,7 +78,8 @@ class Operation:
         self._fastest = max(0.05, FASTEST_SECONDS / getattr(reader, "time_scale", 1.0))
 
     def __repr__(self) -> str:
-        return f"<Operation {self.method} {self.path.partition('?')[0]}: {self.status}, request id {self.request_id}>"
+        where = printable(self.path.partition("?")[0])
+        return f"<Operation {self.method} {where}: {self.status}, request id {self.request_id}>"
 
     def _repr_html_(self) -> str:
         from .markup import card  # noqa: PLC0415

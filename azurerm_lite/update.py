@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import arguments
 from . import model as _model
 from .arm import Arm, Auth, arm_of
 from .edits import Edit, unseen_secrets
@@ -45,6 +46,7 @@ def update_vmss(
     another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
     was touched and may have protected settings, which no GET shows: left out, they stay.
     """
+    arguments.function(change, "change")
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_TURNS):
         with contextlib.suppress(BusyError):

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import parse_qsl
 
+from azurerm_lite.parsing import parse_json
+
 from .exchange import Json
 
 _HIDDEN_HEADERS = frozenset(
@@ -65,6 +67,10 @@ def redacted_login(value: Json) -> Json:
     if isinstance(value, str):
         value = dict(parse_qsl(value, keep_blank_values=True))
     return redacted(value, _HIDDEN_OF_LOGINS) if isinstance(value, dict) else None
+
+
+class RecordError(ValueError):
+    """A line that is no exchange, and where it stands."""
 
 
 class Journal:
@@ -125,10 +131,14 @@ def _line(entry: Entry) -> bytes:
 
 
 def read(path: str) -> Iterator[Entry]:
-    """The exchanges in a file that `write_to` has made, oldest first."""
-    with Path(path).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Entry(**json.loads(line))
+    """The exchanges in a file that `write_to` has made, oldest first; RecordError for a line that is none."""
+    with Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{path!a} line {number} is no exchange"
+            found = parse_json(line, RecordError, where)
+            if not isinstance(found, dict) or set(found) != {one.name for one in fields(Entry)}:
+                raise RecordError(where)
+            yield Entry(**found)
 
 
 def headers_kept(headers: dict[str, str]) -> dict[str, Any]:

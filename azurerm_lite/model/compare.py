@@ -30,7 +30,7 @@ class Change(NamedTuple):
         return "(secret)" if hidden else _shown(value)
 
     def __str__(self) -> str:
-        return f"{self.path}: {' -> '.join(self.shown)}"
+        return f"{printable(self.path, 400)}: {' -> '.join(self.shown)}"
 
     def __repr__(self) -> str:
         return f"<Change {self}>"

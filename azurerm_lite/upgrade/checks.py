@@ -36,7 +36,8 @@ def path(value: object, name: str) -> None:
     """InvalidInput for what is neither None nor a path that a file may have."""
     if value is None:
         return
-    plain = value if isinstance(value, str) else value.__fspath__() if hasattr(value, "__fspath__") else None
+    to_path: Any = getattr(value, "__fspath__", None)
+    plain = value if isinstance(value, str) or to_path is None else to_path()
     if not isinstance(plain, str) or not plain or "\0" in plain:
         raise InvalidInput(f"{name} must be a path, not {arguments.shown(value)}")
 

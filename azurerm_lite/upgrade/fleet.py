@@ -4,30 +4,34 @@ Each scale set is an upgrade of its own, with its own plan, journal and verdict.
 is: every step that the engine takes is drawn from the budget of its subscription and region first.
 """
 
+import contextlib
 import hashlib
 import heapq
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from .. import arguments, markup, vmss
+from .. import arguments, markup, model, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput
 from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
-from . import checks
+from . import checks, journal, trust
 from .budget import Budget, Cost, Place
-from .planning import Change, plan
+from .entries import Entry
+from .planning import Change, changed, pin, plan
 from .policy import Policy
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
 from .runs import lasting, opened, taken_back, taken_up
 from .verdict import Verdict
 
+_IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
 MODEL: Cost = {"GetVMScaleSet": 1, "VMScaleSetActions": 1, "GetOperation": 1}
@@ -84,7 +88,7 @@ class FleetReport:
         yield from ((name, f"refused: {why}") for name, why in self.refused.items())
 
     def __repr__(self) -> str:
-        return f"<FleetReport {self._headline}>"
+        return f"<FleetReport {markup.visible(self._headline, 400)}>"
 
     @property
     def _headline(self) -> str:
@@ -93,7 +97,12 @@ class FleetReport:
         return f"{self.outcome}: scale sets {sets or 'none'}; instances {vms or 'none'}; {self.seconds:.0f} s"
 
     def __str__(self) -> str:
-        return "\n".join([self._headline, *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles())])
+        return "\n".join(
+            [
+                markup.visible(self._headline, 400),
+                *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles()),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         return markup.card(self._headline, self._troubles())
@@ -103,9 +112,10 @@ class _Member:
     """One scale set of the fleet: waiting for its turn, under way, or ended with a verdict or a refusal."""
 
     def __init__(
-        self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, journal: str | None, on_event: OnEvent
+        self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, folder: str | None, on_event: OnEvent
     ) -> None:
-        self.arm, self.address, self._change, self._policy, self._journal = arm, address, change, policy, journal
+        self.arm, self.address, self._policy, self._folder = arm, address, policy, folder
+        self._change = _reporting(change)
         self._on_event: OnEvent = _silent
         if on_event is not _silent:
             self._on_event = lambda event: on_event({**event, "scale_set": address.resource_id})
@@ -140,21 +150,72 @@ class _Member:
                 self._ended(self.runner)
             return seconds
         try:
-            self.runner = self._begun()
+            self._begin()
         except (AzurermLiteError, OSError) as error:
             self.refused = str(error)
-            return None
-        if self.runner.verdict is None:
-            return 0.0
-        self._closed(self.runner, self.runner.verdict)
-        return None
+        return None if self.runner is None else 0.0
 
-    def _begun(self) -> Runner:
-        if self._journal is not None and Path(self._journal).exists():
-            return taken_up(self.arm, self._journal, on_event=self._on_event)
-        wanted = plan(self.arm, *self.address, self._change, policy=self._policy)
+    def _begin(self) -> None:
+        """Go on with its newest journal, or plan and begin anew; a journal that has succeeded is its verdict."""
+        number, path = _newest_journal(self._folder, self.address)
+        if path is None or not Path(path).exists():
+            self._plan(path)
+            return
+        entries = journal.read_trusted(path)
+        if not entries:  # nothing was begun
+            self._plan(_journal_path(self._folder, self.address, number + 1))
+            return
+        attempt = self._attempt(path, entries)
+        if attempt.verdict is not None and attempt.verdict.ok and attempt.same:
+            self.verdict = attempt.verdict
+        elif attempt.ended:
+            path = _journal_path(self._folder, self.address, number + 1)
+            self._plan(path, accept_failed=attempt.same)  # it is this upgrade that left the set as Failed
+        elif attempt.same:
+            self.runner = taken_up(self.arm, path, on_event=self._on_event)
+        else:
+            why = "is of another change or policy, and that upgrade has not ended: resume it or roll it back"
+            raise InvalidInput(f"the journal {path} {why}, or choose another folder")
+
+    def _plan(self, path: str | None, *, accept_failed: bool = False) -> None:
+        wanted = plan(self.arm, *self.address, self._change, policy=self._policy, accept_failed=accept_failed)
         self.region = str(wanted.before.get("location", ""))
-        return opened(self.arm, wanted, self._journal, on_event=self._on_event)
+        self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
+
+    def _attempt(self, path: str, entries: list[Entry]) -> "_Attempt":
+        """What a journal in the folder is to this call; InvalidInput for one of another scale set or endpoint."""
+        first, stored = journal.begun(entries), journal.fold(entries).verdict
+        if ScaleSet.parse(first["scale_set"]).resource_id.lower() != self.address.resource_id.lower():
+            raise InvalidInput(f"the journal {path} is of another scale set: {first['scale_set']}")
+        trust.refuse_other_endpoint(first, self.arm.base)
+        if self.arm.world is not None:
+            trust.refuse_other_world(first, self.arm.world)
+        verdict = None if stored is None else Verdict(**{key: stored[key] for key in stored if key != "counts"})
+        ended = verdict is not None and verdict.outcome not in ("paused", "cancelled")
+        return _Attempt(verdict, ended, self._is_same(first))
+
+    def _is_same(self, first: Entry) -> bool:
+        """Whether a journal is of this change, under this policy."""
+        if Policy.from_dict(first["policy"]) != (self._policy or Policy()):
+            return False
+        if isinstance(self._change, str) and self._change != "latest":
+            only_image = all(path.startswith(_IMAGE_PATH) for path in first["paths"])
+            return only_image and first["version"] == self._change
+        found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
+        after, _ = changed(self.arm, self.address, found, self._change)
+        planned = cast(JsonDict, model.merged(found, first["patch"]))
+        return not trust.paths_of(planned, after) and pin(after) == first["version"]
+
+    def abandon(self) -> None:
+        """Remove its guards and release its lock, whatever ended the fleet; its journal lets it be resumed."""
+        runner, self.runner = self.runner, None
+        if runner is None:
+            return
+        try:
+            with contextlib.suppress(AzurermLiteError, OSError):
+                runner.end("cancelled", "the fleet was interrupted; resume goes on with it", None)
+        finally:
+            runner.journal.close()
 
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
@@ -172,6 +233,14 @@ class _Member:
             self._ended(self.runner)
 
 
+class _Attempt(NamedTuple):
+    """What a journal in a fleet's folder is: how it ended, if it did, and whether it is of the same change."""
+
+    verdict: Verdict | None
+    ended: bool
+    same: bool
+
+
 Turn = tuple[float, int, _Member]  # when, in which order, who
 
 
@@ -185,7 +254,25 @@ class _Fleet:
         self.stopped = False
 
     def run(self, members: Sequence[_Member], failures_allowed: Callable[[], bool]) -> None:
-        """Drive a wave to its end. When too many have failed, or on request, no further one begins."""
+        """Drive a wave to its end. When too many have failed, or on request, no further one begins.
+
+        Whatever ends it, no lock is held and no guard stays.
+        """
+        try:
+            self._drive(members, failures_allowed)
+        except BaseException:
+            self._abandon(members)
+            raise
+
+    def _abandon(self, members: Sequence[_Member]) -> None:
+        """Let steps under way end, then release what every member holds, one interruption more or not."""
+        with contextlib.ExitStack() as stack:
+            for member in members:
+                stack.callback(member.abandon)
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+
+    def _drive(self, members: Sequence[_Member], failures_allowed: Callable[[], bool]) -> None:
         waiting, queue, flying = list(reversed(members)), list[Turn](), dict[Future[float | None], _Member]()
         while waiting or queue or flying:
             self.stopped = self.stopped or self._should_stop()
@@ -251,8 +338,10 @@ def upgrade_fleet(
     `waves`: percent of the fleet, in the order given, that has ended by the end of each wave, such as (5, 25, 100).
     `at_once`: how many are under way at a time.
     `failures_allowed`: scale sets that may fail before no further one begins; those under way go on to their end.
-    `workers`: threads; 1 keeps everything in the calling one. `journals`: a folder that gets a journal for each; one
-    that is there already is resumed, so the same call goes on with a fleet that was interrupted.
+    `workers`: threads; 1 keeps everything in the calling one. `journals`: a folder that gets a journal for each. The
+    same call again goes on with what was interrupted, leaves what has succeeded, and plans anew what a rule stopped. A
+    journal of another change or policy is never resumed: one that has ended stays, and a new one is begun beside it;
+    one that has not refuses its scale set.
     `on_event` hears the events of all, each with its `scale_set`. Raises InvalidInput before anything is read.
     """
     addresses, waves = _addresses(scale_sets), arguments.sequence(waves, "waves", "(5, 25, 100)")
@@ -260,7 +349,7 @@ def upgrade_fleet(
     checks.of_plan(change, policy)
     checks.of_run(journals, None, on_event, should_stop)
     arm = lasting(auth)
-    members = [_Member(arm, one, change, policy, _journal_of(journals, one), on_event) for one in addresses]
+    members = [_Member(arm, one, change, policy, journals, on_event) for one in addresses]
     fleet, begun = _Fleet(arm, at_once, workers, should_stop), arm.time()
 
     def may_begin() -> bool:
@@ -314,11 +403,38 @@ def _cut(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]
         begun = upto
 
 
-def _journal_of(folder: str | None, address: ScaleSet) -> str | None:
+def _journal_path(folder: str | None, address: ScaleSet, number: int = 1) -> str | None:
+    """The journal of a scale set's first or later upgrade in a folder."""
     if folder is None:
         return None
     mark = hashlib.sha256(address.resource_id.lower().encode()).hexdigest()[:8]
-    return str(Path(folder) / f"{address.vmss_name}-{mark}.jsonl")
+    suffix = "" if number == 1 else f".{number}"
+    return str(Path(folder) / f"{address.vmss_name}-{mark}{suffix}.jsonl")
+
+
+def _newest_journal(folder: str | None, address: ScaleSet) -> tuple[int, str | None]:
+    """Number and path of the last journal of a scale set in a folder; of the first where there is none."""
+    number = 1
+    while folder is not None and os.path.lexists(_journal_path(folder, address, number + 1) or ""):
+        number += 1
+    return number, _journal_path(folder, address, number)
+
+
+def _reporting(change: Change) -> Change:
+    """The change, whose own errors refuse a scale set by name instead of ending the fleet."""
+    if not callable(change):
+        return change
+    function = change
+
+    def applied(found: Any) -> Any:
+        try:
+            return function(found)
+        except AzurermLiteError:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"change raised {type(error).__name__}: {error}") from error
+
+    return applied
 
 
 def _report(members: list[_Member], outcome: str, within: bool, seconds: float) -> FleetReport:

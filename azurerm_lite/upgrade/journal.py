@@ -53,7 +53,7 @@ class Journal:
         """
         if self.path is None:
             return
-        self._file = _opened(self.path, os.O_RDWR | _NO_LINK)
+        self._file = _opened(self.path, os.O_RDWR | _NO_LINK, "cannot take up")
         try:
             _refuse_others(self._file, self.path)
             if hasattr(os, "fchmod"):
@@ -105,7 +105,7 @@ class Journal:
 def read(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, for looking only: whoever wrote the file, and whatever was changed in it since."""
     checks.path(path, "journal")
-    file = _opened(Path(path), os.O_RDONLY | _OPEN)
+    file = _opened(Path(path), os.O_RDONLY | _OPEN, "cannot read")
     try:
         text = _bytes_of(file)
     except OSError as error:
@@ -119,7 +119,7 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
 def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, to act on them: refused when somebody else may have written or changed the file."""
     checks.path(path, "journal")
-    file = _opened(Path(path), os.O_RDONLY | _NO_LINK)
+    file = _opened(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
     try:
         _refuse_others(file, Path(path))
         text = _bytes_of(file)
@@ -130,15 +130,15 @@ def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     return _unsealed(text[: text.rfind(b"\n") + 1], Path(path))[0]
 
 
-def _opened(path: Path, flags: int) -> int:
+def _opened(path: Path, flags: int, what: str) -> int:
     """A handle of a regular file; InvalidInput for anything else, at once."""
     try:
         file = os.open(path, flags)
     except (OSError, ValueError) as error:
-        raise _unusable("cannot read", path, error) from None
+        raise _unusable(what, path, error) from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise InvalidInput(f"cannot read the journal {_shown(path)}: it is no plain file")
+        raise InvalidInput(f"{what} the journal {_shown(path)}: it is no plain file")
     return file
 
 

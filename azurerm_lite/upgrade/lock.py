@@ -227,6 +227,6 @@ def _remove(path: Path, handle: int) -> None:
             path.unlink()
     with contextlib.suppress(OSError):
         os.close(handle)
-    if os.name == "nt":
+    if not hasattr(os, "getuid"):
         with contextlib.suppress(OSError):
             path.unlink()

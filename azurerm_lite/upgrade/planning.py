@@ -86,7 +86,8 @@ class Plan:
         shown = f" ({', '.join(places)})" if places else ""
         stay = f"at least {least} stay healthy{shown}"
         lines.append(f"  {stay}; about {self.seconds / 60:.0f} min and {self.requests} requests")
-        return "\n".join([*lines, *(f"  warning: {one}" for one in self.warnings)])
+        lines += [f"  warning: {one}" for one in self.warnings]
+        return "\n".join(markup.visible(line, 1000) for line in lines)
 
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:

@@ -176,24 +176,24 @@ def rollback(
     gate: Gate | None = None,
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
-    overwrite: bool = False,
+    over_later_changes: bool = False,
 ) -> Verdict:
     """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
 
-    Raises PlanRefused when somebody else has changed the same parts of the model since; `overwrite=True` rolls back all
-    the same. Raises InvalidInput for a journal of another endpoint, or one that others may have written.
+    Raises PlanRefused when somebody else has changed the same parts of the model since, unless `over_later_changes`;
+    InvalidInput for a journal of another endpoint, or one that others may have written.
     What GET never shows (passwords, protected settings) is not sent. Each roll-out can be taken back once; a roll-out
     that takes one back cannot.
     """
     checks.of_resume(journal, gate, on_event, should_stop)
     checks.path(new_journal, "new_journal")
-    arguments.switch(overwrite, "overwrite")
+    arguments.switch(over_later_changes, "over_later_changes")
     arm = lasting(auth)
     entries = _journal.read_trusted(journal)
     first = _journal.begun(entries)
     trust.refuse_other_endpoint(first, arm.base)
     _refuse_other_world(arm, first, written=True)
-    wanted = way_back(arm, entries, overwrite=overwrite)
+    wanted = way_back(arm, entries, over_later_changes=over_later_changes)
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 

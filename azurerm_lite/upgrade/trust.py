@@ -57,11 +57,11 @@ def refuse_other_patch(first: Entry, found: JsonDict) -> None:
         raise InvalidInput("the patch in that journal is not the change that it names: plan the upgrade anew")
 
 
-def refuse_other_undo(first: Entry, found: JsonDict, *, overwrite: bool = False) -> None:
+def refuse_other_undo(first: Entry, found: JsonDict, *, over_later_changes: bool = False) -> None:
     """Refuse a way back that is not the planned one, or that would overwrite a later change by somebody else.
 
-    `found`: the model as it is now. Raises InvalidInput for the former, PlanRefused for the latter, which `overwrite`
-    allows.
+    `found`: the model as it is now. Raises InvalidInput for the former, PlanRefused for the latter, unless
+    `over_later_changes`.
     """
     back: Any = model.apply_patch(model.without_read_only(found), first["undo"])
     paths = set(paths_of(found, back))
@@ -72,8 +72,8 @@ def refuse_other_undo(first: Entry, found: JsonDict, *, overwrite: bool = False)
             "the way back in that journal is not that of the change which it names: plan an upgrade instead"
         )
     later = now != first["fingerprint_before"] and not model.reflects(found, first["patch"])
-    if later and not overwrite:
+    if later and not over_later_changes:
         raise PlanRefused(
             "somebody has changed the model since that upgrade, and a rollback would overwrite it: plan an upgrade "
-            "instead, or roll back with overwrite=True"
+            "instead, or roll back with over_later_changes=True"
         )

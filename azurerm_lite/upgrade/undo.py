@@ -13,7 +13,7 @@ from .policy import Policy
 from .preflight import PlanRefused
 
 
-def way_back(arm: Arm, entries: list[_journal.Entry], *, overwrite: bool = False) -> Plan:
+def way_back(arm: Arm, entries: list[_journal.Entry], *, over_later_changes: bool = False) -> Plan:
     """The plan that takes back what these entries did. Each roll-out can be taken back; one that takes back cannot."""
     first, state = _journal.begun(entries), _journal.fold(entries)
     if first.get("takes_back"):
@@ -23,7 +23,7 @@ def way_back(arm: Arm, entries: list[_journal.Entry], *, overwrite: bool = False
     there = look(arm, address, flexible=first["flexible"]).members
     touched = tuple(one for one in sorted(state.progress.posted) if one in there)
     undo: Any = first["undo"]
-    trust.refuse_other_undo(first, {**vmss.get_vmss(arm, *address)}, overwrite=overwrite)
+    trust.refuse_other_undo(first, {**vmss.get_vmss(arm, *address)}, over_later_changes=over_later_changes)
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     wanted = plan(
         arm,

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from azurerm_lite.emulator import Seed, VirtualClock
+from azurerm_lite.emulator import journal as record
 from azurerm_lite.emulator.faults import Fault, FaultError, Faults
 from azurerm_lite.emulator.seed import SeedError
 from azurerm_lite.upgrade.rehearsal import Stage, capture
@@ -147,3 +148,19 @@ def ask(stage: Stage, status: list[str]) -> bytes:
 def test_a_fault_of_another_type_is_refused_when_it_is_read(fault: dict[str, Any]) -> None:
     with pytest.raises(FaultError):
         Faults().add(**fault)
+
+
+@with_files
+@given(data=st.data())
+def test_a_line_of_a_record_is_an_exchange_or_refused(data: st.DataObject, tmp_path: Path) -> None:
+    document = data.draw(documents.altered(RECORD) | documents.JSON)
+    path = tmp_path / "record.jsonl"
+    path.write_text(json.dumps(document) + "\n")
+    try:
+        assert len(list(record.read(str(path)))) == 1
+    except record.RecordError as error:
+        documents.shows_nothing_hidden(error)
+
+
+RECORD = {name: {} for name in ("query", "headers", "body", "answer_headers", "answer")}
+RECORD |= {"time": 1.0, "method": "GET", "path": "/x", "status": 200}  # type: ignore[dict-item]

@@ -8,7 +8,20 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import plan, rehearse, repair, resume, rollback, upgrade, upgrade_fleet
+from azurerm_lite.upgrade import (
+    command_gate,
+    http_gate,
+    plan,
+    rehearse,
+    repair,
+    resume,
+    roll,
+    rollback,
+    tcp_gate,
+    upgrade,
+    upgrade_fleet,
+    watch,
+)
 from azurerm_lite.upgrade.rehearsal import Stage
 
 NEW = "22.04.202611120"
@@ -106,4 +119,34 @@ def test_faults_of_a_rehearsal_are_a_sequence_of_objects(stage: Stage, faults: A
 def test_a_share_of_bad_luck_is_a_number(stage: Stage, percent: Any) -> None:
     with pytest.raises(az.InvalidInput):
         rehearse(stage.arm, *stage.address, NEW, unlucky_percent=percent)
+    assert requests(stage) == 0
+
+
+@pytest.mark.parametrize("call", [roll, watch])
+@pytest.mark.parametrize("given", [{"timeout": "5"}, {"timeout": float("nan")}, {"on_event": 5}, {"should_stop": True}])
+def test_azures_own_engine_is_begun_with_right_types_only(stage: Stage, call: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(az.InvalidInput):
+        call(stage.arm, *stage.address, **given)
+    assert requests(stage) == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda value=value: tcp_gate(str, value) for value in ("80", 0, 65_536, True, None, 1.5)),
+        *(lambda value=value: http_gate(str, status=value) for value in ("200", 99, True, None, (200,))),
+        *(lambda value=value: http_gate(str, timeout=value) for value in ("5", -1, float("nan"), True)),
+        *(lambda value=value: http_gate(value) for value in ("http://x", None)),
+        *(lambda value=value: command_gate(value) for value in ("true", b"true", [], [5], 5, None, {"true": 1})),
+    ],
+)
+def test_a_gate_of_another_type_is_refused_when_it_is_made(make: Any) -> None:
+    with pytest.raises(az.InvalidInput):
+        make()
+
+
+@pytest.mark.parametrize("change", ["22.04.202611120", None, 5, {}])
+def test_a_change_of_a_model_is_a_function(stage: Stage, change: Any) -> None:
+    with pytest.raises(az.InvalidInput, match="change must be a function"):
+        az.update_vmss(stage.arm, *stage.address, change)
     assert requests(stage) == 0
