@@ -70,10 +70,13 @@ def region(name: object) -> str:
     return name.replace(" ", "").lower() if isinstance(name, str) else ""
 
 
+_LONGEST_OPTION = 4000  # of a query; longer addresses are refused by servers and proxies
+
+
 def query_value(value: object, name: str) -> str:
     """A value of the query, percent-encoded, or InvalidInput when it is no text that could be sent."""
-    if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be a text, not {short_repr(value)}")
+    if not isinstance(value, str) or len(value) > _LONGEST_OPTION:
+        raise InvalidInput(f"{name} must be a text of at most {_LONGEST_OPTION} characters, not {short_repr(value)}")
     return parsing.parse_with(lambda text: quote(text, safe=""), value, InvalidInput, f"{name} {short_repr(value)}")
 
 
