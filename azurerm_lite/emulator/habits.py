@@ -44,10 +44,9 @@ HABITS: dict[str, Habit] = {
             "terraform-provider-azurerm internal/services/compute/linux_virtual_machine_scale_set_resource.go, Update",
             "azure-rest-api-specs#7355",
         ),
-        usual=True,
     ),
     "rolling-policy-stays": Habit(
-        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",), usual=True
+        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",)
     ),
     "tags-refuse-null": Habit(
         "A null as the value of a tag is refused: 400 InvalidRequestContent.", ("typespec-azure#1234",), usual=True

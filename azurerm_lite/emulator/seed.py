@@ -172,6 +172,8 @@ class Seed:
         scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, {})
         scale_set.etag = _counter(self.model.get("etag"), 3)
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if creation.is_no_zone(scale_set.model.get("zones")):
+            del scale_set.model["zones"]
         scale_set.secrets = secrets.after({}, self.model.get("properties", {}).get("virtualMachineProfile"))
         if self.instances is None:
             _publish_what_runs(images, {"properties": scale_set.profile})

@@ -21,4 +21,5 @@ from .patches import merge_patch as merge_patch
 from .plain import MISSING as MISSING
 from .plain import Path as Path
 from .plain import is_no_zone as is_no_zone
+from .plain import json_only as json_only
 from .plain import merged as merged

@@ -216,6 +216,8 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
 
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
     """
+    if not isinstance(model, Mapping) or not isinstance(patch, Mapping):
+        raise InvalidInput("a model and a patch must be objects")
     result = cast(JsonDict, merged(model, patch))
     if isinstance(tags := patch.get("tags"), Mapping):
         result["tags"] = without_nulls(tags)
