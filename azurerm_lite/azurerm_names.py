@@ -200,7 +200,7 @@ def put_vmss_vm(
     vm_id: str | int,
     vm_body: str | Mapping[str, Any],
 ) -> Response:
-    """Write one instance: its protection, data disks and user data. Azure answers 200 to its tags and keeps the old ones."""
+    """Write one instance: its protection, data disks and user data. Its tags Azure keeps as they are, with 200."""
     where = (subscription_id, resource_group, vmss_name, vm_id)
     return _answered(vmss_vm.put_vmss_vm(access_token, *where, _object(vm_body, "the instance")))
 

@@ -69,9 +69,9 @@ def put_vmss(
 ) -> Operation:
     """The Operation that writes a whole model, or creates the scale set when there is none of that name.
 
-    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a change made by somebody else since
-    it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that off. With `if_none_match="*"` it
-    only creates.
+    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a
+    change made by somebody else since it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that
+    off. With `if_none_match="*"` it only creates.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)

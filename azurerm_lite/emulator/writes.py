@@ -35,7 +35,7 @@ def at(value: Json, *path: str) -> Json:
 
 
 def checked_tags(world: "World", body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with tags as they are stored; a Refusal for tags that are no map of texts.
+    """The body with tags as they are stored; a Refusal for tags that are no map.
 
     With the habit tags-refuse-null a null is refused; without it, it names a tag that shall not be there.
     """
@@ -45,7 +45,7 @@ def checked_tags(world: "World", body: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(tags, Mapping):
         raise _unreadable("tags", tags)
     for name, value in tags.items():
-        if not isinstance(value, str) and (value is not None or "tags-refuse-null" in world.habits):
+        if value is None and "tags-refuse-null" in world.habits:
             raise _unreadable(f"tags.{name}", value)
     return {**body, "tags": {name: value for name, value in tags.items() if value is not None}}
 

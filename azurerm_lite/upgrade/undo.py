@@ -24,7 +24,12 @@ def way_back(arm: Arm, entries: list[_journal.Entry]) -> Plan:
     undo: Any = first["undo"]
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=touched, zones=None, update_domains=None, fault_domains=None)
-    wanted = plan(arm, *address, lambda found: model.apply_patch(found, undo), policy=policy, accept_failed=True)
+    written = first.get("patch") or {}
+
+    def back(found: Any) -> Any:
+        return model.apply_patch(found, model.retagged(undo, written, found))
+
+    wanted = plan(arm, *address, back, policy=policy, accept_failed=True)
     return replace(wanted, takes_back=True)
 
 
