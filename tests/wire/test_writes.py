@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite import model
 from azurerm_lite.emulator import Emulator, Seed, VirtualClock, serve
 from azurerm_lite.emulator.faults import FaultError
 from azurerm_lite.emulator.habits import HABITS, NONE, USUAL
@@ -78,9 +79,9 @@ def test_a_new_image_leaves_the_disks_as_they_are(start: Start, habits: Any) -> 
     """reports/r01."""
     stand = start(habits, image={"id": IMAGES + "web-1"})
     before = disks(stand)
-    stand.update(lambda model: az.set_image_id(model, IMAGES + "web-2"))
+    stand.update(lambda m: az.set_image_id(m, IMAGES + "web-2"))
     assert disks(stand) == before == ("Premium_LRS", 128, 1)
-    verdict = upgrade(stand.arm, plan(stand.arm, *stand.web, lambda model: az.set_image_id(model, IMAGES + "web-3")))
+    verdict = upgrade(stand.arm, plan(stand.arm, *stand.web, lambda m: az.set_image_id(m, IMAGES + "web-3")))
     assert verdict.ok
     assert disks(stand) == before
 
@@ -102,7 +103,7 @@ def test_a_data_disk_is_added_beside_the_image(start: Start) -> None:
 def test_one_tag_is_changed_added_and_removed_and_the_others_stay(start: Start) -> None:
     """reports/r22, clients/f1."""
     stand = start()
-    stand.update(lambda model: model["tags"].update(env="test"))
+    stand.update(lambda m: m["tags"].update(env="test"))
     assert stand.model["tags"] == {**TAGS, "env": "test"}
     rest = {key: value for key, value in TAGS.items() if key != "env"}
 
@@ -147,15 +148,35 @@ def test_tags_that_somebody_writes_after_the_plan_or_after_the_upgrade_stay(star
 def test_a_set_that_azure_upgrades_takes_every_change(start: Start, mode: str) -> None:
     stand = start(HABITS, mode=mode, health_source="probe", rolling_policy={"maxBatchInstancePercent": 50})
     for change in (
-        lambda model: model["tags"].update(env="test"),
-        lambda model: az.set_capacity(model, 6),
-        lambda model: az.set_image_version(model, NEW),
-        lambda model: model["properties"].update(overprovision=True),
+        lambda m: m["tags"].update(env="test"),
+        lambda m: az.set_capacity(m, 6),
+        lambda m: az.set_image_version(m, NEW),
+        lambda m: m["properties"].update(overprovision=True),
     ):
         stand.update(change)
     policy = stand.model["properties"]["upgradePolicy"]
     assert (policy["mode"], policy["rollingUpgradePolicy"]["maxBatchInstancePercent"]) == (mode, 50)
     assert disks(stand) == ("Premium_LRS", 128, 1)
+
+
+def test_a_get_shows_what_was_written_whatever_the_write_filled_in(start: Start) -> None:
+    """engine/r23: a model from before some defaults, and a process that ended while its write was polled."""
+    stand = start()
+    (scale_set,) = stand.emulator.world.scale_sets
+    profile = scale_set.profile
+    for key in ("requireGuestProvisionSignal", "allowExtensionOperations"):
+        profile["osProfile"].pop(key, None)
+    profile["storageProfile"]["osDisk"].pop("osType", None)
+    before = stand.model
+    patch = az.merge_patch(before, az.set_image_version(before, NEW).model)
+    az.patch_vmss(stand.arm, *stand.web, patch)
+    stand.emulator.clock.advance(60)  # type: ignore[attr-defined]
+    sent = model.apply_patch(before, patch)
+    assert model.shows_write(stand.model, sent, patch)
+    profile = scale_set.profile
+    profile["osProfile"]["computerNamePrefix"] = "other"
+    (change,) = model.unexplained(stand.model, sent, patch)
+    assert str(change) == "properties.virtualMachineProfile.osProfile.computerNamePrefix: web -> other"
 
 
 # --- what the emulator does -------------------------------------------------------------------------------------------
