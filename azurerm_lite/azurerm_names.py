@@ -204,7 +204,10 @@ def put_vmss_vm(
     vm_id: str | int,
     vm_body: str | Mapping[str, Any],
 ) -> Response:
-    """Write an instance, such as its protection or tags. `vm_body`: as `get_vmss_vm` returned it, or JSON text."""
+    """Write an instance: its protection, data disks and user data. Azure answers 200 and keeps its tags as they are.
+
+    `vm_body`: as `get_vmss_vm` returned it, or JSON text.
+    """
     address = (subscription_id, resource_group, vmss_name, vm_id)
     return _response(vmss_vm.put_vmss_vm(access_token, *address, _object(vm_body, "the instance")))
 

@@ -84,9 +84,9 @@ def put_vmss(
 ) -> Operation:
     """The Operation that writes a whole model, or creates the scale set when there is none of that name.
 
-    The model is sent as it is. Its own etag, when it has one, goes along, so that a change made by somebody else since
-    it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that off. With `if_none_match="*"` it
-    only creates.
+    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a
+    change made by somebody else since it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that
+    off. With `if_none_match="*"` it only creates.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
@@ -106,9 +106,14 @@ def patch_vmss(
     if_match: str | None = OWN_ETAG,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that merges `patch` into the model: what it names changes, null deletes, lists are replaced.
+    """The Operation that sends `patch` as it is; `update_vmss` and `merge_patch` know what a PATCH must have.
 
+    Azure merges what stands in `properties` (null deletes, lists are replaced) and replaces other parts by what the
+    patch has of them: all tags go that it does not name, and a tag cannot be null. A `storageProfile` must name the
+    image, and Azure derives anew from it what is left out, `osDisk` and `dataDisks`. Sets in mode Rolling or Automatic
+    want `upgradePolicy` and the health probe along, an identity its `type`. `model.WHOLE` lists the parts with sources.
     An etag in the patch itself goes along as If-Match, not in the body.
+    https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)

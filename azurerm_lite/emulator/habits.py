@@ -96,10 +96,9 @@ HABITS: dict[str, Habit] = {
             "terraform-provider-azurerm internal/services/compute/linux_virtual_machine_scale_set_resource.go, Update",
             "azure-rest-api-specs#7355",
         ),
-        usual=True,
     ),
     "rolling-policy-stays": Habit(
-        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",), usual=True
+        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",)
     ),
     "write-preempts": Habit(
         "A second write while instances are upgraded is no 409: it ends the upgrade's operation as Failed with "

@@ -188,6 +188,8 @@ class Seed:
         if self.instances is not None:
             scale_set.state = str(self.model.get("properties", {}).get("provisioningState") or "Succeeded")
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if creation.is_no_zone(scale_set.model.get("zones")):
+            del scale_set.model["zones"]
         scale_set.secrets = secrets.after({}, self.model.get("properties", {}).get("virtualMachineProfile"))
         if self.instances is None:
             _publish_what_runs(images, {"properties": scale_set.profile})

@@ -85,7 +85,7 @@ def _member(instance: Mapping[str, Any]) -> Member:
     return Member(
         str(instance["instanceId"]),
         str(properties.get("vmId") or ""),
-        str(zones[0]) if isinstance(zones, list) and zones else "",
+        str(zones[0] or "") if isinstance(zones, list) and zones else "",
         str(view.get("placementGroupId") or ""),
         _number(view.get("platformUpdateDomain")),
         _number(view.get("platformFaultDomain")),

@@ -172,6 +172,7 @@ class Runner:
         if self._first.get("withheld") and self.patch is None:
             self.end("stopped", "the change has secrets, which no journal keeps: plan again", self._look())
             return None
+        patch = model.retagged(patch, self._first.get("undo") or {}, found)
         self._record("model-intent")
         try:
             self._operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))

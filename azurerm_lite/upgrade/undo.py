@@ -25,13 +25,13 @@ def way_back(arm: Arm, entries: list[_journal.Entry], *, over_later_changes: boo
     undo: Any = first["undo"]
     trust.refuse_other_undo(first, {**vmss.get_vmss(arm, *address)}, over_later_changes=over_later_changes)
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
-    wanted = plan(
-        arm,
-        *address,
-        lambda found: model.apply_patch(found, undo),
-        policy=policy.for_instances(touched),
-        accept_failed=True,
-    )
+    policy = policy.for_instances(touched)
+    written = first.get("patch") or {}
+
+    def back(found: Any) -> Any:
+        return model.apply_patch(found, model.retagged(undo, written, found))
+
+    wanted = plan(arm, *address, back, policy=policy, accept_failed=True)
     return replace(wanted, takes_back=True)
 
 

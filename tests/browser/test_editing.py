@@ -106,7 +106,7 @@ def test_a_change_by_somebody_else_in_the_middle_of_an_edit_is_not_lost(stand: S
     press(page, "Write it", "dialog")
     event(page, "write the model: done")
     found = az.get_vmss(stand.arm, *stand.address())
-    assert (found["sku"]["capacity"], found["tags"]) == (21, {"service": "web", "somebody": "else"})
+    assert (found["sku"]["capacity"], found["tags"]) == (21, {"somebody": "else"})
 
 
 def test_a_set_with_an_image_by_id_is_edited_by_id(stand: Stand, visit: Open) -> None:

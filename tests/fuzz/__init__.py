@@ -32,8 +32,10 @@ def some(test: Callable[..., Any]) -> Any:
     return settings(max_examples=max(50, EXAMPLES // 4), deadline=None, suppress_health_check=_UNHURRIED)(test)
 
 
-def _deep(value: Any) -> Any:
-    """The value below 3,000 objects and lists: deeper than any parser or recursion goes."""
+def deep(value: Any) -> Any:
+    """The value below 3,000 objects and lists, deeper than recursion goes: for tests without hypothesis, which cannot
+    report it.
+    """
     for number in range(3000):
         value = {"a": value} if number % 2 else [value]
     return value
@@ -54,7 +56,6 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-DEEP: st.SearchStrategy[Any] = JSON.map(_deep)
 # And what a program may hand over instead.
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     LEAVES | st.binary(max_size=4),

@@ -40,8 +40,8 @@ class Rig:
         az.patch_vmss(self.arm, *self.web, {"properties": properties}).wait()
 
     def new_version(self, version: str = NEW) -> None:
-        reference = {"imageReference": {"version": version}}
-        self.patch({"virtualMachineProfile": {"storageProfile": reference}})
+        model = az.get_vmss(self.arm, *self.web)
+        self.patch(az.merge_patch(model, az.set_image_version(model, version).model)["properties"])
 
     def exact(self) -> Counter[str]:
         images = [vm["properties"]["storageProfile"]["imageReference"]["exactVersion"] for vm in self.vms().values()]
