@@ -95,21 +95,21 @@ def _shown(vulnerability: Mapping[str, Any]) -> str:
     return f"{vulnerability['id']} (mended in {mended})"
 
 
-def report(what: str, found: Finding) -> list[str]:
+def report(what: str, result: Finding) -> list[str]:
     """Lines that say it plainly, the dependencies that could not be looked up first."""
-    lines = [f"NOT LOOKED UP: {reason}" for reason in found.unknown]
-    lines += [f"HOLE: {hole}" for hole in found.holes]
-    total = found.sound + len(found.holes) + len(found.unknown)
-    if not found.sound and not found.holes:
+    lines = [f"NOT LOOKED UP: {reason}" for reason in result.unknown]
+    lines += [f"HOLE: {hole}" for hole in result.holes]
+    total = result.sound + len(result.holes) + len(result.unknown)
+    if not result.sound and not result.holes:
         return [*lines, f"{what}: nothing could be looked up, so nothing is known of these {total} dependencies"]
-    known = f"{len(found.holes)} with known holes, {found.sound} without"
-    rest = f"; {len(found.unknown)} could not be looked up" if found.unknown else ""
+    known = f"{len(result.holes)} with known holes, {result.sound} without"
+    rest = f"; {len(result.unknown)} could not be looked up" if result.unknown else ""
     return [*lines, f"{what}: of {total} dependencies {known}{rest}"]
 
 
 def exit_code(findings: Iterable[Finding], strict: bool) -> int:
     """1 for a known hole, and where it is strict for anything that could not be looked up."""
-    return int(any(found.holes or (strict and (found.unknown or not found.sound)) for found in findings))
+    return int(any(result.holes or (strict and (result.unknown or not result.sound)) for result in findings))
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------

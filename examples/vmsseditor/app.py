@@ -276,10 +276,10 @@ def steer(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
 
 
 def _start(desk: Desk, address: az.ScaleSet, proposal: Proposal) -> None:
-    made = proposal.plan
-    path = rollout.rollback_path(proposal.undoes) if proposal.undoes else desk.new_journal(address)
-    begun = rollout.planned(made, path, desk.pace, "rollback" if proposal.undoes else "upgrade")
-    desk.roll(address, begun, rollout.upgrading(desk.arm, made, begun))
+    undoes = proposal.undoes
+    path = rollout.rollback_path(undoes) if undoes else desk.new_journal(address)
+    begun = rollout.planned(proposal.plan, path, desk.pace, "rollback" if undoes else "upgrade")
+    desk.roll(address, begun, rollout.upgrading(desk.arm, proposal.plan, begun))
 
 
 READS: Mapping[str, Callable[[Desk, az.ScaleSet, Mapping[str, str]], Json]] = {

@@ -200,8 +200,8 @@ class Desk:
 
     def propose(self, address: az.ScaleSet, plan: Plan, *, undoes: Rollout | None = None) -> Proposal:
         """Keep a plan to be started under its number. An older plan of the set is outdated by it."""
-        made = self._proposals[address] = Proposal(next(self._numbers), plan, undoes)
-        return made
+        proposal = self._proposals[address] = Proposal(next(self._numbers), plan, undoes)
+        return proposal
 
     def proposal(self, address: az.ScaleSet) -> Proposal | None:
         """The newest plan of a set, if it has not been started."""
@@ -209,14 +209,14 @@ class Desk:
 
     def take(self, address: az.ScaleSet, number: int, wish: str) -> Proposal:
         """The plan that a page showed under that number, to be started now; Outdated if it is not the newest."""
-        made, running = self._proposals.get(address), self.rollouts.get(address)
+        proposal, running = self._proposals.get(address), self.rollouts.get(address)
         if running is not None and running.running:
             raise Outdated("this scale set is being upgraded already: look at it again")
-        if made is None or made.number != number or (wish == "roll back") != (made.undoes is not None):
+        if proposal is None or proposal.number != number or (wish == "roll back") != (proposal.undoes is not None):
             raise Outdated("another plan was made since, or that one was started: look at the newest before you start")
-        if made.undoes is not None and made.undoes is not running:
+        if proposal.undoes is not None and proposal.undoes is not running:
             raise Outdated("another upgrade of this scale set was begun since: look at it again")
-        return made
+        return proposal
 
     @contextmanager
     def steering(self, address: az.ScaleSet) -> Iterator[None]:

@@ -104,5 +104,5 @@ def test_a_file_that_was_not_opened_is_removed_at_the_end(tmp_path: Path) -> Non
         run.stdin.flush()
         assert "token=" in run.stdout.readline()  # by now the browser was asked
         run.send_signal(signal.SIGINT)
-        assert run.wait(20) == 0
+        assert run.wait(60) == 0
     assert not list(tmp_path.glob("vmsseditor-*"))

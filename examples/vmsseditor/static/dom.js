@@ -2,7 +2,7 @@
 
 // Control, bidirectional and invisible characters are shown as escapes: names come from outside, and nothing hides.
 export const visible = (text) =>
-  `${text}`.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, "0")}`);
+  `${text}`.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16).padStart(4, "0")}`);
 
 const shown = (child) => (typeof child === "string" ? visible(child) : child);
 
