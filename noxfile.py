@@ -71,20 +71,13 @@ def _pytest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
 
 
-@nox.session(python=PYTHONS[-1])
-def long(session: nox.Session) -> None:
-    """The fuzz and property tests with 20,000 examples each."""
-    session.install("--quiet", "--editable", ".[test]")
-    wanted = session.posargs or ["tests/fuzz", "tests/property"]
-    session.run("python", "-m", "pytest", "-q", *wanted, env={"AZURERM_LITE_FUZZ_EXAMPLES": "20000"})
-
-
 @nox.session
 def long(session: nox.Session) -> None:
-    """What takes hours: 20,000 examples of each fuzz test."""
+    """The searches in full, which take hours: the fuzz and property tests with 20,000 examples each."""
     session.install("--quiet", "--editable", ".[test]")
     session.env["AZURERM_LITE_FUZZ_EXAMPLES"] = "20000"
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/fuzz")
+    wanted = session.posargs or ["tests/fuzz", "tests/property"]
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
 
 
 @nox.session

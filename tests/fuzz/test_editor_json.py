@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
 
-from .conftest import EXAMPLES, fuzz
+from . import EXAMPLES, fuzz
 
 pytest.importorskip("werkzeug", reason="the editor needs azurerm_lite[editor]")
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
