@@ -70,7 +70,8 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
     if chosen.resume is not None:
         with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
             return resume(arm, chosen.resume, on_event=view, should_stop=stop)
-    wanted = rollback_plan(arm, chosen.rollback) if chosen.rollback is not None else upgrade_plan(chosen, arm, web)
+    is_rollback = chosen.rollback is not None
+    wanted = rollback_plan(arm, chosen.rollback) if is_rollback else upgrade_plan(chosen, arm, web)
     print(wanted, flush=True)
     if not chosen.yes and not confirmed():
         return None
