@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import forks
+from . import forks, tenants
 from .errors import CredentialError, InvalidInput
 from .secrecy import without_frames
 from .tokens import Acquire, Token, end_of, pause_seconds
@@ -87,6 +87,7 @@ class Credential:
 
     def in_tenant(self, tenant_id: str) -> "Credential":
         """The same identity in another tenant. InvalidInput where this kind of credential has no tokens of others."""
+        tenants.check_tenant(tenant_id)
         if self._acquire_in is None:
             raise InvalidInput(f"a credential of the kind '{self.kind}' has tokens of its own tenant only")
         clocks: Any = {"now": self._now, "monotonic": self._monotonic, "sleep": self._sleep}

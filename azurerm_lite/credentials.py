@@ -220,13 +220,17 @@ def _run_az(line: list[str], env: Mapping[str, str], run: Run) -> "subprocess.Co
 
 
 def _document_of_az(done: "subprocess.CompletedProcess[bytes]") -> JsonDict:
-    """What az printed; CredentialError with its own last line when it failed, which may be for a while only."""
+    """What az printed; CredentialError with az's own words when it failed, which may be for a while only.
+
+    az says why in a line that begins with ERROR, and after it, line by line, the command that helps.
+    """
     if done.returncode:
-        text = done.stderr.decode("utf-8", "replace").strip()
-        codes = re.findall(r"AADSTS\d+", text[:20_000])
-        last = (text.splitlines() or ["no reason given"])[-1]
-        passing = any(map(advice.is_transient, codes))
-        raise CredentialError(f"az gave no token: {printable(last, 2000)}", code="az_failed", is_transient=passing)
+        lines = done.stderr[:20_000].decode("utf-8", "replace").split("\n")
+        lines = [line.strip() for line in lines if line.strip()] or ["no reason given"]
+        first = next((number for number, line in enumerate(lines) if line.startswith("ERROR")), -1)
+        text = " ".join(lines[first:])
+        passing = any(map(advice.is_transient, re.findall(r"AADSTS\d+", text)))
+        raise CredentialError(f"az gave no token: {printable(text, 14_000)}", code="az_failed", is_transient=passing)
     document = parse_json(done.stdout, _not_from_az)
     if not isinstance(document, dict):
         raise _not_from_az("")

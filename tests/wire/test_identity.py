@@ -286,6 +286,16 @@ def test_az_that_fails_for_a_while_is_asked_again(arm_emulator: Any, tmp_path: P
     assert slept == [1.0]
 
 
+def test_the_command_that_az_itself_names_is_passed_on_whole(tmp_path: Path) -> None:
+    said = ["WARNING: x", "ERROR: AADSTS50076: you must use MFA.", "Run the command below:", "az logout"]
+    said.append(f'az login --tenant "t" --scope "s" --claims-challenge "{ENCODED * 20}"')
+    (tmp_path / "said").write_text("\n".join(said) + "\n")
+    credential = az.azure_cli_credential(env=fake_az(tmp_path, f"cat {tmp_path}/said >&2; exit 1"))
+    with pytest.raises(az.CredentialError) as caught:
+        credential.get_token(SCOPE)
+    assert str(caught.value) == "az gave no token: " + " ".join(said[1:])
+
+
 @pytest.mark.parametrize(
     "printed",
     [
@@ -479,6 +489,9 @@ def test_three_tenants_at_most_and_nothing_else_is_sent(arm_emulator: Any) -> No
         with pytest.raises(az.InvalidInput):
             az.Arm(az.azure_cli_credential(), auxiliary_tenants=tenants)
     assert arm_emulator.journal.entries == []
+    for tenant in ("a b; rm", "", None, "../x"):
+        with pytest.raises(az.InvalidInput):
+            az.azure_cli_credential().in_tenant(tenant)  # type: ignore[arg-type]
     for lone in ("bare", az.managed_identity_credential(env={})):
         with pytest.raises(az.InvalidInput, match="its own tenant only"):
             az.Arm(lone, auxiliary_tenants=["contoso.com"])
