@@ -213,6 +213,17 @@ def test_tags_of_one_uniform_instance_stay_as_they_were(start: Start) -> None:
     assert az.get_vmss_vm(stand.arm, *stand.web, "0")["tags"] == before["tags"] == TAGS
 
 
+def test_tags_of_a_run_command_are_replaced_and_never_null(start: Start) -> None:
+    stand = start()
+    command = (*stand.web, "0", "hello")
+    body = {"location": "westus2", "properties": {"source": {"script": "true"}}, "tags": {"a": "1", "b": "2"}}
+    az.put_vmss_vm_run_command(stand.arm, *command, body).wait()
+    az.patch_vmss_vm_run_command(stand.arm, *command, {"tags": {"c": "3"}}).wait()
+    assert az.get_vmss_vm_run_command(stand.arm, *command)["tags"] == {"c": "3"}
+    with pytest.raises(az.ArmError, match="400 InvalidRequestContent"):
+        az.patch_vmss_vm_run_command(stand.arm, *command, {"tags": {"c": None}})
+
+
 def test_a_patch_of_the_image_alone_takes_the_disks_from_the_image(start: Start) -> None:
     reference = {"imageReference": {"version": NEW}}
     stand = start()
