@@ -436,9 +436,16 @@ def _complete(model: dict[str, Any], before: Mapping[str, Any]) -> None:
     if profile and profile != old.get("virtualMachineProfile"):
         if profile.get("userData") == "":
             profile = {key: value for key, value in profile.items() if key != "userData"}
+        if str((profile.get("securityProfile") or {}).get("securityType", "")).lower() == "standard":
+            profile = {**profile, "securityProfile": _standard(profile["securityProfile"])}
         profile = creation.completed_profile(profile, keeps_empty=creation.is_flexible(properties))
         creation.keep_acceleration(profile, old.get("virtualMachineProfile") or {})
         properties["virtualMachineProfile"] = profile
+
+
+def _standard(security: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded of a write of the type Standard: neither the type nor settings of UEFI are shown afterwards."""
+    return {key: value for key, value in security.items() if key not in ("securityType", "uefiSettings")}
 
 
 def _normalise(model: dict[str, Any]) -> None:

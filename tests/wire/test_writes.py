@@ -179,6 +179,20 @@ def test_a_get_shows_what_was_written_whatever_the_write_filled_in(start: Start)
     assert str(change) == "properties.virtualMachineProfile.osProfile.computerNamePrefix: web -> other"
 
 
+def test_a_set_that_goes_back_to_standard_security_shows_what_was_written(start: Start) -> None:
+    stand = start()
+    (scale_set,) = stand.emulator.world.scale_sets
+    scale_set.profile["securityProfile"] = {"securityType": "TrustedLaunch", "uefiSettings": {"vTpmEnabled": True}}
+    before = stand.model
+    profile = {"securityProfile": {"securityType": "Standard", "uefiSettings": None}}
+    patch = {"properties": {"virtualMachineProfile": profile}}
+    with stand.emulator.world.lock:  # by hand: the published API of this version has no such type
+        stand.emulator.world.scale_sets.patch(scale_set, patch)
+    sent = model.apply_patch(before, patch)
+    assert stand.model["properties"]["virtualMachineProfile"]["securityProfile"] == {}
+    assert model.shows_write(stand.model, sent)
+
+
 # --- what the emulator does -------------------------------------------------------------------------------------------
 
 
