@@ -19,8 +19,7 @@ from collections.abc import Iterator
 
 import azurerm_lite as az
 from azurerm_lite import progress
-from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, journal, plan, resume, upgrade
-from azurerm_lite.upgrade.undo import way_back
+from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, plan_rollback, resume, upgrade
 
 
 def arguments() -> argparse.Namespace:
@@ -97,7 +96,7 @@ def upgrade_plan(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> P
 
 def rollback_plan(arm: az.Arm, path: str) -> Plan:
     """What a rollback of the upgrade in this journal would do. Reads only."""
-    return way_back(arm, journal.read(path))
+    return plan_rollback(arm, path)
 
 
 def confirmed() -> bool:

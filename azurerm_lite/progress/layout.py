@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..heatmap.grid import Grid
 from ..heatmap.lines import Line, Piece, line_width, pad, render_legend, render_panels, render_summary, truncate
 from ..markup import listing
-from ..upgrade.events import Now
+from ..upgrade.rules.events import Now
 from .event_text import format_duration, format_estimate, format_time
 from .state import EventLine, ViewState
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..heatmap import Grid, grid
 from ..markup import visible
-from ..upgrade.events import Now
+from ..upgrade.rules.events import Now
 from .event_text import Event, describe
 
 MAX_EVENTS = 50  # more than any view shows

@@ -19,24 +19,21 @@ from typing import Any, NamedTuple, cast
 
 from .. import arguments, markup, model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, InvalidInput
+from ..errors import AzurermLiteError, InvalidInput, short_repr
 from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
-from . import checks, journal, trust
-from .budget import Budget, Cost, Place
-from .entries import Entry
+from . import journal
 from .planning import Change, changed, pin, plan
-from .policy import Policy
+from .rules import checks, trust
+from .rules.budget import Budget, Cost, Place
+from .rules.policy import Policy
+from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, taken_back, taken_up
-from .verdict import Verdict
+from .runs import lasting, opened, taken_up
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
-MODEL: Cost = {"GetVMScaleSet": 1, "VMScaleSetActions": 1, "GetOperation": 1}
-WATCHING: Cost = {"GetOperation": 1, "HighCostGetVMScaleSet": 1}
-POSTING: Cost = {"GetVMScaleSet": 1, "HighCostGetVMScaleSet": 1, "VMScaleSetActions": 1}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,12 +132,7 @@ class _Member:
 
     def cost(self) -> Cost:
         """What the next step may ask of Compute, at the most."""
-        if self.runner is None:
-            return PLANNING
-        if self.runner.state.phase == "model":
-            return MODEL
-        batch = self.runner.progress.batch
-        return WATCHING if batch is not None and batch.ended is None else POSTING
+        return PLANNING if self.runner is None else self.runner.cost()
 
     def step(self) -> float | None:
         """Plan and begin it, or take one step; None when it has ended."""
@@ -182,7 +174,7 @@ class _Member:
         self.region = str(wanted.before.get("location", ""))
         self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
 
-    def _attempt(self, path: str, entries: list[Entry]) -> "_Attempt":
+    def _attempt(self, path: str, entries: Sequence[journal.Entry]) -> "_Attempt":
         """What a journal in the folder is to this call; InvalidInput for one of another scale set or endpoint."""
         first, stored = journal.begun(entries), journal.fold(entries).verdict
         if ScaleSet.parse(first["scale_set"]).resource_id.lower() != self.address.resource_id.lower():
@@ -194,7 +186,7 @@ class _Member:
         ended = verdict is not None and verdict.outcome not in ("paused", "cancelled")
         return _Attempt(verdict, ended, self._is_same(first))
 
-    def _is_same(self, first: Entry) -> bool:
+    def _is_same(self, first: journal.Entry) -> bool:
         """Whether a journal is of this change, under this policy."""
         if Policy.from_dict(first["policy"]) != (self._policy or Policy()):
             return False
@@ -203,7 +195,7 @@ class _Member:
             return only_image and first["version"] == self._change
         found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
         after, _ = changed(self.arm, self.address, found, self._change)
-        planned = cast(JsonDict, model.merged(found, first["patch"]))
+        planned = cast(JsonDict, model.apply_patch(found, first["patch"]))
         return not trust.paths_of(planned, after) and pin(after) == first["version"]
 
     def abandon(self) -> None:
@@ -212,24 +204,22 @@ class _Member:
         if runner is None:
             return
         try:
-            with contextlib.suppress(AzurermLiteError, OSError):
-                runner.end("cancelled", "the fleet was interrupted; resume goes on with it", None)
+            runner.release()
         finally:
             runner.journal.close()
 
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
         self._closed(runner, runner.verdict)
-        self.verdict = taken_back(runner, runner.verdict)
 
     def _closed(self, runner: Runner, verdict: Verdict) -> None:
-        runner.journal.close()  # and with it the lock, which a rollback takes anew
+        runner.journal.close()  # and with it the lock
         self.runner, self.verdict = None, verdict
 
     def cancel(self) -> None:
         """Stop at this safe point; its journal lets it be resumed."""
         if self.runner is not None:
-            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it", None)
+            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it")
             self._ended(self.runner)
 
 
@@ -376,7 +366,7 @@ def _addresses(scale_sets: object) -> list[ScaleSet]:
 def _address(item: object) -> ScaleSet:
     if not isinstance(item, tuple | list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
         example = "ScaleSet(subscription_id, resource_group, vmss_name)"
-        raise InvalidInput(f"each of scale_sets must be {example}, not {arguments.shown(item)}")
+        raise InvalidInput(f"each of scale_sets must be {example}, not {short_repr(item)}")
     address = ScaleSet(*item)
     vmss.vmss_path(*address)  # which refuses what cannot be part of an address
     return address
@@ -391,7 +381,7 @@ def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failu
         raise InvalidInput(f"a scale set stands twice in the fleet: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
         raise InvalidInput(
-            f"waves are rising percents that end with 100, such as (5, 25, 100), not {arguments.shown(waves)}"
+            f"waves are rising percents that end with 100, such as (5, 25, 100), not {short_repr(waves)}"
         )
 
 

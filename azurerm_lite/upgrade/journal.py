@@ -8,20 +8,22 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ..errors import AzurermLiteError, InvalidInput, printable
-from . import checks, entries
 from . import lock as _lock
-from .planner import Batch, Progress
+from .rules import checks, machine, stored
+from .rules.state import State, begin
 
-Entry = entries.Entry
-SCHEMA = entries.SCHEMA
+Entry = stored.Entry
+SCHEMA = stored.SCHEMA
 _OPEN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a FIFO does not hang, and Windows changes no byte
 _NO_LINK = _OPEN | getattr(os, "O_NOFOLLOW", 0)
+
+
+class NotWritten(AzurermLiteError):
+    """An entry could not be written to the journal: nothing may be done that does not stand in it."""
 
 
 class Journal:
@@ -68,7 +70,7 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write an entry, and be sure that it is there before going on."""
         if self._file is not None:
-            line, seal = entries.sealed(entry, self._seal)
+            line, seal = stored.sealed(entry, self._seal)
             self._write(self._file, line)
             self._seal = seal
         self.entries.append(entry)
@@ -83,8 +85,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, end)
-            why = f"the journal {_shown(self.path)} cannot be written ({error.strerror})"
-            raise AzurermLiteError(why) from None
+            raise NotWritten(f"the journal {_shown(self.path)} cannot be written ({error.strerror})") from None
 
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
@@ -113,7 +114,7 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
     finally:
         os.close(file)
     found = _parsed(text[: text.rfind(b"\n") + 1], Path(path))
-    return [{name: value for name, value in entry.items() if name != entries.SEAL} for _, entry in found]
+    return [{name: value for name, value in entry.items() if name != stored.SEAL} for _, entry in found]
 
 
 def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
@@ -184,14 +185,14 @@ def _parsed(text: bytes, path: Path) -> Iterator[tuple[str, Entry]]:
     """Each entry of a file, and where it stands."""
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         where = f"{_shown(path)} line {number}"
-        yield where, entries.parse(line, where)
+        yield where, stored.parse(line, where)
 
 
 def _unsealed(text: bytes, path: Path) -> tuple[list[Entry], str]:
     """The entries of a file, and the seal of the last; InvalidInput when any was changed after it was written."""
     found = list(_parsed(text, path))
     if found and found[0][1].get("schema") == SCHEMA:  # another schema is refused by its number
-        pairs = list(entries.unsealed(iter(found)))
+        pairs = list(stored.unsealed(iter(found)))
         return [entry for entry, _ in pairs], pairs[-1][1]
     return [entry for _, entry in found], ""
 
@@ -208,24 +209,7 @@ def _unusable(what: str, path: Path, error: Exception) -> InvalidInput:
 # --- what the entries mean -------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
-    """Where an upgrade stands. `phase`: model, batches, ended. `operation`: the stored handle of the one in flight."""
-
-    phase: str = "model"
-    progress: Progress | None = None
-    operation: Mapping[str, Any] | None = None
-    model_written: bool = False
-    verdict: Mapping[str, Any] | None = None
-    took: tuple[float, ...] = ()
-    lowest: int | None = None  # the fewest that were healthy when a batch began, without those of it
-    left: int | None = None  # the same of the batch that is meant
-    guarded: bool = False  # automatic repairs are suspended by us
-    shielded: tuple[str, ...] = ()  # instances that are protected from scale-in by us
-    shielded_for: tuple[str, ...] = ()  # the batch that this was done for
-    fingerprint: str = ""  # of the model as Azure took it, when that was seen
-
-
-def begun(entries: list[Entry]) -> Entry:
+def begun(entries: Sequence[Entry]) -> Entry:
     """The first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
     if not entries:
         raise InvalidInput("that journal has no whole entry: that upgrade was not begun, plan it anew")
@@ -236,82 +220,15 @@ def begun(entries: list[Entry]) -> Entry:
     return entries[0]
 
 
-def progress_of(entry: Mapping[str, Any]) -> Progress:
-    """The progress with which an upgrade began."""
-    return Progress(
-        entry["version"],
-        entry["capacity"],
-        dict(entry["zone_sizes"]),
-        frozenset(entry["sick_before"]),
-        frozenset(entry["known"]),
-        gated=bool(entry.get("gated")),
-    )
-
-
-def fold(entries: list[Entry]) -> State:
-    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
-    state = State(progress=progress_of(begun(entries)))
-    for entry in entries[1:]:
-        state = apply(state, entry)
-    return state
-
-
-def apply(state: State, entry: Entry) -> State:
-    """One entry more."""
-    kind, progress = entry["kind"], state.progress
-    assert progress is not None  # noqa: S101  (set by the first entry)
-    batch = progress.batch
-    if kind == "model-written":
-        return state._replace(phase="batches", model_written=True, fingerprint=entry.get("fingerprint", ""))
-    if kind == "intent":
-        made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
-        fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)
-        return state._replace(progress=fresh, operation=None, left=entry.get("left"))
-    if kind == "unposted":
-        fresh = replace(progress, batch=None, posted=progress.posted - set(entry["ids"]))
-        return state._replace(progress=fresh, operation=None)
-    if kind == "posted":
-        return state._replace(operation=entry["operation"], lowest=least(state.lowest, state.left))
-    if kind in _OF_BATCH and batch is not None:
-        return _about_batch(state, progress, batch, entry)
-    if kind == "checkpoint":
-        return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
-    if kind == "shielded":
-        return state._replace(shielded=tuple(entry["ids"]), shielded_for=tuple(entry["batch"]))
-    if kind == "guarded":
-        return state._replace(guarded=bool(entry["on"]))
-    if kind == "settled":
-        classes = {**progress.classes, **entry["classes"]}
-        # A batch that vanished as a whole has shown nothing: the canary is still to come.
-        seen = progress.batches + any(kind != "vanished" for kind in entry["classes"].values())
-        done = replace(progress, batch=None, classes=classes, batches=seen, closed_at=entry["at"])
-        return state._replace(progress=done, operation=None)
-    if kind == "stuck":
-        return state._replace(progress=replace(progress, stuck_since=entry["since"]))
-    if kind == "end":
-        seen = entry["verdict"].get("lowest")
-        return state._replace(phase="ended", verdict=entry["verdict"], lowest=least(state.lowest, seen))
-    return state
-
-
-def least(one: int | None, other: int | None) -> int | None:
-    """The smaller one; None stands for nothing known."""
-    return min((found for found in (one, other) if found is not None), default=None)
-
-
-_OF_BATCH = frozenset({"stage", "ended", "fit", "gate"})
-
-
-def _about_batch(state: State, progress: Progress, batch: Batch, entry: Entry) -> State:
-    """What became of the batch that is under way."""
-    kind, at = entry["kind"], entry["at"]
-    if kind == "stage":
-        moved = replace(batch, stage=entry["number"], staged=at, error=entry.get("error", ""))
-        return state._replace(progress=replace(progress, batch=moved), operation=None)
-    if kind == "ended":
-        elapsed = at - batch.begun
-        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
-        ended = replace(batch, ended=at, error=entry.get("error", ""))
-        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
-    said = {"fit_since": at} if kind == "fit" else {"gate": entry["said"]}
-    return state._replace(progress=replace(progress, batch=replace(batch, **said)))
+def fold(entries: Sequence[Entry]) -> State:
+    """The state that these entries led to; InvalidInput where one of them cannot follow from those before it."""
+    first, number = begun(entries), 1
+    try:
+        state = begin(first)
+        for number, entry in enumerate(entries[1:], 2):  # noqa: B007  (the error names it)
+            state = machine.apply(state, entry)
+            _ = state.goal
+        return state
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        why = f"line {number} of that journal cannot follow those before it ({type(error).__name__})"
+        raise InvalidInput(why) from error

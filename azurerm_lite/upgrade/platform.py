@@ -27,13 +27,13 @@ from ..operation import Operation
 from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
-from . import checks, planner, preflight
-from .observe import Member, Observation, behind
-from .planner import current
 from .planning import is_flexible, look, pin, resolved
-from .preflight import PlanRefused
+from .rules import checks, preflight, selection
+from .rules.preflight import PlanRefused
+from .rules.selection import current
+from .rules.snapshot import Member, Observation, behind
+from .rules.verdict import Verdict
 from .runner import OnEvent, Stop, _never, _silent
-from .verdict import Verdict
 
 POLL_SECONDS = 15.0  # `rollingUpgrades/latest` may be read 12 times a minute
 APPEARS_SECONDS = 120.0  # how long a run may take to show after the model was written
@@ -186,7 +186,7 @@ def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, found: Mapping[str
     policy = ((found.get("properties") or {}).get("upgradePolicy") or {}).get("rollingUpgradePolicy") or {}
     each = preflight.cores(preflight.size(found))
     if policy.get("maxSurge") is True and each is not None:
-        batch = planner.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
+        batch = selection.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
         usages = images.list_usages(arm, address.subscription_id, str(found.get("location", "")))
         preflight.refuse_by_quota(batch * each, usages, "a batch with maxSurge")
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import azurerm_lite as az
 from azurerm_lite.markup import visible
-from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, journal, resume, upgrade
+from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, journal, plan_rollback, resume, upgrade
 from azurerm_lite.upgrade.runner import OnEvent, Stop
-from azurerm_lite.upgrade.undo import way_back
 
 from . import views
 
@@ -167,7 +166,7 @@ def resuming(arm: az.Arm, made: Rollout) -> Run:
 
 def rollback_plan(arm: az.Arm, before: Rollout) -> Plan:
     """What a rollback of an upgrade would do. Reads only."""
-    return way_back(arm, journal.read(before.journal))
+    return plan_rollback(arm, str(before.journal))
 
 
 def rollback_path(before: Rollout) -> Path:

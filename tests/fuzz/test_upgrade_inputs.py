@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import Policy, entries, plan, repair, resume, rollback, upgrade
+from azurerm_lite.upgrade import Policy, plan, repair, resume, rollback, upgrade
 from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.rules import stored
 
 from . import EXAMPLES, documents, fuzz
 
@@ -73,7 +74,7 @@ def lines_of(changed: list[Any]) -> bytes:
     for entry in changed:
         if isinstance(entry, dict):
             try:
-                line, seal = entries.sealed(entry, seal)
+                line, seal = stored.sealed(entry, seal)
             except ValueError:  # NaN
                 line = json.dumps(entry).encode() + b"\n"
         else:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import arguments
 from azurerm_lite.upgrade import Policy
 
 WEB = ("11111111-2222-3333-4444-555555555555", "rg", "web")
@@ -67,14 +66,16 @@ def test_seconds_are_numbers(field: str, value: Any) -> None:
         Policy(**{field: value})
 
 
-@pytest.mark.parametrize("field", ["order", "protected", "most_disruptive"])
+@pytest.mark.parametrize("field", ["order", "protected", "most_disruptive", "on_stopped"])
 @pytest.mark.parametrize("value", ["", "every", 5, None, ["zone"], {}, True])
 def test_words_are_known(field: str, value: Any) -> None:
     with pytest.raises(az.InvalidInput, match=f"{field} must be one of"):
         Policy(**{field: value})
 
 
-@pytest.mark.parametrize("stored", [None, 5, "x", [], ["order"], {5: 1}, {"nothing": 1}, {"order": {}}, {"zones": {}}])
+@pytest.mark.parametrize(
+    "stored", [None, 5, "x", [], ["order"], {5: 1}, {"nothing": 1}, {"order": {}}, {"zones": {}}, {"instances": []}]
+)
 def test_what_is_stored_as_no_policy_is_refused(stored: Any) -> None:
     with pytest.raises(az.InvalidInput):
         Policy.from_dict(stored)
@@ -86,14 +87,6 @@ def test_any_iterable_of_items_is_a_sequence_and_kept_as_a_tuple() -> None:
     assert policy.zones == ("1",)
     assert Policy.from_dict(policy.to_dict()) == policy
     assert hash(policy)
-
-
-def test_a_policy_for_no_instances_survives_its_stored_form() -> None:
-    """A rollback that has none to bring back."""
-    policy = Policy(zones=("1",)).for_instances(())
-    stored = {**policy.to_dict(), "instances": []}
-    assert (policy.instances, policy.zones) == ((), None)
-    assert Policy.from_dict(stored) == policy
 
 
 # --- endpoint functions ----------------------------------------------------------------------------------------------
@@ -160,7 +153,7 @@ def is_endpoint(function: Any) -> bool:
 
 
 @pytest.mark.parametrize("option", ["expand", "filter", "select"])
-@pytest.mark.parametrize("value", [5, True, ["x"], b"x", {}, "\ud800", "x" * 5000])
+@pytest.mark.parametrize("value", [5, True, ["x"], b"x", {}, "\ud800"])
 def test_options_of_a_query_are_texts(option: str, value: Any) -> None:
     with pytest.raises(az.InvalidInput, match=option):
         az.list_vmss_vms(az.Arm("x", adapter=Unreachable()), *WEB, **{option: value})
@@ -193,9 +186,3 @@ def test_numbers_of_endpoints_are_whole(call: Any) -> None:
 def test_edits_take_models_only(edit: Any, model: Any) -> None:
     with pytest.raises(az.InvalidInput):
         edit(model)
-
-
-def test_a_shown_value_is_one_short_printable_line() -> None:
-    text = arguments.shown("\x1b[2J\u202e" + "x" * 1000)
-    assert text.isprintable()
-    assert len(text) < 100

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,14 @@ def test_what_is_unfinished_is_not_resumed_for_another_change_or_policy(
 
 @pytest.mark.parametrize("rollback", [False, True])
 def test_a_set_that_a_rule_stopped_goes_on_once_it_is_repaired(rollback: bool, tmp_path: Path) -> None:
-    stage, sets = world(1)
+    stage, sets = world(1, capacity=10)
     stage.world.faults.add(on="upgrade", instance="3", effect="fail", times=1)
     policy = Policy(rollback_on_failure=rollback)
     first = run(stage, sets, tmp_path, policy=policy)
     assert only(first).outcome in ("stopped", "rolled-back", "rollback-failed")
     again = run(stage, sets, tmp_path, policy=policy)
     assert again.ok, str(again)
-    assert versions(stage, sets[0]) == {NEW: 5}
+    assert versions(stage, sets[0]) == {NEW: 10}
 
 
 def test_an_empty_journal_is_of_nothing_that_was_begun(tmp_path: Path) -> None:
@@ -284,3 +285,72 @@ def test_a_journal_of_a_fleet_is_one_that_resume_takes(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     assert journals.read(path)[-1]["kind"] == "end"
     assert resume(stage.arm, str(path)).ok
+
+
+# --- automatic rollbacks ---------------------------------------------------------------------------------------------
+
+
+def failing(stage: Stage, times: int = 1) -> Policy:
+    """A policy that rolls back, in a world in which instance 7 of the first sets that reach it fails."""
+    stage.world.faults.add(on="upgrade", instance="7", effect="fail", times=times)
+    return Policy(rollback_on_failure=True, bake_seconds=300)
+
+
+def rolling_back(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["kind"] == "rollback"]
+
+
+def test_while_one_set_is_rolled_back_the_others_are_looked_at(tmp_path: Path) -> None:
+    stage, sets = world(2, capacity=10)
+    events: list[dict[str, Any]] = []
+    report = run(stage, sets, tmp_path, policy=failing(stage), failures_allowed=1, on_event=events.append)
+    assert report.counts == {"rolled-back": 1, "succeeded": 1}
+    (began,) = rolling_back(events)
+    ended = {event["scale_set"]: event["at"] for event in events if event["kind"] == "end"}
+    (other,) = set(ended) - {began["scale_set"]}
+    until = min(ended.values())
+    asked = [entry.time for entry in stage.app.journal.entries if entry.path.startswith(other)]
+    times = [began["at"], *(at for at in asked if began["at"] < at < until), until]
+    assert max(later - earlier for earlier, later in pairwise(times)) < 60
+    assert versions(stage, az.ScaleSet.parse(began["scale_set"])) == {OLD: 10}
+    assert versions(stage, az.ScaleSet.parse(other)) == {NEW: 10}
+
+
+def test_the_switch_of_a_fleet_stops_a_rollback_and_the_same_call_goes_on_with_it(tmp_path: Path) -> None:
+    stage, sets = world(2, capacity=10)
+    events: list[dict[str, Any]] = []
+    policy = failing(stage)
+    options: dict[str, Any] = {"policy": policy, "failures_allowed": 1, "on_event": events.append}
+    report = run(stage, sets, tmp_path, should_stop=lambda: bool(rolling_back(events)), **options)
+    assert report.outcome == "cancelled"
+    began = rolling_back(events)[0]
+    assert stage.clock.time() - began["at"] < 60
+    assert all(is_free(stage, address) for address in sets)
+    again = run(stage, sets, tmp_path, **options)
+    assert again.counts == {"rolled-back": 1, "succeeded": 1}, str(again)
+    assert versions(stage, az.ScaleSet.parse(began["scale_set"])) == {OLD: 10}
+
+
+def test_rollbacks_of_many_sets_at_once_stay_within_what_compute_grants(tmp_path: Path) -> None:
+    stage, sets = world(12, capacity=10)
+    stage.world.throttle.enforced = True
+    policy = failing(stage, times=12)
+    report = run(stage, sets, tmp_path, policy=policy, failures_allowed=12)
+    rolled = [one.outcome for one in report.verdicts.values() if one.outcome.startswith("roll")]
+    assert len(rolled) >= 6, str(report)  # the others went on; some failed on their way back, too
+    assert stage.world.throttle.refused == 0
+
+
+def test_a_rollback_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    stage, sets = world(1, capacity=10)
+    policy = failing(stage)
+
+    def interrupted(event: dict[str, Any]) -> None:
+        if event["kind"] == "rollback":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stage, sets, tmp_path, policy=policy, on_event=interrupted)
+    assert is_free(stage, sets[0])
+    assert only(run(stage, sets, tmp_path, policy=policy)).outcome == "rolled-back"
+    assert versions(stage, sets[0]) == {OLD: 10}

@@ -8,12 +8,12 @@ beside the paths of the plan.
 from collections.abc import Mapping
 from typing import Any
 
-from .. import model
-from ..errors import InvalidInput, printable
-from ..types import JsonDict
-from .preflight import PlanRefused
+from ... import model
+from ...errors import InvalidInput, printable
+from ...types import JsonDict
 
 Entry = Mapping[str, Any]
+_IMAGE = ".".join(map(str, model.IMAGE))
 
 
 def paths_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -44,36 +44,34 @@ def refuse_other_world(first: Entry, world: str) -> None:
         raise InvalidInput(f"that journal is of {was}, and here answers {answers}: a world that it knows nothing of")
 
 
-def refuse_other_patch(first: Entry, found: JsonDict) -> None:
-    """InvalidInput when the patch would not make of the model what was planned. `found`: the model as it is now.
+def refuse_other_change(first: Entry, leg: Entry, found: JsonDict, after: JsonDict) -> None:
+    """InvalidInput when a model that is to be written is not one that was planned.
 
-    A model that is not the one which was planned on is left to the run, which ends for it.
+    `leg`: what is to be written, as the journal has it; `found`: the model as it is now; `after`: what would become of
+    it. A forward change of a model that is not the one which was planned on is left to the run, which ends for it.
     """
-    if model.fingerprint(found) != first["fingerprint_before"]:
+    now, other = model.fingerprint(found), "patch" in leg and leg["patch"] != first["patch"]
+    if not other and "patch" in leg and now != leg.get("before"):
         return
-    after: Any = model.apply_patch(model.without_read_only(found), first["patch"])
-    leads = model.fingerprint(after) == first["fingerprint_after"]
-    if not leads or not set(paths_of(found, after)) <= set(first.get("paths", [])):
+    leads = now != leg.get("before") or model.fingerprint(after) == leg.get("after")
+    if other or not leads or _beside(first, found, after):
         raise InvalidInput("the patch in that journal is not the change that it names: plan the upgrade anew")
 
 
-def refuse_other_undo(first: Entry, found: JsonDict, *, over_later_changes: bool = False) -> None:
-    """Refuse a way back that is not the planned one, or that would overwrite a later change by somebody else.
-
-    `found`: the model as it is now. Raises InvalidInput for the former, PlanRefused for the latter, unless
-    `over_later_changes`.
-    """
-    back: Any = model.apply_patch(model.without_read_only(found), first["undo"])
-    paths = set(paths_of(found, back))
-    now = model.fingerprint(found)
-    leads = now != first["fingerprint_after"] or model.fingerprint(back) == first["fingerprint_before"]
-    if not leads or not paths <= set(first.get("paths", [])):
+def refuse_other_undo(first: Entry, found: JsonDict) -> None:
+    """InvalidInput when the way back does not undo the planned change. `found`: the model as it is now."""
+    back: Any = model.merged(model.without_read_only(found), first["undo"])
+    planned = model.fingerprint(found) == first["fingerprint_after"]
+    leads = not planned or model.fingerprint(back) == first["fingerprint_before"]
+    if not leads or _beside(first, found, back):
         raise InvalidInput(
-            "the way back in that journal is not that of the change which it names: plan an upgrade instead"
+            "the way back in that journal does not undo the change that it names: plan an upgrade instead"
         )
-    later = now != first["fingerprint_before"] and not model.reflects(found, first["patch"])
-    if later and not over_later_changes:
-        raise PlanRefused(
-            "somebody has changed the model since that upgrade, and a rollback would overwrite it: plan an upgrade "
-            "instead, or roll back with over_later_changes=True"
-        )
+
+
+def _beside(first: Entry, found: JsonDict, after: JsonDict) -> list[str]:
+    """The paths that a change would touch beside those of the plan; an image may become exact by any of its fields."""
+    planned = set(first["paths"])
+    moves_image = any(path.startswith(_IMAGE) for path in planned)
+    others = [path for path in paths_of(found, after) if path not in planned]
+    return [path for path in others if not (moves_image and path.startswith(_IMAGE))]

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .. import arguments
-from ..errors import InvalidInput
+from ... import arguments
+from ...errors import InvalidInput, short_repr
 from .policy import Policy
 
 
 def of_plan(change: object, policy: object) -> None:
     """InvalidInput for a change or a policy of another type."""
     if not (change is None or isinstance(change, str) or callable(change)):
-        raise InvalidInput(f"change must be a version, a function or None, not {arguments.shown(change)}")
+        raise InvalidInput(f"change must be a version, a function or None, not {short_repr(change)}")
     if not (policy is None or isinstance(policy, Policy)):
-        raise InvalidInput(f"policy must be a Policy or None, not {arguments.shown(policy)}")
+        raise InvalidInput(f"policy must be a Policy or None, not {short_repr(policy)}")
 
 
 def of_run(journal: object, gate: object, on_event: object, should_stop: object) -> None:
@@ -39,7 +39,7 @@ def path(value: object, name: str) -> None:
     to_path: Any = getattr(value, "__fspath__", None)
     plain = value if isinstance(value, str) or to_path is None else to_path()
     if not isinstance(plain, str) or not plain or "\0" in plain:
-        raise InvalidInput(f"{name} must be a path, not {arguments.shown(value)}")
+        raise InvalidInput(f"{name} must be a path, not {short_repr(value)}")
 
 
 def faults(value: object) -> tuple[Mapping[str, Any], ...]:

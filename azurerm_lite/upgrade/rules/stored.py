@@ -9,12 +9,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
-from ..errors import InvalidInput, printable
-from ..parsing import parse_json
-from ..types import ScaleSet
+from ...errors import InvalidInput, printable
+from ...parsing import parse_json
+from ...types import ScaleSet
+from .entries import PASSING
 from .policy import Policy
+from .state import ORDER, Outcome
+from .verdict import Verdict
 
 Entry = dict[str, Any]
 SCHEMA = 2
@@ -23,22 +27,32 @@ SEAL = "seal"
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "begin": (
-        *("at", "scale_set", "policy", "changes", "version", "batches", "warnings", "stages", "patch", "undo"),
-        *("fingerprint_before", "fingerprint_after", "flexible", "takes_back", "capacity", "zone_sizes"),
-        *("sick_before", "known", "endpoint", "world", "paths"),
+        *("at", "scale_set", "policy", "changes", "version", "batches", "warnings", "stages", "patch", "undo", "legs"),
+        *("fingerprint_before", "fingerprint_after", "flexible", "takes_back", "ephemeral", "capacity", "zone_sizes"),
+        *("unavailable", "known", "endpoint", "world", "paths"),
     ),
+    "model-intent": ("at",),
+    "model-written": ("at",),
     "intent": ("at", "ids", "vm_ids"),
-    "unposted": ("ids",),
-    "posted": ("operation",),
-    "stage": ("at", "number"),
+    "unposted": ("at", "ids"),
+    "posted": ("at",),
+    "lost": ("at",),
+    "stage": ("at", "name", "ids"),
+    "trouble": ("at", "cause"),
     "ended": ("at",),
     "fit": ("at",),
-    "gate": ("at", "said"),
+    "relapsed": ("at",),
+    "gate": ("at", "said", "ids"),
     "checkpoint": ("percent",),
     "shielded": ("ids", "batch"),
     "guarded": ("on",),
     "settled": ("at", "classes"),
     "stuck": ("since",),
+    "leg": ("number",),
+    "rollback": ("at", "legs"),
+    "gap": ("at", "seconds"),
+    "resumed": ("at",),
+    "ending": ("outcome", "cause", "reason"),
     "end": ("verdict",),
 }
 
@@ -54,6 +68,8 @@ def parse(line: bytes, where: str) -> Entry:
         raise refused("it is no object with a kind")
     if entry["kind"] == "begin" and entry.get("schema") != SCHEMA:
         return entry  # of another version, which is refused by that number when it is to be resumed
+    if entry["kind"] in PASSING:
+        raise refused(f"{entry['kind']} stands in no journal")
     if absent := [name for name in _NEEDED.get(entry["kind"], ()) if name not in entry]:
         raise refused(f"{printable(entry['kind'], 40)} has no {', '.join(absent)}")
     for name, value in entry.items():
@@ -91,6 +107,15 @@ def _is_instance_id(value: Any) -> bool:
     return isinstance(value, str) and _INSTANCE_ID.fullmatch(value) is not None
 
 
+def _is_name(value: Any) -> bool:
+    """Whether it can be the name of an instance as Azure lists it, even if no request could name it."""
+    return isinstance(value, str) and 0 < len(value) <= 200
+
+
+def _one_of(*words: str) -> Test:
+    return lambda value: isinstance(value, str) and value in words
+
+
 def _optional(test: Test) -> Test:
     return lambda value: value is None or test(value)
 
@@ -118,31 +143,57 @@ def _is_policy(value: Any) -> bool:
 
 
 def _is_verdict(value: Any) -> bool:
-    if not isinstance(value, dict):
+    names = {one.name for one in fields(Verdict)}
+    if not isinstance(value, dict) or not _VERDICT_NEEDS <= set(value) <= names | {"counts"}:
         return False
-    needed = {"outcome", "reason", "classes", "version", "batches", "seconds"}
     tests = {**_FIELDS, "batches": _is_count}
-    return needed <= set(value) and all(tests[name](item) for name, item in value.items() if name in tests)
+    return all(tests[name](item) for name, item in value.items() if name in tests)
 
 
+def _is_leg(value: Any) -> bool:
+    if not isinstance(value, dict) or not ({"patch", "undo"} & set(value)):
+        return False
+    return all(test(value[name]) for name, test in _LEG.items() if name in value)
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("image")) and _list(_is_name)(value.get("instances"))
+
+
+_VERDICT_NEEDS = {"outcome", "reason", "classes", "version", "batches", "seconds"}
+_LEG: Mapping[str, Test] = {
+    **dict.fromkeys(("version", "image", "before", "after", "outline"), _is_text),
+    **dict.fromkeys(("patch", "undo"), _is_object),
+    "instances": _optional(_list(_is_instance_id)),
+    "hidden": _is_switch,
+}
 _FIELDS: Mapping[str, Test] = {
-    **dict.fromkeys(("at", "since", "seconds"), _is_number),
+    **dict.fromkeys(("at", "since", "seconds", "grace_seconds"), _is_number),
     **dict.fromkeys(("schema", "number", "capacity", "percent"), _is_count),
     **dict.fromkeys(("fit", "left", "lowest"), _optional(_is_count)),
-    "took": _optional(_is_number),
-    **dict.fromkeys(("ids", "batch", "known", "sick_before"), _list(_is_instance_id)),
-    **dict.fromkeys(("vm_ids", "changes", "warnings", "stages", "paths"), _list(_is_text)),
-    "batches": _list(_list(_is_instance_id)),
-    "classes": _mapping(_is_instance_id, _is_text),
+    **dict.fromkeys(("took", "retry_after"), _optional(_is_number)),
+    **dict.fromkeys(("ids", "batch", "request_ids"), _list(_is_instance_id)),
+    **dict.fromkeys(("known", "unavailable", "stopped", "failed", "broken"), _list(_is_name)),
+    **dict.fromkeys(("vm_ids", "changes", "warnings", "paths", "unreturnable"), _list(_is_text)),
+    "stages": _list(_one_of(*ORDER)),
+    **dict.fromkeys(("request", "name"), _one_of(*ORDER)),
+    "said": _one_of("pass", "fail", "inconclusive"),
+    "source": _one_of("kept", "arrives", "leaves"),
+    "anew": _one_of("", "shown", "always"),
+    "batches": _list(_list(_is_name)),
+    "legs": _list(_is_leg),
+    "images": _list(_is_image),
+    **dict.fromkeys(("classes", "reasons", "failures"), _mapping(_is_name, _is_text)),
     "counts": _mapping(_is_text, _is_count),
     "zone_sizes": _mapping(_is_text, _is_count),
-    **dict.fromkeys(
-        ("on", "canary", "flexible", "reports", "gated", "takes_back", "withheld", "ephemeral"), _is_switch
-    ),
-    **dict.fromkeys(("error", "reason", "said", "version", "outcome", "endpoint", "world"), _is_text),
+    **dict.fromkeys(("on", "canary", "flexible", "reports", "gated", "hosted"), _is_switch),
+    **dict.fromkeys(("takes_back", "withheld", "ephemeral", "overdue", "returned", "found_again"), _is_switch),
+    **dict.fromkeys(("error", "reason", "cause", "code", "version", "size", "outline", "endpoint", "world"), _is_text),
     **dict.fromkeys(("fingerprint", "fingerprint_before", "fingerprint_after"), _is_text),
     **dict.fromkeys(("request_id", "journal"), _optional(_is_text)),
-    **dict.fromkeys(("patch", "undo", "operation"), _is_object),
+    **dict.fromkeys(("patch", "undo"), _is_object),
+    "outcome": _one_of(*get_args(Outcome)),
+    "operation": _optional(_is_object),
     "scale_set": _is_scale_set,
     "policy": _is_policy,
     "verdict": _is_verdict,

@@ -5,14 +5,15 @@ https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-sca
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .. import arguments, wire
-from ..errors import InvalidInput, printable
+from ... import arguments, wire
+from ...errors import InvalidInput, printable, short_repr
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")
 PROTECTED = ("skip", "fail")
+STOPPED = ("upgrade", "skip", "fail")
 DISRUPTIONS = ("upgrade", "reimage", "deallocate")  # from the least to the most
 
 
@@ -31,6 +32,10 @@ class Policy:
     "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
     `protect_in_flight`: the instances of a batch are protected from scale-in until it is settled.
+    `on_stopped`: what becomes of instances that do not run: "upgrade", "skip" (left alone), "fail" (stop the run).
+    `outage_timeout_seconds`, `throttle_timeout_seconds`, `busy_timeout_seconds`: how long Azure may not answer, refuse
+    for too many requests, or have another operation hold the set, before the run pauses.
+    `floor_follows_capacity`: a scale-in by others lowers the floor; else it is that of the largest size there was.
     """
 
     order: str = "update_domain"
@@ -60,6 +65,11 @@ class Policy:
     zones: tuple[str, ...] | None = None
     update_domains: tuple[int, ...] | None = None
     fault_domains: tuple[int, ...] | None = None
+    on_stopped: str = "upgrade"
+    outage_timeout_seconds: float = 1800.0
+    throttle_timeout_seconds: float = 3600.0
+    busy_timeout_seconds: float = 1800.0
+    floor_follows_capacity: bool = False
 
     def __post_init__(self) -> None:
         for field_ in fields(self):
@@ -74,26 +84,13 @@ class Policy:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Policy":
-        """The policy that `to_dict` stored; InvalidInput for anything else.
-
-        An empty list of `instances` is what a rollback stores that has none to bring back.
-        """
+        """The policy that `to_dict` stored; InvalidInput for anything else."""
         if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
-            raise InvalidInput(f"a policy is stored as an object, not as {arguments.shown(stored)}")
+            raise InvalidInput(f"a policy is stored as an object, not as {short_repr(stored)}")
         names = {field_.name for field_ in fields(cls)}
         if unknown := set(stored) - names:
             raise InvalidInput(f"a policy has no {printable(', '.join(sorted(unknown)), 200)}")
-        if stored.get("instances") == []:
-            return cls(**{**stored, "instances": None}).for_instances(())
         return cls(**stored)
-
-    def for_instances(self, ids: Iterable[str]) -> "Policy":
-        """This policy for these instances alone, whatever else it selected; for none at all when there are no ids."""
-        chosen = tuple(ids)
-        policy = replace(self, instances=chosen or None, zones=None, update_domains=None, fault_domains=None)
-        if not chosen:
-            object.__setattr__(policy, "instances", ())
-        return policy
 
 
 Check = Callable[[str, Any], Any]
@@ -129,7 +126,7 @@ def _items(check: Callable[[Any, str], Any], example: str, least: int = 1) -> Ch
 
 def _instance(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{name} must hold texts such as '0', not {arguments.shown(value)}")
+        raise InvalidInput(f"{name} must hold texts such as '0', not {short_repr(value)}")
     (instance_id,) = wire.instance_ids([value])
     return instance_id
 
@@ -149,6 +146,7 @@ def _checkpoint(value: object, name: str) -> int:
 _CHECKS: Mapping[str, Check] = {
     "order": _word(ORDERS),
     "protected": _word(PROTECTED),
+    "on_stopped": _word(STOPPED),
     "most_disruptive": _word(DISRUPTIONS),
     "batch_size": _optional(_count(1)),
     "failure_budget": _count(0),
