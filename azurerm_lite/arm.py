@@ -75,6 +75,18 @@ class Arm:
         self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
+        self._once = False
+
+    def once(self) -> "Arm":
+        """This connection for requests that are sent once: nothing is waited for, sent again or looked for.
+
+        What came of a request, or that nobody knows, is the caller's to act on.
+        """
+        self._transport()
+        twin = object.__new__(Arm)
+        twin.__dict__.update(self.__dict__)
+        twin._retry, twin._once = self._retry._replace(attempts=1), True
+        return twin
 
     def __repr__(self) -> str:
         emulator = " EMULATOR" if self.is_emulator else ""
@@ -163,6 +175,8 @@ class Arm:
         if by_instances is not None:
             instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
         write = Write(method, target, body, data, chosen, instances)
+        if self._once:
+            return self.send(write)
         try:
             return self.send(write)
         except OutcomeUnknown as unknown:
@@ -239,6 +253,8 @@ class Arm:
 
     def _breathe(self, method: str, target: str) -> None:
         """Wait a little when the last answer to such a request said that its bucket is nearly empty."""
+        if self._once:
+            return
         left, at = self._left.get((method, _shown(target)), ({}, 0.0))
         seconds = breather(method, left, self._now() - at)
         if seconds:

@@ -173,6 +173,11 @@ class Operation:
             operation.error = operation._failure(operation.status, {})
         return operation
 
+    def read_by(self, reader: Reader) -> "Operation":
+        """This operation, polled through another connection from now on."""
+        self._reader = reader
+        return self
+
     def _read_monitor(self) -> tuple[int, Mapping[str, str], Json]:
         status, headers, body = self._reader.read(self._monitor.path)
         if self._monitor.kind != "instances":

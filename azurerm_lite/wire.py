@@ -384,6 +384,14 @@ def is_passing(error: Exception) -> bool:
     return not isinstance(error, ProtocolError)
 
 
+_PASSING_CODES = ("operationpreempted", "conflictingconcurrentwritenotallowed", "anotheroperationinprogress")
+
+
+def is_retryable(code: str) -> bool:
+    """Whether Azure's code for a failed operation says that the same may work when it is asked for again."""
+    return code.lower().startswith("retryable") or code.lower() in _PASSING_CODES
+
+
 def operation_seconds(document: Json) -> float | None:
     """How long an operation took by Azure's own clock (endTime less startTime); None where it does not say."""
     begun, ended = (

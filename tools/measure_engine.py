@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from azurerm_lite import ScaleSet, connect, iter_vmss_vms
-from azurerm_lite.upgrade import Policy, plan, planner, upgrade
-from azurerm_lite.upgrade.observe import Member, Observation
+from azurerm_lite.upgrade import Policy, plan, upgrade
+from azurerm_lite.upgrade.rules import selection
+from azurerm_lite.upgrade.rules.snapshot import Member, Observation
 
 NEW = "22.04.202611120"
 BATCH_SECONDS = (301.0, 325.0)
@@ -120,7 +121,7 @@ def planned(instances: int) -> float:
     ]
     seen = Observation({one.instance_id: one for one in members}, 0.0, True)
     begun = time.process_time()
-    batches, why_not = planner.simulate(Policy(), seen, "2")
+    batches, why_not = selection.simulate(Policy(), seen, "2")
     cpu = time.process_time() - begun
     if why_not or sum(map(len, batches)) != instances:
         raise RuntimeError(f"the plan went wrong: {why_not}")

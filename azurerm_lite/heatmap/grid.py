@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
-from ..upgrade.observe import Member, Observation, natural, observe
+from ..upgrade.rules.snapshot import Member, Observation, natural, observe
 
 GREEN, ORANGE, SKY, BLUE = "#009E73", "#E69F00", "#56B4E9", "#0072B2"
 VERMILLION, PURPLE, YELLOW, GREY, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#000000"

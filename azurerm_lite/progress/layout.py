@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..heatmap.grid import Grid
 from ..heatmap.lines import Line, Piece, fitted, legend, length, padded, panels, summary
 from ..markup import listing
-from ..upgrade.events import Now
+from ..upgrade.rules.events import Now
 from .watched import Told, Watched
 from .words import about, span, time_of_day
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..heatmap import Grid, grid
 from ..markup import visible
-from ..upgrade.events import Now
+from ..upgrade.rules.events import Now
 from .words import Event, words
 
 KEPT = 50  # events; more than any view shows

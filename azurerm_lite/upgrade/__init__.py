@@ -19,37 +19,39 @@ if TYPE_CHECKING:
     from .health import tcp_gate as tcp_gate
     from .journal import Journal as Journal
     from .journal import Locked as Locked
-    from .observe import Observation as Observation
+    from .legs import plan_rollback as plan_rollback
     from .planning import Plan as Plan
     from .planning import look as look
     from .planning import plan as plan
     from .platform import roll as roll
     from .platform import watch as watch
-    from .policy import Policy as Policy
-    from .preflight import PlanRefused as PlanRefused
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
     from .rehearsal import what_if as what_if
+    from .rules.policy import Policy as Policy
+    from .rules.preflight import PlanRefused as PlanRefused
+    from .rules.snapshot import Observation as Observation
+    from .rules.verdict import Verdict as Verdict
     from .runner import Runner as Runner
     from .runs import repair as repair
     from .runs import resume as resume
     from .runs import rollback as rollback
     from .runs import upgrade as upgrade
-    from .verdict import Verdict as Verdict
 
 _HOME = {
     "fleet": "FleetReport upgrade_fleet",
     "health": "Gate command_gate http_gate tcp_gate",
     "journal": "Journal Locked",
-    "observe": "Observation",
+    "rules.snapshot": "Observation",
+    "legs": "plan_rollback",
     "planning": "Plan look plan",
     "platform": "roll watch",
-    "policy": "Policy",
-    "preflight": "PlanRefused",
+    "rules.policy": "Policy",
+    "rules.preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse what_if",
     "runner": "Runner",
     "runs": "repair resume rollback upgrade",
-    "verdict": "Verdict",
+    "rules.verdict": "Verdict",
 }
 _ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]

@@ -18,18 +18,15 @@ from .. import markup
 from ..arm import Arm, Auth
 from ..errors import AzurermLiteError, InvalidInput
 from ..types import JsonDict, ScaleSet
-from .budget import Budget, Cost, Place
 from .planning import Change, plan
-from .policy import Policy
+from .rules.budget import Budget, Cost, Place
+from .rules.policy import Policy
+from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, taken_back, taken_up
-from .verdict import Verdict
+from .runs import lasting, opened, taken_up
 
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
-MODEL: Cost = {"GetVMScaleSet": 1, "VMScaleSetActions": 1, "GetOperation": 1}
-WATCHING: Cost = {"GetOperation": 1, "HighCostGetVMScaleSet": 1}
-POSTING: Cost = {"GetVMScaleSet": 1, "HighCostGetVMScaleSet": 1, "VMScaleSetActions": 1}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -122,12 +119,7 @@ class _Member:
 
     def cost(self) -> Cost:
         """What the next step may ask of Compute, at the most."""
-        if self.runner is None:
-            return PLANNING
-        if self.runner.state.phase == "model":
-            return MODEL
-        batch = self.runner.progress.batch
-        return WATCHING if batch is not None and batch.ended is None else POSTING
+        return PLANNING if self.runner is None else self.runner.cost()
 
     def step(self) -> float | None:
         """Plan and begin it, or take one step; None when it has ended."""
@@ -156,16 +148,15 @@ class _Member:
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
         self._closed(runner, runner.verdict)
-        self.verdict = taken_back(runner, runner.verdict)
 
     def _closed(self, runner: Runner, verdict: Verdict) -> None:
-        runner.journal.close()  # and with it the lock, which a rollback takes anew
+        runner.journal.close()  # and with it the lock
         self.runner, self.verdict = None, verdict
 
     def cancel(self) -> None:
         """Stop at this safe point; its journal lets it be resumed."""
         if self.runner is not None:
-            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it", None)
+            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it")
             self._ended(self.runner)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, printable
-from .observe import Member
+from .rules.snapshot import Member
 
 Gate = Callable[[Sequence[Member]], object]
 AddressOf = Callable[[Member], str]
@@ -66,7 +66,7 @@ def ask(gate: Gate, members: Sequence[Member], timeout: float) -> tuple[str, str
     def run() -> None:
         try:
             found.append(gate(members))
-        except Exception as error:
+        except BaseException as error:  # a gate that exits says nothing about its instances either
             found.append(error)
 
     worker = threading.Thread(target=run, name="azurerm_lite gate", daemon=True)

@@ -10,20 +10,24 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import AzurermLiteError, InvalidInput
-from .planner import Batch, Progress
+from .rules import machine
+from .rules.state import State
 
 Entry = dict[str, Any]
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Locked(AzurermLiteError):
     """Another process of this machine upgrades this scale set, or uses this journal."""
+
+
+class NotWritten(AzurermLiteError):
+    """An entry could not be written to the journal: nothing may be done that does not stand in it."""
 
 
 class Journal:
@@ -79,7 +83,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, end)
-            raise AzurermLiteError(f"the journal {self.path} cannot be written ({error.strerror})") from None
+            raise NotWritten(f"the journal {self.path} cannot be written ({error.strerror})") from None
 
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
@@ -138,23 +142,6 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
 # --- what the entries mean -------------------------------------------------------------------------------------------
 
 
-class State(NamedTuple):
-    """Where an upgrade stands. `phase`: model, batches, ended. `operation`: the stored handle of the one in flight."""
-
-    phase: str = "model"
-    progress: Progress | None = None
-    operation: Mapping[str, Any] | None = None
-    model_written: bool = False
-    verdict: Mapping[str, Any] | None = None
-    took: tuple[float, ...] = ()
-    lowest: int | None = None  # the fewest that were healthy when a batch began, without those of it
-    left: int | None = None  # the same of the batch that is meant
-    guarded: bool = False  # automatic repairs are suspended by us
-    shielded: tuple[str, ...] = ()  # instances that are protected from scale-in by us
-    shielded_for: tuple[str, ...] = ()  # the batch that this was done for
-    fingerprint: str = ""  # of the model as Azure took it, when that was seen
-
-
 def begun(entries: list[Entry]) -> Entry:
     """The first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
     if not entries:
@@ -166,82 +153,7 @@ def begun(entries: list[Entry]) -> Entry:
     return entries[0]
 
 
-def progress_of(entry: Mapping[str, Any]) -> Progress:
-    """The progress with which an upgrade began."""
-    return Progress(
-        entry["version"],
-        entry["capacity"],
-        dict(entry["zone_sizes"]),
-        frozenset(entry["sick_before"]),
-        frozenset(entry["known"]),
-        gated=bool(entry.get("gated")),
-    )
-
-
 def fold(entries: list[Entry]) -> State:
-    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
-    state = State(progress=progress_of(begun(entries)))
-    for entry in entries[1:]:
-        state = apply(state, entry)
-    return state
-
-
-def apply(state: State, entry: Entry) -> State:
-    """One entry more."""
-    kind, progress = entry["kind"], state.progress
-    assert progress is not None  # noqa: S101  (set by the first entry)
-    batch = progress.batch
-    if kind == "model-written":
-        return state._replace(phase="batches", model_written=True, fingerprint=entry.get("fingerprint", ""))
-    if kind == "intent":
-        made = Batch(tuple(entry["ids"]), tuple(entry["vm_ids"]), entry["at"], bool(entry.get("canary")))
-        fresh = replace(progress, batch=made, posted=progress.posted | set(made.ids), stuck_since=None)
-        return state._replace(progress=fresh, operation=None, left=entry.get("left"))
-    if kind == "unposted":
-        fresh = replace(progress, batch=None, posted=progress.posted - set(entry["ids"]))
-        return state._replace(progress=fresh, operation=None)
-    if kind == "posted":
-        return state._replace(operation=entry["operation"], lowest=least(state.lowest, state.left))
-    if kind in _OF_BATCH and batch is not None:
-        return _about_batch(state, progress, batch, entry)
-    if kind == "checkpoint":
-        return state._replace(progress=replace(progress, checkpoint=entry["percent"]))
-    if kind == "shielded":
-        return state._replace(shielded=tuple(entry["ids"]), shielded_for=tuple(entry["batch"]))
-    if kind == "guarded":
-        return state._replace(guarded=bool(entry["on"]))
-    if kind == "settled":
-        classes = {**progress.classes, **entry["classes"]}
-        # A batch that vanished as a whole has shown nothing: the canary is still to come.
-        seen = progress.batches + any(kind != "vanished" for kind in entry["classes"].values())
-        done = replace(progress, batch=None, classes=classes, batches=seen, closed_at=entry["at"])
-        return state._replace(progress=done, operation=None)
-    if kind == "stuck":
-        return state._replace(progress=replace(progress, stuck_since=entry["since"]))
-    if kind == "end":
-        seen = entry["verdict"].get("lowest")
-        return state._replace(phase="ended", verdict=entry["verdict"], lowest=least(state.lowest, seen))
-    return state
-
-
-def least(one: int | None, other: int | None) -> int | None:
-    """The smaller one; None stands for nothing known."""
-    return min((found for found in (one, other) if found is not None), default=None)
-
-
-_OF_BATCH = frozenset({"stage", "ended", "fit", "gate"})
-
-
-def _about_batch(state: State, progress: Progress, batch: Batch, entry: Entry) -> State:
-    """What became of the batch that is under way."""
-    kind, at = entry["kind"], entry["at"]
-    if kind == "stage":
-        moved = replace(batch, stage=entry["number"], staged=at, error=entry.get("error", ""))
-        return state._replace(progress=replace(progress, batch=moved), operation=None)
-    if kind == "ended":
-        elapsed = at - batch.begun
-        took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
-        ended = replace(batch, ended=at, error=entry.get("error", ""))
-        return state._replace(progress=replace(progress, batch=ended), took=(*state.took, took))
-    said = {"fit_since": at} if kind == "fit" else {"gate": entry["said"]}
-    return state._replace(progress=replace(progress, batch=replace(batch, **said)))
+    """The state that these entries led to."""
+    begun(entries)
+    return machine.fold(entries)

@@ -6,7 +6,7 @@ A Plan is a value. `upgrade(plan)` does what it says and nothing else, and refus
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import edits, images, markup, model, wire
@@ -16,10 +16,12 @@ from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import iter_vmss_vms
-from . import planner, preflight
-from .observe import Observation, behind, image_version, observe
-from .policy import Policy
-from .preflight import PlanRefused
+from .rules import preflight, selection
+from .rules.outline import outline
+from .rules.policy import Policy
+from .rules.preflight import PlanRefused
+from .rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
+from .rules.state import Leg
 
 Change = str | Callable[[Any], Any] | None
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
@@ -45,6 +47,15 @@ class Plan:
     seconds: float = 0.0
     requests: int = 0
     takes_back: bool = False  # a rollback, which cannot be taken back itself
+    # Of a rollback: one model for each old version, what cannot be brought back, and who had failed before.
+    legs: tuple[JsonDict, ...] = field(default=(), repr=False)
+    unreturnable: tuple[str, ...] = ()
+    broken: tuple[str, ...] = field(default=(), repr=False)
+    # How an instance shows what it still needs.
+    anew: str = field(default="", repr=False)
+    hosted: bool = field(default=True, repr=False)
+    source: HealthSource = field(default="kept", repr=False)
+    outline: str = field(default="", repr=False)
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -125,40 +136,104 @@ def plan(
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
     None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
     """
-    arm, address, kept = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name), policy or Policy()
+    address = ScaleSet(subscription_id, resource_group, vmss_name)
+    return planned(arm_of(auth), address, change, policy or Policy(), accept_failed=accept_failed)
+
+
+def planned(
+    arm: Arm,
+    address: ScaleSet,
+    change: Change,
+    policy: Policy,
+    *,
+    accept_failed: bool = False,
+    only: frozenset[str] | None = None,
+    image: str = "",
+    broken: frozenset[str] = frozenset(),
+) -> Plan:
+    """The plan of a change, or of one leg of a rollback: `only` these instances, to this exact `image`.
+
+    `broken`: those whose upgrade had failed, which serve nobody.
+    """
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed(arm, address, before, change)
     preflight.refuse_by_model(before, after, accept_failed)
-    seen = look(arm, address, flexible=is_flexible(before))
-    version = pin(after)
-    patch = model.merge_patch(before, after)
+    seen = _plausible_look(arm, address, before)
+    seen = seen._replace(source=health_source(before, after, seen))
+    version, patch = pin(after), model.merge_patch(before, after)
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
-    preflight.refuse_by_instances(kept, seen, renews=renews)
-    stages = preflight.stages(after, patch, hosted=_hosted(arm, address, before, after))
-    preflight.refuse_by_disruption(kept, stages)
-    batches, why_not = planner.simulate(kept, behind(seen) if renews else seen, version)
-    if why_not:
-        raise PlanRefused(why_not)
+    preflight.refuse_by_instances(policy, seen, renews=renews)
+    then = behind(seen) if renews else seen
+    hosted = _hosted(arm, address, before, after, seen)
+    goal = Leg(version, image, only)
+    state = replace(selection.plain(policy, then, version, goal), broken=broken)
+    anew = preflight.anew(after, patch, version)
+    stages = preflight.stages(after, patch, hosted=hosted, half_made=_half_made(goal, then, anew))
+    preflight.refuse_by_disruption(policy, stages)
+    course = selection.course(state, then)
+    if course.why_not:
+        raise PlanRefused(course.why_not)
     warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
-    pauses = kept.pause_seconds + kept.bake_seconds
+    warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
     return Plan(
         address,
-        kept,
+        policy,
         model.without_read_only(before),
         patch,
         tuple(str(one) for one in model.diff(model.without_read_only(before), model.without_read_only(after))),
         version,
         model.fingerprint(before),
         model.fingerprint(after),
-        tuple(batches),
-        planner.lowest(seen, batches) | planner.lowest_by_domain(seen, batches),
+        tuple(course.batches),
+        course.lowest | selection.lowest_by_domain(seen, course.batches),
         seen,
         tuple(warnings),
         stages,
-        sum(planner.USUAL_BATCH_SECONDS * len(stages) + pauses for _ in batches)
-        + (kept.canary_bake_seconds if batches else 0),
-        4 + 12 * len(batches),
+        *_estimate(policy, course.batches, stages),
+        anew=anew,
+        hosted=hosted,
+        source=seen.source,
+        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
     )
+
+
+def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Observation:
+    """All instances; a list that is shorter than the capacity is read twice before anything follows from it."""
+    there = seen_model(before)
+    seen = look(arm, address, flexible=is_flexible(before))
+    if len(seen.members) < there.capacity:
+        seen = look(arm, address, flexible=is_flexible(before))
+    return seen._replace(model=there)
+
+
+def seen_model(found: Mapping[str, Any]) -> Model:
+    """The model as a snapshot has it."""
+    properties, capacity = found.get("properties") or {}, (found.get("sku") or {}).get("capacity")
+    state = str(properties.get("provisioningState", "Succeeded"))
+    return Model(model.fingerprint(found), outline(found), capacity if isinstance(capacity, int) else 0, state)
+
+
+def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observation) -> HealthSource:
+    """What the change makes of the model's health source; a change that is half done is recognized by its instances."""
+    had, has = preflight.watches_health(before), preflight.watches_health(after)
+    if not has:
+        return "leaves" if had or seen.reports else "kept"
+    old = [member for member in seen.members.values() if not member.latest]
+    half_done = seen.reports and bool(old) and not any(member.health for member in old)
+    return "arrives" if not had or half_done else "kept"
+
+
+def _half_made(goal: Leg, seen: Observation, anew: str) -> bool:
+    """Whether instances have the model and not the disk that belongs to it, as a run that was cut short leaves them."""
+    return anew == "shown" and any(m.latest and not selection.reached(goal, m) for m in seen.members.values())
+
+
+def _estimate(policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...]) -> tuple[float, int]:
+    """About how many seconds and requests it takes."""
+    pauses, bakes = policy.pause_seconds * max(0, len(batches) - 1), policy.bake_seconds * len(batches)
+    bakes += policy.canary_bake_seconds - policy.bake_seconds if batches and policy.canary_instances else 0.0
+    seconds = sum(selection.USUAL_BATCH_SECONDS * len(stages) for _ in batches) + pauses + bakes
+    return seconds, 8 + 15 * len(batches)
 
 
 def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
@@ -237,15 +312,65 @@ def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
     return images.list_gallery_image_versions(arm, *where)
 
 
-def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> bool:
+def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Observation) -> bool:
     """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes."""
     wanted = preflight.size(after).lower()
-    if wanted == preflight.size(before).lower():
+    sizes = {preflight.size(before).lower(), *(member.size.lower() for member in seen.members.values())} - {""}
+    if not wanted or sizes <= {wanted}:
         return True
     with contextlib.suppress(ForbiddenError, NotFoundError):
         offered = [str((one.get("sku") or {}).get("name", "")).lower() for one in list_vmss_skus(arm, *address)]
         return wanted in offered
     return True
+
+
+def image_problem(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> str:
+    """Why instances cannot be brought to the image of a model, "" when they can, or when it may not be read."""
+    try:
+        if preflight.image(after).get("publisher"):
+            preflight.refuse_a_deprecated_image(_platform_version(arm, address, after))
+        _of_image(arm, address, before, after)
+    except (PlanRefused, NotFoundError) as error:
+        return str(error)
+    except ForbiddenError:
+        return ""
+    return ""
+
+
+def _of_return(
+    arm: Arm,
+    address: ScaleSet,
+    before: JsonDict,
+    after: JsonDict,
+    policy: Policy,
+    seen: Observation,
+    batches: list[tuple[str, ...]],
+) -> list[str]:
+    """What a rollback could not bring back: refused where the policy counts on one, else warned of."""
+    if preflight.image(before) == preflight.image(after):
+        return []
+    going = [seen.members[name] for ids in batches for name in ids if name in seen.members]
+    unknown = [member.instance_id for member in going if not member.image]
+    problems = [f"{markup.listing(unknown)}: what exactly they run is not known"] if unknown else []
+    for old in sorted({member.image for member in going if member.image}):
+        if why := image_problem(arm, address, after, _with_image(before, old)):
+            ids = [member.instance_id for member in going if member.image == old]
+            problems.append(f"{markup.listing(ids)}: {why}")
+    texts = [f"a rollback could not bring back {problem}" for problem in problems]
+    if texts and policy.rollback_on_failure:
+        raise PlanRefused(f"rollback_on_failure, and {'; '.join(texts)}")
+    return texts
+
+
+def _with_image(found: JsonDict, image: str) -> JsonDict:
+    """A model that names this exact image."""
+    reference = reference_of(image)
+    return dict(_imaged(_imaged(found, None), reference))
+
+
+def _imaged(found: Any, reference: JsonDict | None) -> Any:
+    storage: JsonDict = {"storageProfile": {"imageReference": reference}}
+    return model.apply_patch(found, {"properties": {"virtualMachineProfile": storage}})
 
 
 def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:

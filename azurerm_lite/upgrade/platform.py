@@ -26,13 +26,13 @@ from ..errors import (
 from ..operation import Operation
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
-from . import planner, preflight
-from .observe import Member, Observation, behind
-from .planner import current
 from .planning import is_flexible, look, pin, resolved
-from .preflight import PlanRefused
+from .rules import preflight, selection
+from .rules.preflight import PlanRefused
+from .rules.selection import current
+from .rules.snapshot import Member, Observation, behind
+from .rules.verdict import Verdict
 from .runner import OnEvent, Stop, _never, _silent
-from .verdict import Verdict
 
 POLL_SECONDS = 15.0  # `rollingUpgrades/latest` may be read 12 times a minute
 APPEARS_SECONDS = 120.0  # how long a run may take to show after the model was written
@@ -183,7 +183,7 @@ def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, found: Mapping[str
     policy = ((found.get("properties") or {}).get("upgradePolicy") or {}).get("rollingUpgradePolicy") or {}
     each = preflight.cores(preflight.size(found))
     if policy.get("maxSurge") is True and each is not None:
-        batch = planner.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
+        batch = selection.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
         usages = images.list_usages(arm, address.subscription_id, str(found.get("location", "")))
         preflight.refuse_by_quota(batch * each, usages, "a batch with maxSurge")
 
@@ -438,7 +438,7 @@ def _of_reached(before: Observation, after: Observation, was: Member, now: Membe
         return "in-flight"
     if not before.fit(was) and not was.settling:
         return "still-unavailable"
-    return "evicted" if _is_stopped(now) else "failed"
+    return "evicted" if now.is_stopped else "failed"
 
 
 def _of_outdated(was: Member, now: Member) -> str:
@@ -449,8 +449,4 @@ def _of_outdated(was: Member, now: Member) -> str:
         return "in-flight"
     if now.state == "Failed" and was.state != "Failed":
         return "failed"
-    return "evicted" if _is_stopped(now) and not _is_stopped(was) else "not-reached"
-
-
-def _is_stopped(member: Member) -> bool:
-    return member.power in ("stopped", "deallocated", "stopping", "deallocating")
+    return "evicted" if now.is_stopped and not was.is_stopped else "not-reached"

@@ -27,12 +27,12 @@ from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import list_vmss_vms
-from . import preflight
 from .planning import Change, Plan, changed, is_flexible, plan, resolved
-from .policy import Policy
+from .rules import preflight
+from .rules.policy import Policy
+from .rules.verdict import Verdict
 from .runner import OnEvent, _silent
 from .runs import upgrade
-from .verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

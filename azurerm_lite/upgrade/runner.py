@@ -1,10 +1,11 @@
-"""Acts on what the planner decides and records it: one step at a time, so that anybody's loop may own it.
+"""Does what the machine decides and writes it down: one action a step, so that anybody's loop may own it.
 
-Before each POST: a fresh list of instances, the model's fingerprint, an entry in the journal. After it: another entry.
-Whatever happens between the two is settled by looking at the instances, here or in another process.
+Nothing is decided here. Before each request on instances an intent stands in the journal, after it what came of it;
+whatever happens between the two is settled by the machine on a new snapshot, here or in another process.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import markup, model, vmss, vmss_vms, wire
@@ -15,28 +16,30 @@ from ..errors import (
     BusyError,
     ConcurrencyError,
     InvalidInput,
-    OperationTimeout,
     OutcomeUnknown,
+    ThrottledError,
+    TransportError,
 )
 from ..operation import Operation
 from ..types import Json, JsonDict, ScaleSet, Vmss
-from . import events, guards, health, planner, polling
+from . import guards, health, legs
 from . import journal as _journal
-from .events import Event
 from .health import Gate
-from .journal import Journal, State
-from .observe import Observation
+from .journal import Journal
 from .planning import look
-from .policy import Policy
-from .verdict import Verdict
+from .rules import events, machine
+from .rules.budget import Cost
+from .rules.events import Event
+from .rules.machine import Action
+from .rules.outline import outline
+from .rules.policy import Policy
+from .rules.snapshot import Model, Observation
+from .rules.state import Entry, State
+from .rules.verdict import Verdict, verdict_classes
 
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
-BUSY_SECONDS = 30.0
-DRIFTED = "somebody changed the model while the upgrade ran"
-UNSURE = "nobody shows whether it has begun"
-LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
-STALE_SECONDS = 120.0  # what was seen so long ago is no ground for a POST: this process may have slept
+log = logging.getLogger(__name__)
 
 
 def _silent(_event: Event) -> None: ...
@@ -47,29 +50,37 @@ def _never() -> bool:
 
 
 class Runner:
-    """One upgrade under way. `step()` does at most one thing and says how long to wait; None when it has ended."""
+    """One upgrade under way. `step()` does one thing and says how long to wait; None when it has ended."""
 
     def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
         self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
         first = _journal.begun(journal.entries)
         if first.get("gated") and gate is None:
             raise InvalidInput("this upgrade was begun with a gate: give it here too, as gate=…")
+        self._first = first
         self.address = ScaleSet.parse(first["scale_set"])
         self.policy = Policy.from_dict(first["policy"])
         self.state: State = _journal.fold(journal.entries)
-        self._first, self._operation = first, self._stored_operation()
+        self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
+        self._protecting: list[Operation] = []
         self._lowest = self.state.lowest
-        self.seen: Observation | None = None  # the newest look, kept for who watches
+        self.seen: Observation | None = None  # the newest snapshot, kept for who watches
+        self.found: Vmss | None = None  # the model of the newest snapshot
+        self._answer = ""  # the fingerprint of the model as Azure answered its write
         self._greeted = False
-        self._repairs: bool | None = None
-        self._shields: list[Operation] = []  # writes of protection that are under way
-        self._busy_since: float | None = None  # since when another operation keeps a batch from being begun
-        self._held_since = 0.0  # since when an instance that others change keeps them from being made
-        self._sure = self._freeing = False  # whether this process has made them; whether they take it back
-        self.should_stop: Stop = _never  # asked once more right before a batch is begun
-        self.found: Vmss | None = None  # the model, when it was read a moment ago
-        self._written = ""  # the fingerprint of the model as Azure took it
-        self.patch: Any = None  # the change with its secrets, which the journal does not have
+        self._last = ""  # the kind of the newest action
+        self._done_at = 0.0  # when the last thing that this process did was over
+        self.should_stop: Stop = _never  # asked before each step
+        self._patch: Any = None  # the change with its secrets, which the journal does not have
+
+    @property
+    def patch(self) -> Any:
+        return self._patch
+
+    @patch.setter
+    def patch(self, patch: Any) -> None:
+        self._patch = patch
+        self._note({"kind": "in-hand", "at": self.arm.time()})
 
     @property
     def verdict(self) -> Verdict | None:
@@ -79,395 +90,366 @@ class Runner:
         return Verdict(**{key: value for key, value in stored.items() if key != "counts"})
 
     @property
-    def progress(self) -> planner.Progress:
-        assert self.state.progress is not None  # noqa: S101  (folded from the first entry)
-        return self.state.progress
+    def progress(self) -> State:
+        return self.state
+
+    @property
+    def lowest(self) -> int | None:
+        """The fewest available instances so far."""
+        return self._lowest
 
     def take_up(self) -> None:
-        """Go on with what was paused or cancelled. What has succeeded, or was stopped by a rule, stays as it is."""
-        if self.verdict is None or self.verdict.outcome not in ("succeeded", "stopped"):
-            phase = "batches" if self.state.model_written else "model"
-            self.state = self.state._replace(phase=phase, verdict=None)
+        """Go on with what was paused or cancelled, or left by a process that is gone. What a rule ended stays so."""
+        final = ("succeeded", "stopped", "rolled-back", "rollback-failed")
+        if self.verdict is None or self.verdict.outcome not in final:
+            self._write({"kind": "resumed", "at": self.arm.time()})
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
     def step(self) -> float | None:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
-        if self.state.phase == "ended":
+        if self.state.verdict is not None:
             return None
         self._greet()
-        if self.policy.suspend_repairs and not self.state.guarded:
-            self._suspend_repairs()
-        if (wait := self._about_shields()) is not None:
-            return wait
-        if self.state.phase == "model":
-            return self._model_step()
-        batch = self.progress.batch
-        if batch is not None and batch.ended is None:
-            return self._follow(batch)
-        seen = self._look()
-        if batch is not None and self._astray(batch, seen) and self.drifted():
-            self.end("stopped", DRIFTED, seen)  # by the model of somebody else: they have not failed
-            return None
-        if batch is not None and batch.fit_since is None and planner.all_fit(self.progress, seen):
-            self._record("fit")
-        return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
+        wait = self._once()
+        while wait is not None and self._last in _LEADS:
+            wait = self._once()
+        return wait
 
-    def _act(self, action: planner.Action, seen: Observation) -> float | None:
-        if action.kind == "post":
-            return self._post(action, seen)
-        if action.kind == "gate":
-            return self._ask_gate(action, seen)
-        if action.kind == "settle":
-            self._record("settled", classes=dict(action.classes))
-            if self.state.shielded:
-                return self._unshield()
-            # What was seen a moment ago is what the next batch is chosen by.
-            return self._act(planner.decide(self.policy, self.progress, seen, self.arm.time()), seen)
-        if action.kind == "pause":
-            self._record("checkpoint", percent=action.percent)
-            self.end("paused", action.reason, seen)
+    def _once(self) -> float | None:
+        """One action. A snapshot and an intent age, so what follows from them is done in the same step."""
+        if not self.state.stopping and self.should_stop():
+            self._note({"kind": "stop", "at": self.arm.time()})
+        self._done_at = self.arm.time()
+        action = self.next_action()
+        self._last = "" if action.kind == self._last else action.kind
+        wait = self._perform(action)
+        if self.state.verdict is not None:
             return None
-        if action.kind == "done":
-            self.end("succeeded", "", seen)
-            return None
-        if action.kind == "stop":
-            self.end("stopped", action.reason, seen)
-            return None
-        self._note_stuck(action)
-        self._tell({"kind": "waiting", "at": self.arm.time(), "seconds": action.seconds, "reason": action.reason})
-        return max(0.5, action.seconds)
+        self._note({"kind": "planned", "at": self._done_at, "due": self._done_at + wait})
+        return wait
 
-    def _ask_gate(self, action: planner.Action, seen: Observation) -> float | None:
-        assert self.gate is not None  # noqa: S101  (no progress is gated without one)
-        members = [seen.members[one] for one in action.ids]
-        said, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
-        if said == "inconclusive":
-            self.end("paused", why, seen)
-            return None
-        self._record("gate", said=said, reason=why, ids=list(action.ids))
+    def next_action(self) -> Action:
+        """What the machine wants done now."""
+        return machine.decide(self.state, self.seen, self.arm.time())
+
+    def cost(self) -> Cost:
+        """What the next step may ask of Compute."""
+        return _COSTS.get(self.next_action().kind, {})
+
+    def _perform(self, action: Action) -> float:
+        """Do it; an error of Azure or of the network is one more thing that the machine is told."""
+        try:
+            if action.kind in machine.RECORDING:
+                self._record(action.entry)
+                return 0.0
+            return self._act(action)
+        except _journal.NotWritten as error:
+            self._end(action._replace(outcome="paused", reason=str(error)))
+            return 0.0
+
+    def _act(self, action: Action) -> float:
+        try:
+            return _ACTS[action.kind](self, action)
+        except _journal.NotWritten:
+            raise
+        except AzurermLiteError as error:
+            self._done_at = self.arm.time()
+            facts = trouble_of(error)
+            facts["cause"] = {"lost": "outage", "inactive": "refused"}.get(facts["cause"], facts["cause"])
+            self._record({"kind": "trouble", "of": action.kind, **facts})
+            return 0.0
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def _look(self, action: Action) -> float:
+        """Read the model, unless the instances alone are asked for, then all instances."""
+        self.found = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
+        seen = look(self.arm, self.address, flexible=self.state.flexible)
+        seen = seen._replace(
+            source=self.state.source,
+            reports=self.state.reports or seen.reports,
+            ended=self.arm.time(),
+            model=None if self.found is None else self._model(self.found),
+        )
+        self.seen = seen
+        self._note(machine.seen_entry(self.state, seen))
+        self._lowest = machine.least(self._lowest, sum(map(seen.fit, seen.members.values())))
+        self._tell({"kind": "seen", "at": seen.ended_at}, seen)
         return 0.0
 
-    def _note_stuck(self, action: planner.Action) -> None:
-        waits_for_health = self.progress.batch is None and not action.reason.startswith("pause")
-        if waits_for_health and self.progress.stuck_since is None:
-            self._record("stuck", since=self.arm.time(), reason=action.reason)
+    def _model(self, found: Vmss) -> Model:
+        properties: Any = found.get("properties") or {}
+        capacity: Any = (found.get("sku") or {}).get("capacity")
+        leg = self.state.goal
+        patch = legs.patch_of(leg.stored, found) if self.state.model != "written" else {}
+        return Model(
+            model.fingerprint(found),
+            outline(found),
+            capacity if isinstance(capacity, int) else 0,
+            str(properties.get("provisioningState", "Succeeded")),
+            model.reflects(found, patch),
+        )
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
-    def _model_step(self) -> float | None:
-        """Write the change, unless it is there; what is there instead of it ends the upgrade."""
-        if self._operation is not None:
-            return self._model_followed(self._operation)
-        found, self.found = self.found, None
-        if found is None or not found.get("etag"):  # without one, a model that was read earlier protects from nothing
-            found = vmss.get_vmss(self.arm, *self.address)
-        if self._is_written(found):
-            self._record("model-written")
-            return 0.0
-        patch = self._first["patch"] if self.patch is None else self.patch
-        if model.fingerprint(found) != self._first["fingerprint_before"]:
-            self.end("stopped", "the model has changed since it was planned: plan again", self._look())
-            return None
-        if self._first.get("withheld") and self.patch is None:
-            self.end("stopped", "the change has secrets, which no journal keeps: plan again", self._look())
-            return None
-        self._record("model-intent")
-        try:
-            self._operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
-        except ConcurrencyError:
-            self.end("stopped", "somebody else wrote the model at the same time: plan again", self._look())
-            return None
-        self._written = _as_taken(self._operation.resource, model.apply_patch(model.without_read_only(found), patch))
-        return 0.0 if self._operation.done else self._operation.next_poll_seconds()
+    def _write_model(self, _action: Action) -> float:
+        found = self.found
+        assert found is not None  # noqa: S101  (decided on a snapshot)
+        patch = self._patch if self._patch is not None and self.state.leg == 0 else None
+        if patch is None or self.state.direction == "back":
+            patch = legs.patch_of(self.state.goal.stored, found)
+        operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
+        self._operations = [operation]
+        self._answer = _fingerprint(operation.resource)
+        self._note({"kind": "model-posted", "at": self.arm.time()})
+        return 0.0 if operation.done else operation.next_poll_seconds()
 
-    def _is_written(self, found: Vmss) -> bool:
-        """Whether the model shows the change. Where it shows in no fingerprint (capacity, tags), value by value."""
-        before, after = self._first["fingerprint_before"], self.fingerprint
-        shows = before != after or (not self._first.get("withheld") and model.reflects(found, self._first["patch"]))
-        return shows and model.fingerprint(found) == self.fingerprint
-
-    def _model_followed(self, operation: Operation) -> float:
+    def _follow_model(self, _action: Action) -> float:
         """Look how the write does. It is not waited for here, so that one thread can drive many upgrades."""
-        operation.poll()
+        operation = self._operations[0]
         if not operation.done:
-            if self.arm.time() - operation.started_at > self.policy.operation_timeout_seconds:
-                raise OperationTimeout(f"{operation!r} did not end in time. It may still be running.", operation)
+            operation.poll()
+        if not operation.done:
+            self._tell({"kind": "polled", "at": self.arm.time()})
             return operation.next_poll_seconds()
-        self._operation = None
+        self._operations = []
         if operation.error is not None:
             raise operation.error
-        self._record("model-written", request_id=operation.request_id, fingerprint=self._written)
+        taken = self._as_taken(operation.resource)
+        if not taken:
+            self._note({"kind": "model-answered", "at": self.arm.time()})
+            return 0.0
+        self._record({"kind": "model-written", "fingerprint": taken, "request_id": operation.request_id})
         return 0.0
 
-    # --- a batch -----------------------------------------------------------------------------------------------------
+    def _as_taken(self, resource: Json) -> str:
+        """The fingerprint of the model as the write's final response shows it, "" where it shows another one."""
+        shown = _fingerprint(resource)
+        if not shown or not isinstance(resource, Mapping):
+            return ""
+        leg = self.state.goal
+        known = shown in (self._answer, leg.after) or outline(resource) == leg.outline
+        return shown if known else ""
 
-    def _post(self, action: planner.Action, seen: Observation) -> float | None:
-        if self.policy.protect_in_flight and action.ids != self.state.shielded_for:
-            return self._unshield() if self.state.shielded else self._shield(action.ids)
-        if self.drifted():
-            self.end("stopped", DRIFTED, seen)
-            return None
-        vm_ids = [seen.members[one].vm_id for one in action.ids]
-        fit, away = self._fit(seen), sum(seen.fit(seen.members[one]) for one in action.ids)
-        self._record("intent", ids=list(action.ids), vm_ids=vm_ids, canary=action.canary, fit=fit, left=fit - away)
-        if self.should_stop():
-            return self._not_posted(action, "asked to stop", 0.0)
-        if self.arm.time() > seen.at + STALE_SECONDS:
-            return self._not_posted(action, "what was seen is too old by now", 0.0)
+    # --- requests on instances ---------------------------------------------------------------------------------------
+
+    def _send(self, action: Action) -> float:
+        """Send it once. What is not known to have arrived, and what was refused, goes back to the machine."""
+        ids = list(action.ids)
         try:
-            self._operation = self._send(self._first["stages"][0], list(action.ids))
-        except OutcomeUnknown:
-            return 5.0  # the intent stands; the next step looks at the instances
-        except BusyError as busy:
-            return self._held_up(action, str(busy), seen)
-        except ArmError as refused:
-            if refused.status == 400 and "not an active" in refused.message:
-                return self._not_posted(action, str(refused), 1.0)  # one of them is gone: list again
-            self._not_posted(action, str(refused), 0.0)
-            raise
-        self._busy_since = None
-        self._record("posted", operation=self._operation.to_dict())
-        return self._gap(self._operation, 0.0)
+            operation = self._send_once(action.request, ids)
+        except AzurermLiteError as error:
+            self._done_at = self.arm.time()
+            facts = trouble_of(error)
+            kind = "lost" if facts["cause"] == "lost" else "unposted"
+            self._record({"kind": kind, "ids": ids, **facts})
+            return 0.0
+        self._operations = [operation]
+        self._record({"kind": "posted", "operation": operation.to_dict(), "request": action.request})
+        return operation.next_poll_seconds() if operation.asks_to_wait else 5.0
 
-    def _gap(self, operation: Operation, age: float) -> float:
-        """When to look at the operation of a batch again: as Azure asks, or where its end may be."""
-        took = self.state.took if len(self._first["stages"]) == 1 else ()
-        return operation.next_poll_seconds() if operation.asks_to_wait else polling.next_gap(age, took)
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the model which instances are brought to."""
-        return self.state.fingerprint or str(self._first["fingerprint_after"])
-
-    def drifted(self) -> bool:
-        """Whether the model is another one than this upgrade brings instances to."""
-        return model.fingerprint(vmss.get_vmss(self.arm, *self.address)) != self.fingerprint
-
-    def _astray(self, batch: planner.Batch, seen: Observation) -> bool:
-        """Whether somebody of a batch that has ended is not where it was to come."""
-        there = [seen.members[one] for one in batch.ids if one in seen.members]
-        return not all(planner.current(one, self.progress.version) for one in there)
-
-    def _not_posted(self, action: planner.Action, reason: str, seconds: float) -> float:
-        self._record("unposted", ids=list(action.ids), reason=reason)
-        return seconds
-
-    def _held_up(self, action: planner.Action, why: str, seen: Observation) -> float | None:
-        """Another operation holds the set: it is waited for, as long as one of ours would be."""
-        now = self.arm.time()
-        self._busy_since = now if self._busy_since is None else self._busy_since
-        self._not_posted(action, why, 0.0)
-        if now - self._busy_since <= self.policy.operation_timeout_seconds:
-            return BUSY_SECONDS
-        self.end("paused", f"another operation has held the scale set for {now - self._busy_since:.0f} s: {why}", seen)
-        return None
-
-    def _follow(self, batch: planner.Batch) -> float | None:
-        """Look how the stage of the batch does; ask for it, or find it again when a crash came between."""
-        age = self.arm.time() - (batch.begun if batch.staged is None else batch.staged)
-        late = age > self.policy.operation_timeout_seconds
-        if self._operation is None and not late:
-            try:
-                missing = self._ask_for(batch)
-            except BusyError:
-                return BUSY_SECONDS
-            except OutcomeUnknown:
-                return 5.0  # the next step looks at the instances
-            if missing == UNSURE:
-                return 5.0
-            if missing == DRIFTED and "start" not in self._first["stages"]:
-                self.end("stopped", DRIFTED, self._look())
-                return None
-            if missing:
-                return self._stage_over(batch, missing)
-        if self._operation is not None:
-            self._operation.poll()
-            if self._operation.done:
-                return self._operated(batch, self._operation)
-        self._tell({"kind": "polled", "at": self.arm.time()})
-        if late or self._operation is None:
-            return self._stage_over(batch, f"the operation did not end within {age:.0f} s")
-        return self._gap(self._operation, age)
-
-    def _operated(self, batch: planner.Batch, operation: Operation) -> float:
-        error = "" if operation.error is None else str(operation.error)
-        took = operation.seconds if len(self._first["stages"]) == 1 else None
-        return self._stage_over(batch, error, request_id=operation.request_id, took=took)
-
-    def _stage_over(self, batch: planner.Batch, error: str, **told: Any) -> float:
-        """The batch comes to its next stage, whatever became of this one: nobody is left deallocated or half made."""
-        error, stages, following = "; ".join(filter(None, (batch.error, error))), self._first["stages"], batch.stage + 1
-        if following < len(stages):
-            self._operation = None
-            self._record("stage", number=following, name=stages[following], error=error, **told)
-        else:
-            self._record("ended", error=error, **told)
-        return 0.0
-
-    def _ask_for(self, batch: planner.Batch) -> str:
-        """Ask for the stage that a batch is in; why there is nothing to ask for, if so.
-
-        What else than an upgrade was asked for before a crash is asked for again: it does no harm twice.
-        """
-        stage = self._first["stages"][batch.stage]
-        if stage == "upgrade":
-            return self._find_again(batch)
-        there = self._look().members
-        left = [there[one] for one in batch.ids if one in there]
-        ids = [one.instance_id for one in left if stage != "reimage" or (one.latest and one.state != "Failed")]
-        if not ids:
-            return f"nobody is left to {stage}"
-        self._operation = self._send(stage, ids)
-        self._record("posted", operation=self._operation.to_dict(), stage=stage)
-        return ""
-
-    def _send(self, stage: str, ids: list[str]) -> Operation:
-        if stage == "reimage":
+    def _send_once(self, request: str, ids: list[str]) -> Operation:
+        once = self.arm.once()
+        if request == "reimage":
             forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
-            return vmss_vms.reimage_vmss_vms(self.arm, *self.address, ids, options=forced)
-        if stage == "deallocate":
-            return vmss_vms.deallocate_vmss_vms(self.arm, *self.address, ids)
-        if stage == "start":
-            return vmss_vms.start_vmss_vms(self.arm, *self.address, ids)
-        return vmss.manual_upgrade_instances(self.arm, *self.address, ids)
-
-    def _find_again(self, batch: planner.Batch) -> str:
-        """After a crash: the instances say whether the upgrade that was meant has begun; if not, it is begun now.
-
-        Why not, when the model is no longer the one that was meant, or when a list of instances may be older than that.
-        """
-        path = f"{vmss.vmss_path(*self.address)}/virtualMachines"
-        items = self.arm.list(path)
-        # None of them was current when the intent was written: one that is now was reached.
-        if wire.upgrade_begun(items, batch.ids) or any(wire.upgrade_begun(items, (one,)) for one in batch.ids):
-            listed = f"{path}?api-version={self.arm.api_version}"
-            watch = wire.Monitor("instances", listed, "", batch.ids)
-            target = f"{vmss.vmss_path(*self.address)}/manualupgrade?api-version={self.arm.api_version}"
-            self._operation = Operation(self.arm, "POST", target, watch)
-        elif self.drifted():
-            return DRIFTED
-        elif self.arm.time() < (batch.begun if batch.staged is None else batch.staged) + LAG_SECONDS:
-            return UNSURE
+            sent = vmss_vms.reimage_vmss_vms(once, *self.address, ids, options=forced)
+        elif request == "deallocate":
+            sent = vmss_vms.deallocate_vmss_vms(once, *self.address, ids)
+        elif request == "start":
+            sent = vmss_vms.start_vmss_vms(once, *self.address, ids)
         else:
-            self._operation = vmss.manual_upgrade_instances(self.arm, *self.address, list(batch.ids))
-        self._record("posted", operation=self._operation.to_dict(), found_again=True)
-        return ""
+            sent = vmss.manual_upgrade_instances(once, *self.address, ids)
+        return sent.read_by(self.arm)
 
-    def _stored_operation(self) -> Operation | None:
+    def _follow(self, action: Action) -> float:
+        """Look how the request does, by one poll."""
+        operation = self._operations[0]
+        if not operation.done:
+            operation.poll()
+        if not operation.done:
+            self._tell({"kind": "polled", "at": self.arm.time()})
+            return operation.next_poll_seconds() if operation.asks_to_wait else action.seconds
+        self._operations = []
+        took = operation.seconds if len(self.state.stages) == 1 else None
+        self._record({"kind": "ended", "took": took, "request_id": operation.request_id, **_error_of(operation)})
+        return 0.0
+
+    def _follow_hanging(self, action: Action) -> float:
+        """Whether an operation that did not end in time has ended since."""
+        stored = self.state.hanging
+        assert stored is not None  # noqa: S101  (decided on it)
+        operation = Operation.from_dict(self.arm, stored)
+        operation.poll()
+        if operation.done:
+            self._note({"kind": "released", "at": self.arm.time()})
+            return 0.0
+        self._tell(_waiting(action, self.arm.time()))
+        return action.seconds
+
+    def _stored_operations(self) -> list[Operation]:
         stored = self.state.operation
-        return Operation.from_dict(self.arm, stored) if stored is not None else None
+        return [] if stored is None else [Operation.from_dict(self.arm, stored)]
 
-    # --- guard rails -------------------------------------------------------------------------------------------------
+    # --- guards ------------------------------------------------------------------------------------------------------
 
-    def _suspend_repairs(self) -> None:
-        """The entry comes first: after a crash in between, `resume` knows that they may have to be resumed."""
-        if self._repairs is None:
-            self._repairs = not self._first["flexible"] and guards.repairs_on(self.arm, self.address)
-        if self._repairs:
-            self._record("guarded", on=True)
-            guards.set_repairs(self.arm, self.address, "Suspend")
-
-    def _shield(self, ids: tuple[str, ...]) -> float:
-        """Protect a batch from scale-in before it is begun. Who was protected before is not ours to set free."""
-        ours = guards.unprotected(self.arm, self.address, ids)
-        self._record("shielded", ids=ours, batch=list(ids))
-        self._sure = self._write_shields(ours, True)
+    def _check_repairs(self, _action: Action) -> float:
+        """Whether automatic repairs are running, so that it is ours to suspend them. The entry comes before the act."""
+        ours = not self.state.flexible and guards.repairs_on(self.arm, self.address)
+        if ours:
+            self._record({"kind": "guarded", "on": True})
+        else:
+            self._note({"kind": "repairs", "repairs": "not ours", "at": self.arm.time()})
         return 0.0
 
-    def _unshield(self) -> float:
-        self._freeing = self._write_shields(self.state.shielded, False)
-        return 0.0 if self._freeing else BUSY_SECONDS
+    def _suspend_repairs(self, _action: Action) -> float:
+        guards.set_repairs(self.arm, self.address, "Suspend")
+        self._note({"kind": "repairs", "repairs": "suspended", "at": self.arm.time()})
+        return 0.0
 
-    def _write_shields(self, ids: Sequence[str], on: bool) -> bool:
-        """Whether it could be begun. Who is being changed by others is waited for, but not for ever."""
-        try:
-            self._shields = guards.protect(self.arm, self.address, ids, on)
-        except guards.InMotion:
-            now = self.arm.time()
-            self._held_since = self._held_since or now
-            if now - self._held_since > self.policy.operation_timeout_seconds:
-                raise
-            return False
-        self._held_since = 0.0
-        return True
+    def _resume_repairs(self, _action: Action) -> float:
+        guards.set_repairs(self.arm, self.address, "Resume")
+        self._record({"kind": "guarded", "on": False})
+        return 0.0
 
-    def _shields_followed(self) -> float:
+    def _protect(self, action: Action) -> float:
+        """Protect a batch from scale-in before it is sent. Who was protected before is not ours to set free."""
+        ours = guards.unprotected(self.arm, self.address, action.ids)
+        self._record({"kind": "shielded", "ids": ours, "batch": list(action.ids)})
+        self._protecting = guards.protect(self.arm, self.address, ours, True)
+        return 0.0
+
+    def _unprotect(self, action: Action) -> float:
+        self._protecting = guards.protect(self.arm, self.address, action.ids, False)
+        self._note({"kind": "protection", "protection": "removing", "at": self.arm.time()})
+        return 0.0
+
+    def _follow_protection(self, _action: Action) -> float:
         """Look how the writes of protection do."""
-        first = self._shields[0]
-        first.poll()
-        if not first.done:
-            return first.next_poll_seconds()
-        self._shields = self._shields[1:]
-        if first.error is not None:
-            raise first.error
+        while self._protecting:
+            first = self._protecting[0]
+            if not first.done:
+                first.poll()
+            if not first.done:
+                return first.next_poll_seconds()
+            self._protecting = self._protecting[1:]
+            if first.error is not None:
+                raise first.error
+        if self.state.protection == "removing":
+            self._record({"kind": "shielded", "ids": [], "batch": []})
+        else:
+            self._note({"kind": "protection", "protection": "on", "at": self.arm.time()})
         return 0.0
 
-    def _about_shields(self) -> float | None:
-        """What is to be done about protection before anything else; None for nothing."""
-        if self._shields:
-            return self._shields_followed()
-        if self._freeing:
-            self._freeing = False
-            self._record("shielded", ids=[], batch=[])
-        if self.state.shielded and self.progress.batch is None and not self._sure:
-            return self._unshield()  # of a process that is gone: whether it came to protect them is not known
-        return None
+    # --- gates, waits, rollbacks, the end ----------------------------------------------------------------------------
 
-    def _take_back(self) -> str:
-        """Take the guards back; what to say where that was not possible."""
-        told, batch = [], self.progress.batch
+    def _ask_gate(self, action: Action) -> float:
+        assert self.gate is not None  # noqa: S101  (no upgrade is gated without one)
+        assert self.seen is not None  # noqa: S101  (decided on a snapshot)
+        members = [self.seen.members[name] for name in action.ids if name in self.seen.members]
+        said, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
+        self._record({"kind": "gate", "said": said, "reason": why, "ids": list(action.ids)})
+        return 0.0
+
+    def _wait(self, action: Action) -> float:
+        self._tell(_waiting(action, self.arm.time()))
+        return max(0.5, action.seconds)
+
+    def _roll_back(self, action: Action) -> float:
+        """What is to be done to undo what was done stands in the journal before any of it is."""
+        made = legs.way_back(self.arm, self.state, self._first)
+        self._record({"kind": "rollback", "reason": action.reason, **made})
+        return 0.0
+
+    def _end(self, action: Action) -> float:
+        """Write down how it came out."""
+        classes = verdict_classes(self.state, self.seen)
+        failures = {name: self.state.reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
+        entry = {"kind": "end", "at": self.arm.time(), "verdict": {}}
+        entry["verdict"] = self._verdict(action, classes, failures).to_dict()
         try:
-            if self.state.guarded:
-                guards.set_repairs(self.arm, self.address, "Resume")
-                self._record("guarded", on=False)
-                self._repairs = None
-        except AzurermLiteError as error:
-            told.append(f"automatic repairs are still suspended ({error}); repair(auth, journal) resumes them")
-        in_flight = batch is not None and batch.ended is None
-        try:
-            if self.state.shielded and not in_flight:
-                for one in guards.protect(self.arm, self.address, self.state.shielded, False):
-                    one.wait()
-                self._shields, self._freeing = [], False
-                self._record("shielded", ids=[], batch=[])
-        except AzurermLiteError as error:
-            told.append(f"not all are free for scale-in again ({error})")
-        if self.state.shielded:
-            ids = markup.listing(self.state.shielded)
-            told.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
-        return "; ".join(told)
+            self._record(entry)
+        except _journal.NotWritten:
+            self._note(entry)
+            self._tell(entry)
+        return 0.0
 
-    # --- the rest ----------------------------------------------------------------------------------------------------
-
-    def _look(self) -> Observation:
-        seen = look(self.arm, self.address, flexible=self._first["flexible"])
-        seen = seen._replace(arrives=not self._first.get("reports", True))
-        self._lowest = _journal.least(self._lowest, self._fit(seen))
-        self._tell({"kind": "seen", "at": seen.at}, seen)
-        return seen
+    def _verdict(self, action: Action, classes: dict[str, str], failures: dict[str, str]) -> Verdict:
+        where = str(self.journal.path) if self.journal.path else None
+        took, version = self.arm.time() - float(self._first["at"]), self.state.legs[-1].version
+        reason = "; ".join(filter(None, (action.reason, self._away(action, classes), self._outstanding())))
+        counts = (self.state.settled_batches, took, self._lowest)
+        return Verdict(action.outcome, reason, classes, version, *counts, where, failures)
 
     @staticmethod
-    def _fit(seen: Observation) -> int:
-        return sum(map(seen.fit, seen.members.values()))
+    def _away(action: Action, classes: Mapping[str, str]) -> str:
+        away = [name for name, kind in classes.items() if kind == "in-flight"]
+        return f"Azure still works on {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
-    def _record(self, kind: str, **fields: Any) -> None:
-        entry = {"kind": kind, "at": self.arm.time(), **fields}
+    def _outstanding(self) -> str:
+        """What guards could not be removed, and how they can be."""
+        texts, why = [], self.state.outstanding
+        if self.state.guarded:
+            reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
+            texts.append(f"automatic repairs are still suspended{reason}; repair(auth, journal) resumes them")
+        if self.state.shielded:
+            ids = markup.listing(self.state.shielded)
+            texts.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
+        return "; ".join(texts)
+
+    def release(self) -> None:
+        """Remove the guards after an exception that ended the run, as far as that is possible now."""
+        try:
+            if self.state.guarded:
+                self._resume_repairs(Action("resume-repairs"))
+            if self.state.shielded:
+                for operation in guards.protect(self.arm, self.address, self.state.shielded, False):
+                    operation.wait()
+                self._record({"kind": "shielded", "ids": [], "batch": []})
+        except Exception as error:
+            log.warning("guards are left behind: %s; repair(auth, journal) removes them", error)
+
+    def end(self, outcome: Any, reason: str) -> None:
+        """End here, at a safe point: the guards are removed first. `resume` goes on from paused and cancelled."""
+        if self.state.verdict is None:
+            batch = self.state.batch
+            if batch is not None and batch.status == "intended":
+                self._record({"kind": "unposted", "ids": list(batch.request_ids), "reason": reason, "cause": "stop"})
+            self._record({"kind": "ending", "outcome": outcome, "cause": "asked", "reason": reason})
+        while (wait := self.step()) is not None:
+            self.arm.pause(wait)
+
+    # --- writing down and telling ------------------------------------------------------------------------------------
+
+    def _record(self, entry: Entry) -> None:
+        """An entry in the journal, then in the state, then to whoever watches."""
+        whole = {"kind": entry["kind"], "at": self.arm.time(), **entry}
+        self._done_at = whole["at"]
+        self._write(whole)
+        if whole["kind"] not in _QUIET:
+            self._tell(whole)
+
+    def _write(self, entry: dict[str, Any]) -> None:
         self.journal.append(entry)
-        self.state = _journal.apply(self.state, entry)
-        self._lowest = _journal.least(self._lowest, self.state.lowest)
-        if kind in ("settled", "unposted"):
-            self._operation = None
-        self._tell(entry)
+        self._note(entry)
 
-    def _tell(self, entry: _journal.Entry, seen: Observation | None = None) -> None:
-        """Tell it to whoever watches. "begin", "resumed", "seen", "polled" and "waiting" are told only."""
+    def _note(self, entry: Entry) -> None:
+        """What only this process needs to know."""
+        self.state = machine.apply(self.state, entry)
+        self._lowest = machine.least(self._lowest, self.state.lowest)
+
+    def _tell(self, entry: Mapping[str, Any], seen: Observation | None = None) -> None:
+        """Tell it to whoever watches. "begin", "seen", "polled" and "waiting" are told only, and in no journal."""
+        self._done_at = self.arm.time()
         if self.on_event is _silent:
-            return  # and nothing is kept: a fleet has a thousand of these
+            return
         self.seen = seen or self.seen
-        where = (self.state.phase, self.progress, self.state.took, self.seen, self._lowest)
+        where = (self.state.phase, self.state, self.state.took, self.seen, self._lowest)
         now = events.Now(self._first, self.policy, *where, entry["at"], self.arm.is_emulator)
-        self.on_event(events.event(entry, now))
+        try:
+            self.on_event(events.event(entry, now))
+        except Exception:
+            log.exception("on_event failed at %r; the upgrade goes on", entry["kind"])
 
     def _greet(self) -> None:
         """What is about to be done, or gone on with, before the first step."""
@@ -475,37 +457,81 @@ class Runner:
             return
         self._greeted = True
         kind = "begin" if len(self.journal.entries) == 1 else "resumed"
-        told = {key: self._first[key] for key in ("scale_set", "version", "changes", "warnings", "takes_back")}
-        self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **told})
-
-    def end(self, outcome: str, reason: str, seen: Observation | None = None) -> None:
-        """Write down how it came out; `resume` can go on from everything but succeeded and stopped."""
-        outstanding = self._take_back()
-        reason = "; ".join(filter(None, (reason, outstanding)))
-        classes = dict(self.progress.classes)
-        if seen is not None:
-            classes = planner.verdict_classes(self.policy, self.progress, seen)
-        began = float(self._first["at"])
-        where = str(self.journal.path) if self.journal.path else None
-        took = self.arm.time() - began
-        made = Verdict(
-            outcome, reason, classes, self.progress.version, self.progress.batches, took, self._lowest, where
-        )
-        self._record("end", verdict=made.to_dict())
+        texts = {key: self._first[key] for key in ("scale_set", "version", "changes", "warnings", "takes_back")}
+        self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **texts})
 
 
-def _as_taken(answer: Json, wanted: JsonDict) -> str:
-    """The fingerprint of a model as Azure answers the write of it, "" when that is not what was written.
+_QUIET = frozenset(["resumed", "ending"])
+_LEADS = frozenset(["look", "intend", "intend-model"])  # actions that are nothing without the one that follows
+_ACTS: Mapping[str, Callable[[Runner, Action], float]] = {
+    "look": Runner._look,
+    "write-model": Runner._write_model,
+    "follow-model": Runner._follow_model,
+    "send": Runner._send,
+    "follow": Runner._follow,
+    "follow-hanging": Runner._follow_hanging,
+    "check-repairs": Runner._check_repairs,
+    "suspend-repairs": Runner._suspend_repairs,
+    "resume-repairs": Runner._resume_repairs,
+    "protect": Runner._protect,
+    "unprotect": Runner._unprotect,
+    "follow-protection": Runner._follow_protection,
+    "gate": Runner._ask_gate,
+    "wait": Runner._wait,
+    "roll-back": Runner._roll_back,
+    "end": Runner._end,
+}
+_COSTS: Mapping[str, Cost] = {
+    "look": {"GetVMScaleSet": 1, "HighCostGetVMScaleSet": 1, "VMScaleSetActions": 1},
+    "write-model": {"VMScaleSetActions": 1},
+    "follow-model": {"GetOperation": 1},
+    "send": {"VMScaleSetActions": 1},
+    "follow": {"GetOperation": 1},
+    "follow-hanging": {"GetOperation": 1},
+    "roll-back": {"GetVMScaleSet": 1},
+}
 
-    A write fills in defaults that an older model lacks: they are part of it from then on, and no drift.
-    """
-    return model.fingerprint(answer) if isinstance(answer, dict) and model.reflects(answer, wanted) else ""
+
+def _fingerprint(resource: Json) -> str:
+    return model.fingerprint(resource) if isinstance(resource, Mapping) and "properties" in resource else ""
+
+
+def _error_of(operation: Operation) -> dict[str, Any]:
+    """What Azure said of an operation that failed, and whether it left its instances as they were."""
+    error = operation.error
+    if error is None:
+        return {"error": ""}
+    return {
+        "error": str(error),
+        "code": error.code,
+        "returned": operation.status == wire.CANCELED or wire.is_retryable(error.code),
+    }
+
+
+def trouble_of(error: AzurermLiteError) -> dict[str, Any]:
+    """The cause of an error, and when to come back, as an entry of the journal has it."""
+    return {"cause": _cause(error), "reason": str(error), "retry_after": getattr(error, "retry_after", None)}
+
+
+def _cause(error: AzurermLiteError) -> str:
+    if isinstance(error, OutcomeUnknown):
+        return "lost"
+    if isinstance(error, guards.InMotion | BusyError):
+        return "busy"
+    if isinstance(error, ThrottledError):
+        return "throttled"
+    if isinstance(error, ConcurrencyError):
+        return "model"
+    if isinstance(error, ArmError) and error.status == 400 and error.code == "InvalidParameter":
+        return "inactive"
+    return "outage" if isinstance(error, ArmError | TransportError) and wire.is_passing(error) else "refused"
+
+
+def _waiting(action: Action, at: float) -> JsonDict:
+    what = {"cause": action.cause, "deadline": action.deadline, "reason": action.reason}
+    return {"kind": "waiting", "at": at, "seconds": action.seconds, **what}
 
 
 def safe_step(runner: Runner) -> float | None:
-    """One step; what cannot be gone on with pauses the upgrade, since the journal knows where it stands."""
-    try:
-        return runner.step()
-    except AzurermLiteError as error:
-        runner.end("paused", str(error))
-        return None
+    """One step. Everything that Azure and the network may do is the machine's to decide, so it is just that."""
+    return runner.step()

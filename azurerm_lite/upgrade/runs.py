@@ -5,23 +5,23 @@ What one step does is `runner`'s.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from .. import model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, InvalidInput
-from ..types import ScaleSet, Vmss
-from . import guards, planner
+from ..errors import InvalidInput
+from ..types import ScaleSet
+from . import guards
 from . import journal as _journal
 from .health import Gate
 from .journal import Journal
-from .planning import Plan, is_flexible, look
-from .preflight import PlanRefused
-from .runner import DRIFTED, OnEvent, Runner, Stop, _never, _silent, safe_step
-from .undo import undo, way_back
-from .verdict import Verdict
+from .legs import rollback_of, undo
+from .planning import Plan, is_flexible, look, seen_model
+from .rules import preflight, selection
+from .rules.preflight import PlanRefused
+from .rules.snapshot import Observation
+from .rules.verdict import Verdict
+from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
 
 STOP_SECONDS = 5.0  # how soon a wish to stop is heard
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
@@ -54,12 +54,12 @@ def opened(
     kept = Journal(journal)
     kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
     try:
-        found = _refuse_a_moved_world(arm, plan)
+        baseline = _refuse_a_moved_world(arm, plan)
         kept.create()
-        kept.append(first_entry(plan, arm.time(), gated=gate is not None))
+        kept.append(first_entry(plan, arm.time(), gated=gate is not None, baseline=baseline))
         runner = Runner(arm, kept, on_event, gate)
         runner.patch = plan.patch
-        runner.found, runner.seen = found, None if on_event is _silent else plan.observation
+        runner.seen = None if on_event is _silent else plan.observation
         return runner
     except BaseException:
         kept.close()
@@ -93,35 +93,12 @@ def reopened(arm: Arm, journal: str) -> Journal:
 
 def _run(runner: Runner, should_stop: Stop) -> Verdict:
     try:
-        verdict = _drive(runner, should_stop)
+        return _drive(runner, should_stop)
+    except BaseException:
+        runner.release()
+        raise
     finally:
         runner.journal.close()
-    return taken_back(runner, verdict, should_stop=should_stop)
-
-
-def taken_back(runner: Runner, verdict: Verdict, *, should_stop: Stop = _never) -> Verdict:
-    """The verdict, after the upgrade was taken back when the policy asks for that and a rule has stopped it.
-
-    Only its own model is taken back: one that somebody else wrote, before it or since, stays as it is.
-    """
-    begun = runner.policy.rollback_on_failure and runner.state.model_written
-    if not begun or verdict.outcome != "stopped":
-        return verdict
-    kept = runner.journal
-    options: Any = {"gate": runner.gate, "on_event": runner.on_event, "should_stop": should_stop}
-    try:
-        if runner.drifted():
-            raise PlanRefused(DRIFTED)
-        back = upgrade(runner.arm, way_back(runner.arm, kept.entries), journal=_beside(kept.path), **options)
-    except AzurermLiteError as error:
-        return replace(verdict, outcome="rollback-failed", reason=f"{verdict.reason}; not taken back: {error}")
-    outcome = "rolled-back" if back.ok else "rollback-failed"
-    reason = f"{verdict.reason}; taken back: {back.outcome} {back.reason}".strip()
-    return replace(verdict, outcome=outcome, reason=reason, seconds=verdict.seconds + back.seconds)
-
-
-def _beside(path: Path | None) -> str | None:
-    return None if path is None else str(path.with_name(f"{path.name}.rollback"))
 
 
 def resume(
@@ -146,14 +123,17 @@ def rollback(
     gate: Gate | None = None,
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
+    over_later_changes: bool = False,
 ) -> Verdict:
-    """Bring back the model from before, and the instances that the upgrade in `journal` has touched.
+    """Bring the instances that the upgrade in `journal` has touched back to the exact versions that they ran before.
 
-    What GET never shows (passwords, protected settings) is not sent. Each roll-out can be taken back once; a roll-out
-    that takes one back cannot.
+    The model is brought back with them, and names that version afterwards; several old versions are several writes.
+    What GET never shows (passwords, protected settings) is not sent. `plan_rollback` shows what it would do. Raises
+    PlanRefused where somebody has written the model since, unless `over_later_changes`. A rollback cannot be taken
+    back itself.
     """
     arm = lasting(auth)
-    wanted = way_back(arm, _journal.read(journal))
+    wanted = rollback_of(arm, _journal.read(journal), over_later_changes=over_later_changes)
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
@@ -189,24 +169,31 @@ def lasting(auth: Auth) -> Arm:
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Vmss:
-    """The model as it is now; PlanRefused when it, or what the plan moves, is no longer what it was."""
+def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Observation:
+    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was."""
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
-        return found
+        return plan.observation
     seen = look(arm, plan.address, flexible=is_flexible(found))
     mine = {one for ids in plan.batches for one in ids}
     if gone := [one for one in mine if one not in seen.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
-    return found
+    return seen._replace(source=plan.observation.source, model=seen_model(found))
 
 
-def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]:
-    """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it."""
-    begun = planner.begin(plan.observation, plan.version)
+def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observation | None = None) -> dict[str, Any]:
+    """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it.
+
+    `baseline`: the instances when the run begins, which what they become is compared with; else those of the plan.
+    """
+    seen = plan.observation if baseline is None else baseline
+    begun = selection.plain(plan.policy, seen, plan.version)
     disk = ((plan.before.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
+    images: dict[str, list[str]] = {}
+    for member in seen.members.values():
+        images.setdefault(member.image, []).append(member.instance_id)
     return {
         "kind": "begin",
         "schema": _journal.SCHEMA,
@@ -214,18 +201,45 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False) -> dict[str, Any]
         **{key: value for key, value in plan.to_dict().items() if key not in ("seconds", "requests", "lowest")},
         "patch": model.without_secrets(plan.patch),
         "withheld": model.without_secrets(plan.patch) != plan.patch,
+        "legs": _legs(plan),
         "undo": undo(plan),
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
         "flexible": is_flexible(plan.before),
-        "reports": plan.observation.reports,
+        "reports": seen.reports,
+        "source": plan.source,
+        "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
         "takes_back": plan.takes_back,
+        "unreturnable": list(plan.unreturnable),
+        "broken": list(plan.broken),
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
+        "anew": plan.anew,
+        "hosted": plan.hosted,
+        "size": preflight.size(model.apply_patch(plan.before, plan.patch)),
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),
-        "sick_before": sorted(begun.sick_before),
+        "unavailable": sorted(begun.unavailable),
         "known": sorted(begun.known),
+        "images": [{"image": image, "instances": names} for image, names in images.items()],
+    }
+
+
+def _legs(plan: Plan) -> list[dict[str, Any]]:
+    if plan.legs:
+        first, *others = plan.legs
+        return [{**first, "before": plan.fingerprint_before}, *map(dict, others)]
+    return [_forward_leg(plan)]
+
+
+def _forward_leg(plan: Plan) -> dict[str, Any]:
+    return {
+        "version": plan.version,
+        "before": plan.fingerprint_before,
+        "after": plan.fingerprint_after,
+        "outline": plan.outline,
+        "patch": model.without_secrets(plan.patch),
+        "hidden": model.without_secrets(plan.patch) != plan.patch,
     }
 
 
@@ -234,9 +248,6 @@ def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     runner.should_stop = should_stop
     for wait in _steps(runner):
         _rest(runner.arm, wait, should_stop)
-        if should_stop():
-            runner.end("cancelled", "stopped on request; resume goes on with it", None)
-            break
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
     return runner.verdict
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from azurerm_lite.errors import InvalidInput
 from azurerm_lite.heatmap import COLOURS, grid
 from azurerm_lite.heatmap.lines import plain
-from azurerm_lite.upgrade.planner import CLASSES
+from azurerm_lite.upgrade.rules.state import CLASSES
 
 from .worlds import AT, OBSERVATIONS, TEXTS, member, seen, spread
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from azurerm_lite.upgrade.observe import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import Member, Observation
 
 AT = 1_790_000_000.0
 HOSTILE = [

@@ -8,9 +8,9 @@ import pytest
 
 from azurerm_lite.heatmap import grid
 from azurerm_lite.progress.lines import as_json
-from azurerm_lite.upgrade import events as told
 from azurerm_lite.upgrade import plan, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.rules import events as told
 
 from .worlds import FAILING, NEW, stage, wanted, watched
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azurerm_lite.upgrade.polling import next_gap
+from azurerm_lite.upgrade.rules.polling import next_gap
 
 MOST_POLLS, MOST_LATE = 64, 14.0
 Cost = tuple[int, float]

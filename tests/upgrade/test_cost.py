@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import Policy, planner
-from azurerm_lite.upgrade.observe import Member, Observation
+from azurerm_lite.upgrade import Policy
 from azurerm_lite.upgrade.rehearsal import rehearse_captured
+from azurerm_lite.upgrade.rules import selection
+from azurerm_lite.upgrade.rules.snapshot import Member, Observation
 
 NEW = "22.04.202611120"
 MOST_EXPONENT = 1.1
@@ -75,17 +76,17 @@ POLICIES = {
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_a_plan_grows_with_the_set_and_no_faster(policy: Policy) -> None:
-    costs = [calls(functools.partial(planner.simulate, policy, seen(size), "2")) for size in (300, 3000)]
+    costs = [calls(functools.partial(selection.simulate, policy, seen(size), "2")) for size in (300, 3000)]
     assert exponent(300, costs[0], 3000, costs[1]) <= MOST_EXPONENT
 
 
 def test_a_plan_costs_few_calls_for_each_instance() -> None:
     world = seen(3000)
-    assert calls(lambda: planner.simulate(Policy(), world, "2")) <= 25 * 3000
+    assert calls(lambda: selection.simulate(Policy(), world, "2")) <= 25 * 3000
 
 
 def test_a_whole_roll_out_grows_with_the_set_and_no_faster() -> None:
-    """Plan, seven lists, five batches: about 750 calls for an instance, each object that is parsed being one."""
+    """Plan, 13 lists, five batches: about 1,800 calls for an instance, each object that is parsed being one."""
 
     def rolled_out(size: int) -> None:
         assert rehearse_captured(Seed.build(capacity=size, page_size=100), NEW).verdict.ok
@@ -93,7 +94,7 @@ def test_a_whole_roll_out_grows_with_the_set_and_no_faster() -> None:
     rolled_out(5)
     costs = [calls(functools.partial(rolled_out, size)) for size in (50, 300)]
     assert exponent(50, costs[0], 300, costs[1]) <= MOST_EXPONENT
-    assert costs[1] <= 1000 * 300
+    assert costs[1] <= 2000 * 300
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -101,10 +102,10 @@ def test_a_plan_is_what_would_be_decided_batch_by_batch(policy: Policy) -> None:
     """The short cut of `simulate` against the long way: `next_batch` on a world in which each batch goes well."""
     world = seen(60)
     expected = list[tuple[str, ...]]()
-    progress, now = planner.begin(world, "2"), world
-    while ids := planner.next_batch(policy, progress, now):
+    state, now = selection.plain(policy, world, "2"), world
+    while ids := selection.next_batch(state, now):
         expected.append(ids)
         healed = {one: now.members[one]._replace(latest=True, version="2", health="healthy") for one in ids}
         now = now._replace(members={**now.members, **healed})
-        progress = replace(progress, batches=progress.batches + 1, posted=progress.posted | frozenset(healed))
-    assert planner.simulate(policy, world, "2")[0] == expected
+        state = replace(state, batches=state.batches + 1, posted=state.posted | frozenset(healed))
+    assert selection.simulate(policy, world, "2")[0] == expected

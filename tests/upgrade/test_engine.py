@@ -21,9 +21,9 @@ import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
 from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade, what_if
 from azurerm_lite.upgrade import journal as journals
-from azurerm_lite.upgrade.observe import Member, Observation, observe
-from azurerm_lite.upgrade.planner import lowest, simulate
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
+from azurerm_lite.upgrade.rules.selection import course, health_of, plain
+from azurerm_lite.upgrade.rules.snapshot import Member, Observation, observe
 from azurerm_lite.upgrade.runner import Runner
 from azurerm_lite.upgrade.runs import first_entry
 
@@ -248,7 +248,7 @@ def test_healthy_once_is_not_enough() -> None:
 
 def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
     """Row 93."""
-    made = stage(capacity=5, health_source="extension")
+    made = stage(capacity=10, health_source="extension")
     made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["4"], "")
     seen = wanted(made).observation
     assert not seen.fit(seen.members["4"])
@@ -791,17 +791,19 @@ POLICIES = st.builds(
 def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[Member], policy: Policy) -> None:
     """I1 to I6 on paper; and the order of the list makes no difference."""
     seen = Observation({one.instance_id: one for one in members}, 0.0, any(one.health for one in members))
-    batches, _ = simulate(policy, seen, NEW)
-    flat = [one for ids in batches for one in ids]
+    state = plain(policy, seen, NEW)
+    found, health = course(state, seen), health_of(seen)
+    flat = [one for ids in found.batches for one in ids]
     assert len(flat) == len(set(flat))
     assert not any(seen.members[one].protected for one in flat)
     fit = [one for one in seen.members.values() if seen.fit(one)]
     need = math.ceil(policy.min_healthy_instance_percent * len(seen.members) / 100)
-    first = [one for one in batches[0] if seen.fit(seen.members[one])] if batches else []
-    assert not first or len(fit) - len(first) >= need
-    assert lowest(seen, batches).get("", 0) <= len(fit)
-    turned = Observation(dict(reversed(seen.members.items())), 0.0, seen.reports)
-    assert simulate(policy, turned, NEW)[0] == batches
+    first = [one for one in found.batches[0] if one not in health.free] if found.batches else []
+    moving = any(seen.members[one].state in ("Creating", "Updating") for one in first)
+    assert not first or moving or len(fit) - len(first) >= need
+    assert found.lowest.get("", 0) <= len(fit)
+    turned = seen._replace(members=dict(reversed(seen.members.items())))
+    assert course(plain(policy, turned, NEW), turned).batches == found.batches
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -13,8 +13,8 @@ import azurerm_lite as az
 from azurerm_lite.emulator import Seed, compute, serve
 from azurerm_lite.errors import InvalidInput
 from azurerm_lite.upgrade import Journal, Policy, Runner, plan, upgrade_fleet
-from azurerm_lite.upgrade.budget import Budget
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.rules.budget import Budget
 from azurerm_lite.upgrade.runs import first_entry
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"

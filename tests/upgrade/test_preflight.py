@@ -7,8 +7,8 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, upgrade
-from azurerm_lite.upgrade.preflight import cores, kind, more_cores
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.rules.preflight import cores, kind, more_cores
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 SUBSCRIPTION = "5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d"

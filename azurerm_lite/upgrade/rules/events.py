@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from ..types import ScaleSet
-from . import planner
-from .observe import Observation, behind
-from .planner import USUAL_BATCH_SECONDS, Batch, Progress
+from ...types import ScaleSet
+from . import selection
 from .policy import Policy
+from .selection import USUAL_BATCH_SECONDS
+from .snapshot import Observation
+from .state import Batch, State
+from .verdict import verdict_classes
 
 Event = dict[str, Any]
 
@@ -26,7 +28,7 @@ class Now(NamedTuple):
     first: Mapping[str, Any]
     policy: Policy
     phase: str
-    progress: Progress
+    progress: State
     took: tuple[float, ...]
     seen: Observation | None
     lowest: int | None
@@ -73,18 +75,15 @@ class Now(NamedTuple):
     @property
     def floor(self) -> int:
         """How many must be fit when a batch begins."""
-        size = max(self.progress.capacity, self.instances)
-        return planner.floor(self.policy.min_healthy_instance_percent, size)
+        if self.seen is not None:
+            return selection.needed(self.progress, self.seen)
+        return selection.floor(self.policy.min_healthy_instance_percent, self.progress.capacity)
 
     @property
     def classes(self) -> Mapping[str, str]:
         """Every instance in its class, as in the Verdict; besides, "in-batch" for those under way."""
         under_way = dict.fromkeys(self.batch.ids if self.batch else (), "in-batch")
-        if self.seen is None:
-            return {**dict.fromkeys(self.progress.known, "not-reached"), **self.progress.classes, **under_way}
-        unwritten = self.phase == "model"  # until then each seems to be on the latest model, which is the old one
-        seen = behind(self.seen) if unwritten and self.first["patch"] else self.seen
-        return {**planner.verdict_classes(self.policy, self.progress, seen), **under_way}
+        return {**verdict_classes(self.progress, self.seen), **under_way}
 
     @property
     def seconds_left(self) -> float | None:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import InvalidInput
+from ...errors import InvalidInput
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")
 PROTECTED = ("skip", "fail")
+STOPPED = ("upgrade", "skip", "fail")
 DISRUPTIONS = ("upgrade", "reimage", "deallocate")  # from the least to the most
 
 
@@ -30,6 +31,10 @@ class Policy:
     "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
     `protect_in_flight`: the instances of a batch are protected from scale-in until it is settled.
+    `on_stopped`: what becomes of instances that do not run: "upgrade", "skip" (left alone), "fail" (stop the run).
+    `outage_timeout_seconds`, `throttle_timeout_seconds`, `busy_timeout_seconds`: how long Azure may not answer, refuse
+    for too many requests, or have another operation hold the set, before the run pauses.
+    `floor_follows_capacity`: a scale-in by others lowers the floor; else it is that of the largest size there was.
     """
 
     order: str = "update_domain"
@@ -59,6 +64,11 @@ class Policy:
     zones: tuple[str, ...] | None = None
     update_domains: tuple[int, ...] | None = None
     fault_domains: tuple[int, ...] | None = None
+    on_stopped: str = "upgrade"
+    outage_timeout_seconds: float = 1800.0
+    throttle_timeout_seconds: float = 3600.0
+    busy_timeout_seconds: float = 1800.0
+    floor_follows_capacity: bool = False
 
     def __post_init__(self) -> None:
         for field_ in fields(self):
@@ -75,7 +85,11 @@ class Policy:
         for field_ in fields(self):
             if field_.name.endswith("_seconds"):
                 _seconds(field_.name, getattr(self, field_.name))
-        for name, value, known in (("order", self.order, ORDERS), ("protected", self.protected, PROTECTED)):
+        for name, value, known in (
+            ("order", self.order, ORDERS),
+            ("protected", self.protected, PROTECTED),
+            ("on_stopped", self.on_stopped, STOPPED),
+        ):
             if value not in known:
                 raise InvalidInput(f"{name} is one of {', '.join(known)}, not {value!r}")
         if self.most_disruptive not in DISRUPTIONS:

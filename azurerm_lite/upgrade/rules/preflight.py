@@ -5,13 +5,14 @@ Only judgement stands here; what there is to judge (models, instances, images, q
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from .. import edits, markup, model, wire
-from ..errors import AzurermLiteError, InvalidInput
-from . import planner
-from .observe import Member, Observation, image_version
+from ... import edits, markup, model, wire
+from ...errors import AzurermLiteError, InvalidInput
+from . import selection
 from .policy import DISRUPTIONS, Policy
+from .snapshot import Member, Observation, image_version
+from .state import Request
 
 MOST_MODELS = 10  # https://github.com/MicrosoftDocs/azure-docs/issues/103472
 UNMANAGED = "https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation"
@@ -87,6 +88,18 @@ def watches_health(vmss: Mapping[str, Any]) -> bool:
     return bool(probe) or any(one.lower().startswith("applicationhealth") for one in kinds)
 
 
+def grace_seconds(vmss: Mapping[str, Any]) -> float:
+    """How long a fresh application may be Initializing by its Application Health extension, 0.0 where none says so."""
+    extensions = (profile(vmss).get("extensionProfile") or {}).get("extensions") or []
+    settings = [(one.get("properties") or {}) for one in extensions if isinstance(one, Mapping)]
+    found = [
+        (one.get("settings") or {}).get("gracePeriod")
+        for one in settings
+        if str(one.get("type", "")).lower().startswith("applicationhealth")
+    ]
+    return max((float(value) for value in found if isinstance(value, int | float)), default=0.0)
+
+
 # --- why it would be refused -----------------------------------------------------------------------------------------
 
 
@@ -127,6 +140,16 @@ def refuse_by_plan(after: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_a_deprecated_image(shown: Mapping[str, Any]) -> None:
+    """Of a platform image version as Azure shows it: what is deprecated makes no instances any more.
+
+    https://learn.microsoft.com/azure/virtual-machines/deprecated-images
+    """
+    status = (shown.get("properties") or {}).get("imageDeprecationStatus") or {}
+    if str(status.get("imageState", "")).lower() == "deprecated":
+        raise PlanRefused(f"the image version {shown.get('name', '')} is deprecated: no instance can be made from it")
+
+
 def _plan(given: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(given.get(key, "")).lower() for key in ("publisher", "product", "name"))
 
@@ -156,12 +179,15 @@ def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool) -> N
     if unknown := [one for one in policy.instances or () if one not in seen.members]:
         known = tuple(seen.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
-    chosen = [*filter(planner.choice(policy), seen.members.values())]
+    chosen = [*filter(selection.choice(policy), seen.members.values())]
     if seen.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
         raise InvalidInput("no instance is in what was selected")
     protected = [one.instance_id for one in chosen if one.protected]
     if protected and policy.protected == "fail":
         raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
+    stopped = [one.instance_id for one in chosen if one.is_stopped]
+    if stopped and policy.on_stopped == "fail":
+        raise PlanRefused(f"not running: {', '.join(stopped[:10])}")
     told_apart = {(one.version, one.size) for one in seen.members.values() if not one.latest}
     if renews and len(told_apart) + 2 > MOST_MODELS:
         raise PlanRefused(
@@ -179,15 +205,29 @@ _NEEDS = {
 }
 
 
-def stages(after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True) -> tuple[str, ...]:
-    """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
+def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Literal["", "shown", "always"]:
+    """Whether an instance shows that its OS disk must be made anew ("shown"), does not ("always"), or needs none.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     system = ((patch.get("properties") or {}).get("virtualMachineProfile") or {}).get("osProfile") or {}
-    anew = bool(os_disk(after).get("diffDiskSettings")) or bool({"customData", "adminPassword"} & set(system))
-    moved = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
-    return (*moved, "reimage") if anew and patch else moved
+    if {"customData", "adminPassword"} & set(system):
+        return "always"
+    if not os_disk(after).get("diffDiskSettings"):
+        return ""
+    return "shown" if version else "always" if patch else ""
+
+
+def stages(
+    after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True, half_made: bool = False
+) -> tuple[Request, ...]:
+    """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
+
+    `half_made`: instances have the model and still need their disk. Which of it an instance needs, it shows itself.
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
+    """
+    moved: tuple[Request, ...] = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
+    return (*moved, "reimage") if half_made or (patch and anew(after, patch, "")) else moved
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
@@ -234,9 +274,15 @@ def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observat
     told = (
         ("protected from scale-set actions and left alone", [one for one in everybody if one.protected]),
         ("not healthy before it begins", [one for one in everybody if not seen.fit(one)]),
-        ("being changed by somebody else, and waited for", [one for one in everybody if one.state in planner.MOVING]),
+        ("not running, and not started by it", [one for one in everybody if one.is_stopped]),
+        ("being changed by somebody else, and waited for", [one for one in everybody if one.state in selection.MOVING]),
     )
     found += [f"{what}: {markup.listing([one.instance_id for one in who])}" for what, who in told if who]
+    capacity = seen.model.capacity if seen.model is not None else 0
+    if len(seen.members) < capacity:
+        found.append(f"{capacity - len(seen.members)} of {capacity} instances are missing, and count against the floor")
+    if watches_health(before) and not watches_health(after):
+        found.append("the change takes the health source away: what is upgraded counts by whether it runs")
     if "image" in os_disk(after):
         found.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):

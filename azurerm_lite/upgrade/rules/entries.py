@@ -1,0 +1,412 @@
+"""What each entry of a journal makes of the state of an upgrade. PURE.
+
+Nothing is decided here: an entry says what has happened or what was decided, and the state is what follows from it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .state import Batch, Ending, Entry, Protection, State, Wait, begin, leg_of
+
+LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried again
+
+
+def fold(entries: Sequence[Entry]) -> State:
+    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
+    state = begin(entries[0])
+    for entry in entries[1:]:
+        state = apply(state, entry)
+    return state
+
+
+def apply(state: State, entry: Entry) -> State:
+    """The state after one entry more; entries of unknown kinds change nothing."""
+    change = _APPLY.get(entry["kind"])
+    return state if change is None else change(state, entry)
+
+
+def _batch(state: State, **changes: Any) -> State:
+    return state if state.batch is None else replace(state, batch=replace(state.batch, **changes))
+
+
+def _model_intent(state: State, _entry: Entry) -> State:
+    return replace(state, model="intended")
+
+
+def _model_posted(state: State, entry: Entry) -> State:
+    return replace(state, model="sent", model_since=entry["at"], wait=None)
+
+
+def _model_answered(state: State, _entry: Entry) -> State:
+    return replace(state, model="answered", stale=True)
+
+
+def _model_written(state: State, entry: Entry) -> State:
+    found = entry.get("fingerprint") or state.goal.after
+    return replace(state, model="written", model_written=True, fingerprint=found, wait=None, stale=True)
+
+
+def _intent(state: State, entry: Entry) -> State:
+    ids = tuple(entry["ids"])
+    batch = Batch(
+        ids,
+        tuple(entry["vm_ids"]),
+        entry["at"],
+        bool(entry.get("canary")),
+        entry.get("request", "upgrade"),
+        tuple(entry.get("request_ids", ids)),
+        unavailable=frozenset(entry.get("unavailable", ())),
+        stopped=frozenset(entry.get("stopped", ())),
+        failed=frozenset(entry.get("failed", ())),
+    )
+    posted = state.posted | set(ids)
+    return replace(state, batch=batch, posted=posted, operation=None, left=entry.get("left"), protections=0)
+
+
+def _stage(state: State, entry: Entry) -> State:
+    ids = tuple(entry["ids"])
+    return _batch(replace(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None)
+
+
+def _posted(state: State, entry: Entry) -> State:
+    batch = state.batch
+    if batch is None:
+        return state
+    counts = batch.request == "upgrade"
+    sends = {**state.sends, **{one: state.sends.get(one, 0) + counts for one in batch.request_ids}}
+    lowest = least(state.lowest, state.left)
+    operation = entry.get("operation")
+    sent = replace(
+        state,
+        sends=sends,
+        operation=operation,
+        lowest=lowest,
+        wait=None,
+        unsent=0,
+        turned_down=_without(state.turned_down, batch.request_ids),
+    )
+    if batch.request == "deallocate":
+        sent = replace(sent, deallocated=state.deallocated | set(batch.request_ids) - batch.stopped)
+    return _batch(replace(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
+
+
+def _without(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+    gone = set(names)
+    return {name: count for name, count in counts.items() if name not in gone}
+
+
+def _lost(state: State, entry: Entry) -> State:
+    return _batch(replace(state, stale=True), status="lost", sent=entry["at"])
+
+
+_RETRY_SECONDS: Mapping[str, float] = {
+    "busy": BUSY_SECONDS,
+    "throttled": 60.0,
+    "inactive": LOOK_SECONDS,
+    "outage": LOOK_SECONDS,
+}
+
+
+def _unposted(state: State, entry: Entry) -> State:
+    """A request that was not sent, or had no effect: it is decided anew."""
+    batch, cause = state.batch, entry.get("cause", "stale")
+    if batch is None:
+        return state
+    if batch.done:
+        batch_after: Batch | None = replace(batch, status="ended", ended=entry["at"], watched=entry["at"])
+        posted = state.posted
+    else:
+        batch_after, posted = None, state.posted - set(batch.ids)
+    turned_down = dict(state.turned_down)
+    if cause == "inactive":
+        turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
+    state = replace(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
+    state = replace(state, unsent=state.unsent + 1)
+    return (
+        state
+        if cause == "stop"
+        else _troubled(state, {**entry, "of": "send", "cause": "outage" if cause == "lost" else cause})
+    )
+
+
+def _troubled(state: State, entry: Entry) -> State:
+    """Something that did not work, and when it may be tried again; since when that is so is kept."""
+    cause, before = entry["cause"], state.wait
+    same = before is not None and before.cause == cause
+    since = before.since if before is not None and same else entry["at"]
+    pause = max(
+        _RETRY_SECONDS.get(cause, 0.0) if entry.get("retry_after") is None else 1.0, entry.get("retry_after") or 0.0
+    )
+    wait = Wait(cause, since, str(entry.get("reason", "")), entry["at"] + pause, entry.get("of", ""))
+    return replace(state, wait=wait, stale=True)
+
+
+def _trouble(state: State, entry: Entry) -> State:
+    """A request that failed, for now or for good. A guard that stays does not keep the run from its end."""
+    of = entry.get("of", "")
+    if of == "write-model":
+        state = replace(state, model="intended")
+    if state.ending is not None and of in ("unprotect", "follow-protection", "resume-repairs"):
+        guard = "resume-repairs" if of == "resume-repairs" else "unprotect"
+        protection: Protection = "unneeded" if guard == "unprotect" and state.shielded else state.protection
+        first = state.wait is None or state.wait.of != of
+        if entry["cause"] in ("busy", "outage", "throttled") and first:
+            return _troubled(replace(state, protection=protection), entry)
+        return replace(
+            state, outstanding=(*state.outstanding, guard, str(entry.get("reason", ""))), protection=protection
+        )
+    if of in ("protect", "follow-protection", "unprotect"):
+        state = replace(state, protection="unneeded" if state.shielded else "off")
+    return _troubled(state, entry)
+
+
+def _ended(state: State, entry: Entry) -> State:
+    """A request is through, well or not, or has taken too long."""
+    batch = state.batch
+    if batch is None:
+        return state
+    at, request = entry["at"], batch.request
+    elapsed = at - batch.begun
+    took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
+    state = replace(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
+    if request == "start":
+        state = replace(state, deallocated=state.deallocated - set(batch.request_ids))
+    if request == "reimage":
+        state = replace(state, reimaged=state.reimaged | set(batch.request_ids))
+    error = "; ".join(filter(None, (batch.error, entry.get("error", ""))))
+    returned = batch.returned or bool(entry.get("returned"))
+    state = replace(state, operation=None, stale=True)
+    done = (*batch.done, request)
+    return _batch(state, status="ended", done=done, ended=at, watched=at, error=error, returned=returned)
+
+
+def _fit(state: State, entry: Entry) -> State:
+    return _batch(state, fit_since=entry["at"])
+
+
+def _relapsed(state: State, entry: Entry) -> State:
+    relapses = 0 if state.batch is None else state.batch.relapses + 1
+    return _batch(state, fit_since=None, watched=entry["at"], relapses=relapses)
+
+
+def _gate(state: State, entry: Entry) -> State:
+    if entry["said"] == "inconclusive":
+        return replace(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
+    refused = tuple(entry["ids"]) if entry["said"] == "fail" else ()
+    return _batch(replace(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
+
+
+def _settled(state: State, entry: Entry) -> State:
+    given_back = {one for one, kind in entry["classes"].items() if kind == "unchanged"}
+    classes = {**state.classes, **{one: kind for one, kind in entry["classes"].items() if one not in given_back}}
+    # A batch that vanished as a whole, or came back unchanged, has shown nothing: the canary is still to come.
+    shown = any(kind not in ("vanished", "unchanged") for kind in entry["classes"].values())
+    protection: Protection = "unneeded" if state.shielded else "off"
+    return replace(
+        state,
+        batch=None,
+        operation=None,
+        classes=classes,
+        reasons={**state.reasons, **entry.get("reasons", {})},
+        posted=state.posted - given_back,
+        batches=state.batches + shown,
+        settled_batches=state.settled_batches + 1,
+        closed_at=entry["at"],
+        protection=protection,
+        wait=None,
+        stale=True,
+    )
+
+
+def _checkpointed(state: State, entry: Entry) -> State:
+    return replace(state, checkpoint=entry["percent"], pausing=True)
+
+
+def _stuck(state: State, entry: Entry) -> State:
+    return replace(state, wait=Wait(entry.get("cause", "floor"), entry["since"], str(entry.get("reason", ""))))
+
+
+def _guarded(state: State, entry: Entry) -> State:
+    return replace(state, repairs="suspending" if entry["on"] else "not ours", stale=True)
+
+
+def _repairs(state: State, entry: Entry) -> State:
+    return replace(state, repairs=entry["repairs"], stale=True)
+
+
+def _shielded(state: State, entry: Entry) -> State:
+    ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
+    if not batch:
+        return replace(state, shielded=(), shielded_for=(), protection="off", stale=True)
+    return replace(
+        state, shielded=ids, shielded_for=batch, protection="writing", protections=state.protections + 1, stale=True
+    )
+
+
+def _protection(state: State, entry: Entry) -> State:
+    return replace(state, protection=entry["protection"], stale=True)
+
+
+def _leg(state: State, entry: Entry) -> State:
+    return replace(state, leg=entry["number"], model="unwritten", wait=None, posted=frozenset(), stale=True)
+
+
+def _rollback(state: State, entry: Entry) -> State:
+    """What was done is to be undone: the same machine, with other legs."""
+    legs = tuple(leg_of(stored) for stored in entry["legs"])
+    broken = frozenset(one for one, kind in state.classes.items() if kind == "failed")
+    back = replace(
+        state,
+        direction="back",
+        legs=legs or (state.goal,),
+        leg=0,
+        model="unwritten",
+        forward=state.classes,
+        classes={},
+        posted=frozenset(),
+        turned_down={},
+        broken=broken,
+        gate_refused=(),
+        batch=None,
+        operation=None,
+        closed_at=None,
+        stopped_for=str(entry.get("reason", "")),
+        unreturnable=tuple(entry.get("unreturnable", ())),
+        wait=None,
+        stale=True,
+    )
+    if legs:
+        return back
+    text = "; ".join(("not taken back", *back.unreturnable))
+    return replace(back, ending=Ending("rollback-failed", "rollback", f"{back.stopped_for}; {text}"))
+
+
+def _gap(state: State, entry: Entry) -> State:
+    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer."""
+    seconds, at = entry["seconds"], entry["at"]
+    wait, batch = state.wait, state.batch
+    state = replace(state, due=None, stale=True, model_since=state.model_since + seconds)
+    if wait is not None:
+        state = replace(state, wait=wait._replace(since=wait.since + seconds))
+    if batch is None:
+        return state
+    sent = None if batch.sent is None else batch.sent + seconds
+    return _batch(state, sent=sent, watched=at, fit_since=None)
+
+
+def _resumed(state: State, entry: Entry) -> State:
+    """Another process, or another day: deadlines start anew, and nothing that was seen counts."""
+    at, batch = entry["at"], state.batch
+    model = "intended" if state.model in ("sent", "answered") else state.model
+    protection = state.protection
+    if state.shielded and (batch is None or protection in ("writing", "removing")):
+        protection = "unneeded"
+    keeps = state.ending is not None and state.ending.outcome in (
+        "succeeded",
+        "stopped",
+        "rolled-back",
+        "rollback-failed",
+    )
+    state = replace(
+        state,
+        verdict=None,
+        ending=state.ending if keeps else None,
+        model=model,
+        protection=protection,
+        repairs="unknown" if state.repairs == "not ours" and state.policy.suspend_repairs else state.repairs,
+        wait=None,
+        outstanding=(),
+        pausing=False,
+        stopping=False,
+        due=None,
+        stale=True,
+        unsent=0,
+        protections=0,
+        doubts=0,
+    )
+    if batch is None:
+        return state
+    status = "lost" if batch.status == "intended" else batch.status
+    sent = at if status in ("lost", "sent") else batch.sent
+    return _batch(state, status=status, sent=sent, watched=at, fit_since=None)
+
+
+def _seen(state: State, entry: Entry) -> State:
+    doubtful = frozenset(entry["doubtful"])
+    wait = None if state.wait is not None and state.wait.of == "look" else state.wait
+    state = replace(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait)
+    if doubtful - state.doubted:
+        return replace(state, doubted=doubtful, doubts=state.doubts + 1)
+    wait = None if wait is not None and wait.cause == "implausible" else wait
+    return replace(state, listed=frozenset(entry["ids"]), doubted=frozenset(), doubts=0, wait=wait)
+
+
+def _planned(state: State, entry: Entry) -> State:
+    return replace(state, due=entry["due"], stale=state.stale or entry["due"] > entry["at"])
+
+
+def _stop(state: State, _entry: Entry) -> State:
+    return replace(state, stopping=True)
+
+
+def _in_hand(state: State, _entry: Entry) -> State:
+    return replace(state, withheld=False)
+
+
+def _released(state: State, _entry: Entry) -> State:
+    return replace(state, hanging=None, wait=None, stale=True)
+
+
+def _ending(state: State, entry: Entry) -> State:
+    return replace(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
+
+
+def _finished(state: State, entry: Entry) -> State:
+    lowest = least(state.lowest, entry["verdict"].get("lowest"))
+    return replace(state, verdict=entry["verdict"], lowest=lowest)
+
+
+def least(first: int | None, second: int | None) -> int | None:
+    """The smaller of two numbers; None stands for nothing known."""
+    return min((number for number in (first, second) if number is not None), default=None)
+
+
+_APPLY: Mapping[str, Callable[[State, Entry], State]] = {
+    "model-intent": _model_intent,
+    "model-posted": _model_posted,
+    "model-answered": _model_answered,
+    "model-written": _model_written,
+    "intent": _intent,
+    "stage": _stage,
+    "posted": _posted,
+    "lost": _lost,
+    "unposted": _unposted,
+    "trouble": _trouble,
+    "ended": _ended,
+    "fit": _fit,
+    "relapsed": _relapsed,
+    "gate": _gate,
+    "settled": _settled,
+    "checkpoint": _checkpointed,
+    "stuck": _stuck,
+    "guarded": _guarded,
+    "repairs": _repairs,
+    "shielded": _shielded,
+    "protection": _protection,
+    "leg": _leg,
+    "rollback": _rollback,
+    "gap": _gap,
+    "resumed": _resumed,
+    "seen": _seen,
+    "planned": _planned,
+    "stop": _stop,
+    "in-hand": _in_hand,
+    "released": _released,
+    "ending": _ending,
+    "end": _finished,
+}
+# Kinds of entries that only this process needs: they change the state and stand in no journal.
+PASSING = frozenset(
+    ["seen", "planned", "stop", "in-hand", "released", "model-posted", "model-answered", "repairs", "protection"]
+)

@@ -1,0 +1,121 @@
+"""How an upgrade came out: every instance in exactly one class, and the evidence. PURE."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ... import markup
+from . import selection
+from .selection import Choice
+from .snapshot import Member, Observation, behind
+from .state import Batch, State
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verdict:
+    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did),
+    rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
+
+    `classes`: instance id to its class. updated, rolled-back: it is where it was to come; already-current,
+    arrived-current: it was, or came so; still-unavailable: there, and not available, as before; evicted: by others,
+    while it was upgraded; in-flight: sent, and not over; skipped-protected, skipped-stopped, not-selected, vanished,
+    failed, not-reached. `failures`: Azure's code, message and request id for each that failed. `lowest`: the fewest
+    healthy instances: seen, or left while a batch was away.
+    """
+
+    outcome: str
+    reason: str
+    classes: Mapping[str, str]
+    version: str
+    batches: int
+    seconds: float
+    lowest: int | None = None
+    journal: str | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def in_flight(self) -> tuple[str, ...]:
+        """Those that Azure still works on."""
+        return tuple(name for name, kind in self.classes.items() if kind == "in-flight")
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "succeeded"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(self.classes.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "classes": dict(self.classes), "failures": dict(self.failures), "counts": self.counts}
+
+    def __repr__(self) -> str:
+        return f"<Verdict {markup.visible(self, 300)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("reason", self.reason)] if self.reason else []
+        rows += [(kind, str(count)) for kind, count in sorted(self.counts.items())]
+        rows += [("version", self.version)] if self.version else []
+        rows += [("batches", f"{self.batches} in {self.seconds:.0f} s")]
+        rows += [("fewest healthy", str(self.lowest))] if self.lowest is not None else []
+        rows += [("journal", self.journal)] if self.journal else []
+        return markup.card(self.outcome, rows)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        why = f": {self.reason}" if self.reason else ""
+        took = f"{markup.batches(self.batches)} in {self.seconds:.0f} s"
+        return f"{self.outcome}{why} ({counts or 'no instances'}; {took})"
+
+
+def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str]:
+    """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
+    classes = {**state.forward, **state.classes}
+    members = {} if snapshot is None else _as_planned(state, snapshot).members
+    if state.batch is not None:
+        pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
+        classes |= {name: _unsettled(state, state.batch, members.get(name), name, vm) for name, vm in pairs}
+    selected = selection.choice(state.policy, state.goal)
+    for name, member in members.items():
+        if name not in classes:
+            classes[name] = _rest(state, member, selected)
+    for name in state.known:
+        classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
+    return classes
+
+
+def _as_planned(state: State, snapshot: Observation) -> Observation:
+    """Until the model is written each instance seems to be on the latest, which is the old one."""
+    unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
+    return behind(snapshot) if unwritten else snapshot
+
+
+def _unsettled(state: State, batch: Batch, member: Member | None, name: str, vm_id: str) -> str:
+    """The class of an instance whose batch is not over."""
+    if batch.status == "intended" and not batch.done:
+        return "not-reached"
+    if batch.status in ("sent", "lost", "intended"):
+        return "in-flight"
+    if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
+        return "vanished"
+    pinned = bool(state.goal.version or state.goal.image)
+    there = selection.has_image(state.goal, member) if pinned else member.latest
+    if member.state == "Failed" and name not in batch.failed:
+        return "failed"
+    if not there:
+        return "not-reached" if pinned and member.state == "Succeeded" else "in-flight"
+    if not member.fit:
+        return "in-flight"
+    return "rolled-back" if state.direction == "back" else "updated"
+
+
+def _rest(state: State, member: Member, selected: Choice) -> str:
+    if selection.reached(state.goal, member):
+        return "already-current" if member.instance_id in state.known else "arrived-current"
+    if not selected(member):
+        return "not-selected"
+    if member.protected:
+        return "skipped-protected"
+    skipped = state.policy.on_stopped == "skip" and member.is_stopped
+    return "skipped-stopped" if skipped else "not-reached"
