@@ -66,6 +66,7 @@ class Disturbances:
         self.world = world
         self.record: list[Happening] = []
         self.uses: list[Disturbance] = []
+        self.shown: ScaleSet | None = None  # the set as the last list has shown it, where that is not as it is
         self._snapshots: list[tuple[float, ScaleSet]] = []
         world.faults.add_habit, world.faults.clear_habits = self._add_described, self.clear
         world.faults.listener = self._hit
@@ -175,6 +176,7 @@ class Disturbances:
 
         The last is None for a list as usual.
         """
+        self.shown = None
         shown = [one for one in scale_set.instances.values() if "unlisted" not in one.marks]
         shown += scale_set.ghosts.values()
         for disturbance in self._uses(scale_set, _is_of_lists) if disturbed and self.uses else ():
@@ -186,7 +188,7 @@ class Disturbances:
             if disturbance.habit == "list-short":
                 gone = choose(disturbance, shown)
                 return scale_set, [one for one in shown if one not in gone], []
-            old = self._snapshot(scale_set, disturbance.parameters["age"])
+            self.shown = old = self._snapshot(scale_set, disturbance.parameters["age"])
             return old, list(old.instances.values()), []
         return scale_set, shown, None
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .. import arguments, markup, model, vmss
 from ..arm import Arm, Auth, arm_of
@@ -195,7 +195,7 @@ class _Member:
             return only_image and first["version"] == self._change
         found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
         after, _ = changed(self.arm, self.address, found, self._change)
-        planned = cast(JsonDict, model.apply_patch(found, first["patch"]))
+        planned = model.apply_patch(found, first["patch"])
         return not trust.paths_of(planned, after) and pin(after) == first["version"]
 
     def abandon(self) -> None:

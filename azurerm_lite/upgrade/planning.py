@@ -109,13 +109,15 @@ def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
 
 def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
     for item in iter_vmss_vms(arm, *address):
+        if not isinstance(item, dict) or "instanceId" not in item:  # as in other lists, what is no instance is left out
+            continue
         one: JsonDict = {**item}
         try:
             view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
         except NotFoundError:
             yield one
         else:
-            yield {**one, "properties": {**one["properties"], "instanceView": view}}
+            yield {**one, "properties": {**(one.get("properties") or {}), "instanceView": view}}
 
 
 def is_flexible(vmss: Mapping[str, Any]) -> bool:

@@ -441,7 +441,7 @@ def _of_reached(before: Observation, after: Observation, was: Member, now: Membe
         return "in-flight"
     if not before.fit(was) and not was.settling:
         return "still-unavailable"
-    return "evicted" if _is_stopped(now) else "failed"
+    return "evicted" if now.is_stopped else "failed"
 
 
 def _of_outdated(was: Member, now: Member) -> str:
@@ -452,11 +452,7 @@ def _of_outdated(was: Member, now: Member) -> str:
         return "in-flight"
     if now.state == "Failed" and was.state != "Failed":
         return "failed"
-    return "evicted" if _is_stopped(now) and not _is_stopped(was) else "not-reached"
-
-
-def _is_stopped(member: Member) -> bool:
-    return member.power in ("stopped", "deallocated", "stopping", "deallocating")
+    return "evicted" if now.is_stopped and not was.is_stopped else "not-reached"
 
 
 conceal_tokens(globals(), arm_of)

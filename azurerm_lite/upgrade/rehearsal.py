@@ -115,10 +115,15 @@ def capture(auth: Auth, address: ScaleSet) -> JsonDict:
     arm = arm_of(auth)
     model: JsonDict = {**get_vmss(arm, *address)}
     flexible = is_flexible(model)
-    listed: list[JsonDict] = [
-        {**one} for one in list_vmss_vms(arm, *address, expand=None if flexible else "instanceView")
-    ]
+    listed = _instances(arm, address, flexible)
+    if len(listed) < int((model.get("sku") or {}).get("capacity") or 0):  # a list may be short once
+        listed = _instances(arm, address, flexible)
     return {"model": model, "instances": [_with_view(arm, address, one, flexible=flexible) for one in listed]}
+
+
+def _instances(arm: Arm, address: ScaleSet, flexible: bool) -> list[JsonDict]:
+    items = list_vmss_vms(arm, *address, expand=None if flexible else "instanceView")
+    return [{**item} for item in items if isinstance(item, dict) and item.get("instanceId")]
 
 
 def _with_view(arm: Arm, address: ScaleSet, instance: JsonDict, *, flexible: bool) -> JsonDict:

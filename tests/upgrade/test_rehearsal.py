@@ -230,3 +230,11 @@ def test_a_rehearsal_has_the_usual_rules_and_those_that_are_asked_for() -> None:
     seed = Seed.build(capacity=2)
     assert "patch-drops-disks" in Stage(seed).world.habits
     assert rehearse_captured(seed, NEW, habits="tags-refuse-null", policy=LOOSE).verdict.ok
+
+
+def test_a_plan_of_a_flexible_set_reads_over_what_is_no_instance() -> None:
+    made = stage(orchestration="Flexible", capacity=3)
+    made.world.faults.add(habit="list-garbage")
+    assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3
+    made.world.faults.add(habit="list-garbage")
+    assert len(capture(made.arm, made.address)["instances"]) == 3
