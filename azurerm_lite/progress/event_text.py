@@ -112,6 +112,11 @@ def _ended(event: Event) -> EventText:
     return _of_batch(event, f"through{f' in {format_duration(seconds)}' if seconds else ''}, waiting for health")
 
 
+def _fit(event: Event) -> EventText:
+    ids, size = event.get("ids", ()), event.get("of", 0)
+    return _of_batch(event, "healthy" if len(ids) >= size else f"{len(ids)} of {size} healthy")
+
+
 def _gate(event: Event) -> EventText:
     reason = f": {event['reason']}" if event.get("reason") else ""
     return _of_batch(event, f"the gate says {event['said']}{reason}", bad=event["said"] != "pass")
@@ -168,7 +173,13 @@ _KINDS: Mapping[str, Callable[[Event], EventText]] = {
     "posted": _posted,
     "unposted": _unposted,
     "ended": _ended,
-    "fit": lambda event: _of_batch(event, "healthy"),
+    "fit": _fit,
+    "relapsed": lambda event: _of_batch(event, f"not healthy any more: {listing(event['ids'])}", bad=True),
+    "lost": lambda event: _of_batch(event, f"the response was lost: {event['reason']}", bad=True),
+    "trouble": lambda event: EventText(f"{event['of']} failed: {event['reason']}", bad=True),
+    "gap": lambda event: EventText(f"no step for {format_estimate(event['seconds'])}: observation starts anew"),
+    "leg": _constant("the next old version"),
+    "rollback": lambda event: EventText(f"rolling back: {event['reason']}", bad=True),
     "gate": _gate,
     "settled": _settled,
     "checkpoint": lambda event: EventText(f"checkpoint at {event['percent']} %"),
