@@ -106,6 +106,11 @@ def _ended(event: Event) -> Words:
     return _of(event, f"through{f' in {span(took)}' if took else ''}, waiting for health")
 
 
+def _fit(event: Event) -> Words:
+    ids, of = event.get("ids", ()), event.get("of", 0)
+    return _of(event, "healthy" if len(ids) >= of else f"{len(ids)} of {of} healthy")
+
+
 def _gate(event: Event) -> Words:
     why = f": {event['reason']}" if event.get("reason") else ""
     return _of(event, f"the gate says {event['said']}{why}", bad=event["said"] != "pass")
@@ -161,7 +166,13 @@ _KINDS: Mapping[str, Callable[[Event], Words]] = {
     "posted": _posted,
     "unposted": _unposted,
     "ended": _ended,
-    "fit": lambda event: _of(event, "healthy"),
+    "fit": _fit,
+    "relapsed": lambda event: _of(event, f"not healthy any more: {listing(event['ids'])}", bad=True),
+    "lost": lambda event: _of(event, f"nobody knows whether it was sent: {event['reason']}", bad=True),
+    "trouble": lambda event: Words(f"{event['of']} did not work: {event['reason']}", bad=True),
+    "gap": lambda event: Words(f"nothing was seen for {about(event['seconds'])}: what was observed is observed anew"),
+    "leg": _plainly("the next old version"),
+    "rollback": lambda event: Words(f"rolling back: {event['reason']}", bad=True),
     "gate": _gate,
     "settled": _settled,
     "checkpoint": lambda event: Words(f"checkpoint at {event['percent']} %"),

@@ -18,12 +18,15 @@ from .. import markup
 from ..arm import Arm, Auth
 from ..errors import AzurermLiteError, InvalidInput
 from ..types import JsonDict, ScaleSet
-from .planning import Change, plan
+from ..vmss import get_vmss
+from . import journal as journals
+from .planning import Change, changed, plan
 from .rules.budget import Budget, Cost, Place
+from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, taken_up
+from .runs import lasting, opened, set_aside, taken_up
 
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
@@ -93,6 +96,39 @@ class FleetReport:
         return markup.card(self._headline, self._troubles())
 
 
+class _Earlier:
+    """What a journal that is there already says of its run."""
+
+    def __init__(self, entries: list[journals.Entry]) -> None:
+        self._first, self._state = journals.begun(entries), journals.fold(entries)
+        stored = self._state.verdict
+        fields = {key: value for key, value in (stored or {}).items() if key != "counts"}
+        self.verdict = None if stored is None else Verdict(**fields)
+
+    @property
+    def ok(self) -> bool:
+        return self.verdict is not None and self.verdict.ok
+
+    @property
+    def is_final(self) -> bool:
+        return self.verdict is not None and self.verdict.outcome not in ("paused", "cancelled")
+
+    def is_done(self, change: Change) -> bool:
+        """Whether it has brought the set to this very version, so that there is nothing to ask."""
+        return self.ok and self._asked(change)
+
+    def _asked(self, change: Change) -> bool:
+        return isinstance(change, str) and change != "latest" and self._first.get("asked") == change
+
+    def is_of(self, arm: Arm, address: ScaleSet, change: Change) -> bool:
+        """Whether it is of this change, by what that makes of the model."""
+        if self._asked(change):
+            return True
+        leg = self._state.legs[0]
+        after, _ = changed(arm, address, {**get_vmss(arm, *address)}, change)
+        return outline(after) == leg.outline
+
+
 class _Member:
     """One scale set of the fleet: waiting for its turn, under way, or ended with a verdict or a refusal."""
 
@@ -133,17 +169,45 @@ class _Member:
         except (AzurermLiteError, OSError) as error:
             self.refused = str(error)
             return None
+        except Exception as error:  # of the caller's own `change`: the others go on
+            self.refused = f"{type(error).__name__}: {error}"
+            return None
+        if self.runner is None:
+            return None
         if self.runner.verdict is None:
             return 0.0
         self._closed(self.runner, self.runner.verdict)
         return None
 
-    def _begun(self) -> Runner:
-        if self._journal is not None and Path(self._journal).exists():
-            return taken_up(self.arm, self._journal, on_event=self._on_event)
+    def _begun(self) -> Runner | None:
+        """A Runner of a new run, or of one that was not ended; None where the journal says that all is done."""
+        earlier, journal = self._earlier(), self._journal
+        if earlier is not None and journal is not None and not earlier.is_final:
+            if not earlier.is_of(self.arm, self.address, self._change):
+                raise InvalidInput(f"{journal} is of another change that was not ended: resume it, or move it away")
+            return taken_up(self.arm, journal, on_event=self._on_event)
+        if earlier is not None and earlier.is_done(self._change):
+            self.verdict = earlier.verdict
+            return None
         wanted = plan(self.arm, *self.address, self._change, policy=self._policy)
         self.region = str(wanted.before.get("location", ""))
-        return opened(self.arm, wanted, self._journal, on_event=self._on_event)
+        if earlier is not None and earlier.ok and not wanted.batches and not wanted.patch:
+            self.verdict = earlier.verdict
+            return None
+        if earlier is not None and journal is not None:
+            set_aside(journal)
+        return opened(self.arm, wanted, journal, on_event=self._on_event)
+
+    def _earlier(self) -> "_Earlier | None":
+        if self._journal is None or not Path(self._journal).exists():
+            return None
+        return _Earlier(journals.read(self._journal))
+
+    def release(self) -> None:
+        """After an exception that ends the fleet: guards are removed, the lock is given back."""
+        if self.runner is not None:
+            self.runner.release()
+            self.runner.journal.close()
 
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
@@ -258,6 +322,8 @@ def upgrade_fleet(
                 break
     finally:
         fleet.close()
+        for member in members:
+            member.release()
     return _report(members, "cancelled" if fleet.stopped else "", may_begin(), arm.time() - begun)
 
 

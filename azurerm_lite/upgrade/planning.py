@@ -56,6 +56,7 @@ class Plan:
     hosted: bool = field(default=True, repr=False)
     source: HealthSource = field(default="kept", repr=False)
     outline: str = field(default="", repr=False)
+    asked: str = field(default="", repr=False)  # the change, where it was a version
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -166,11 +167,11 @@ def planned(
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
     preflight.refuse_by_instances(policy, seen, renews=renews)
     then = behind(seen) if renews else seen
-    hosted = _hosted(arm, address, before, after, seen)
+    hosted = _hosted(arm, address, before, after, seen, policy)
     goal = Leg(version, image, only)
     state = replace(selection.plain(policy, then, version, goal), broken=broken)
     anew = preflight.anew(after, patch, version)
-    stages = preflight.stages(after, patch, hosted=hosted, half_made=_half_made(goal, then, anew))
+    stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew))
     preflight.refuse_by_disruption(policy, stages)
     course = selection.course(state, then)
     if course.why_not:
@@ -196,6 +197,7 @@ def planned(
         hosted=hosted,
         source=seen.source,
         outline=outline(model.apply_patch(model.without_read_only(before), patch)),
+        asked=change if isinstance(change, str) else "",
     )
 
 
@@ -225,9 +227,9 @@ def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Obs
     return "arrives" if not had or half_done else "kept"
 
 
-def _half_made(goal: Leg, seen: Observation, anew: str) -> bool:
-    """Whether instances have the model and not the disk that belongs to it, as a run that was cut short leaves them."""
-    return anew == "shown" and any(m.latest and not selection.reached(goal, m) for m in seen.members.values())
+def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
+    """Whether the disk of any instance is still to be made from the image of this plan."""
+    return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
 
 def _estimate(policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...]) -> tuple[float, int]:
@@ -314,12 +316,17 @@ def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
     return images.list_gallery_image_versions(arm, *where)
 
 
-def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Observation) -> bool:
-    """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes."""
+def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Observation, policy: Policy) -> bool:
+    """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes.
+
+    Once the model has the size, Azure offers it in any case: instances that have another are deallocated if they may.
+    """
     wanted = preflight.size(after).lower()
     sizes = {preflight.size(before).lower(), *(member.size.lower() for member in seen.members.values())} - {""}
     if not wanted or sizes <= {wanted}:
         return True
+    if wanted == preflight.size(before).lower():
+        return policy.most_disruptive != "deallocate"
     with contextlib.suppress(ForbiddenError, NotFoundError):
         offered = [str((one.get("sku") or {}).get("name", "")).lower() for one in list_vmss_skus(arm, *address)]
         return wanted in offered

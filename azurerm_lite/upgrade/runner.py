@@ -384,7 +384,7 @@ class Runner:
     @staticmethod
     def _away(action: Action, classes: Mapping[str, str]) -> str:
         away = [name for name, kind in classes.items() if kind == "in-flight"]
-        return f"Azure still works on {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
+        return f"still in flight: {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
     def _outstanding(self) -> str:
         """What guards could not be removed, and how they can be."""

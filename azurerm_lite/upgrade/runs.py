@@ -4,7 +4,9 @@ Here is what surrounds the steps: the lock on this machine, the journal's file, 
 What one step does is `runner`'s.
 """
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .. import model, vmss
@@ -160,6 +162,14 @@ def repair(auth: Auth, journal: str) -> bool:
         kept.close()
 
 
+def set_aside(journal: str) -> None:
+    """Rename a journal of a run that has ended, so that a new one can have its name: web.jsonl to web.1.jsonl."""
+    path = Path(journal)
+    numbers = itertools.count(1)
+    free = next(there for n in numbers if not (there := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
+    path.rename(free)
+
+
 def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
     if not arm.credential.lasting:
@@ -211,6 +221,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
         "takes_back": plan.takes_back,
+        "asked": plan.asked,
         "unreturnable": list(plan.unreturnable),
         "broken": list(plan.broken),
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),

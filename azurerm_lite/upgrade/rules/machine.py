@@ -486,6 +486,9 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     good = tuple(one for one, kind in classes.items() if kind in ("updated", "rolled-back"))
     if waiting and batch.fit_since is not None:
         return Action("note-health", {"kind": "relapsed", "ids": list(waiting)}, ids=waiting)
+    if waiting and _is_silent(snapshot):
+        reason = "no instance reports its health any more"
+        return _limited(state, now, "silence", reason, FLOOR_SECONDS)
     if waiting:
         deadline = batch.watched + max(_patience(state, snapshot.members.get(one)) for one in waiting)
         reason = f"{len(waiting)} not healthy yet"
@@ -506,6 +509,12 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     return Action("settle", {"kind": "settled", "classes": classes, "reasons": reasons}, ids=batch.ids)
 
 
+def _is_silent(snapshot: Observation) -> bool:
+    """Whether a health source has stopped to report of every instance: an outage of its own, and nobody's failure."""
+    members = snapshot.members.values()
+    return snapshot.source == "kept" and snapshot.reports and not any(member.health for member in members)
+
+
 def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
     return len(_failures(state, {**state.classes, **classes})) <= state.policy.failure_budget
 
@@ -518,7 +527,8 @@ def _failures(state: State, classes: Mapping[str, str]) -> list[str]:
 def _why(batch: Batch, snapshot: Observation, name: str) -> str:
     member = snapshot.members.get(name)
     trouble = member.trouble if member is not None else ""
-    return "; ".join(filter(None, (trouble, batch.error))) or "it was not healthy in time"
+    late = "it was available and fell back again and again" if batch.relapses else "it was not healthy in time"
+    return "; ".join(filter(None, (trouble, batch.error))) or late
 
 
 def _patience(state: State, member: Member | None) -> float:
@@ -532,7 +542,7 @@ def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id
     member = snapshot.members.get(name)
     if member is None or not _is_same(member, vm_id) or member.state == "Deleting":
         return "vanished"
-    late = now >= batch.watched + _patience(state, member)
+    late = now >= batch.watched + _patience(state, member) and not _is_silent(snapshot)
     if not reached(state.goal, member):
         return _not_reached(state, batch, member, late)
     if snapshot.fit(member):

@@ -215,19 +215,21 @@ def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Li
         return "always"
     if not os_disk(after).get("diffDiskSettings"):
         return ""
-    return "shown" if version else "always" if patch else ""
+    storage = ((patch.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
+    shown = bool(version) and (not patch or "imageReference" in storage)
+    return "shown" if shown else "always" if patch else ""
 
 
 def stages(
-    after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True, half_made: bool = False
+    after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True, remade: bool = False
 ) -> tuple[Request, ...]:
     """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
 
-    `half_made`: instances have the model and still need their disk. Which of it an instance needs, it shows itself.
+    `remade`: the disks of instances do not have the image yet. Which of it an instance needs, it shows itself.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     moved: tuple[Request, ...] = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
-    return (*moved, "reimage") if half_made or (patch and anew(after, patch, "")) else moved
+    return (*moved, "reimage") if remade or (patch and anew(after, patch, "")) else moved
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:

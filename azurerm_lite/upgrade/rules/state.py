@@ -35,6 +35,7 @@ Cause = Literal[
     "lost-answer",
     "operation",
     "health",
+    "silence",
     "bake",
     "pause",
     "model",

@@ -72,11 +72,12 @@ class Verdict:
 def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
     classes = {**state.forward, **state.classes}
-    members = {} if snapshot is None else _as_planned(state, snapshot).members
+    snapshot = None if snapshot is None else _as_planned(state, snapshot)
+    members = {} if snapshot is None else snapshot.members
     if state.batch is not None:
         pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
-        classes |= {name: _unsettled(state, state.batch, members.get(name), name, vm) for name, vm in pairs}
-    selected = selection.choice(state.policy, state.goal)
+        classes |= {name: _unsettled(state, state.batch, snapshot, name, vm) for name, vm in pairs}
+    selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
     for name, member in members.items():
         if name not in classes:
             classes[name] = _rest(state, member, selected)
@@ -91,11 +92,12 @@ def _as_planned(state: State, snapshot: Observation) -> Observation:
     return behind(snapshot) if unwritten else snapshot
 
 
-def _unsettled(state: State, batch: Batch, member: Member | None, name: str, vm_id: str) -> str:
+def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: str, vm_id: str) -> str:
     """The class of an instance whose batch is not over."""
+    member = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
-    if batch.status in ("sent", "lost", "intended"):
+    if snapshot is None or batch.status in ("sent", "lost", "intended"):
         return "in-flight"
     if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
         return "vanished"
@@ -105,13 +107,13 @@ def _unsettled(state: State, batch: Batch, member: Member | None, name: str, vm_
         return "failed"
     if not there:
         return "not-reached" if pinned and member.state == "Succeeded" else "in-flight"
-    if not member.fit:
+    if not snapshot.fit(member):
         return "in-flight"
     return "rolled-back" if state.direction == "back" else "updated"
 
 
 def _rest(state: State, member: Member, selected: Choice) -> str:
-    if selection.reached(state.goal, member):
+    if state.direction == "forward" and selection.reached(state.goal, member):
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"
