@@ -14,6 +14,11 @@ def printable(text: object, longest: int = LONGEST_TEXT) -> str:
     return line if len(line) <= longest else line[:longest] + "…"
 
 
+def first_line(error: BaseException, longest: int = 300) -> str:
+    """The first line of what an error says, safe to print."""
+    return printable(str(error).partition("\n")[0], longest)
+
+
 def short_repr(value: object, longest: int = 80) -> str:
     """How a value reads in an error: its repr, bounded and printable, whatever the value is."""
     try:

@@ -4,22 +4,20 @@ An Arm can be shared between threads. It follows only its own origin, never repe
 the `sleep` that it was given, and shows nothing secret in its repr, its errors or its log.
 """
 
+import dataclasses
 import functools
 import logging
 import os
 import random as _random
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from . import auth as _auth
-from . import clouds, parsing, reconcile, responses, wire
+from . import clouds, foreign, forks, parsing, reconcile, responses, tenants, wire
 from ._version import __version__
-from .auth import Headers, Token
 from .clouds import Cloud, Reach
 from .errors import (
     ArmError,
@@ -32,8 +30,12 @@ from .errors import (
     UnclearResponse,
 )
 from .operation import Operation
+from .principal import Principal, authorization
+from .reach import LOOPBACK
 from .reconcile import Write
 from .retry import Outcome, Retry, breather, decide
+from .secrecy import Headers, conceals
+from .tokens import Token
 from .types import Json, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
@@ -53,10 +55,13 @@ class Arm:
     """A connection to one cloud, as one identity. `connect()` makes one from what the environment has.
 
     `credential`: a bare token, anything with get_token, or one of ours. Time, chance and waiting come in as arguments,
-    and `adapter` replaces the network (an emulator in the same process). `time_scale` is for an emulator whose clock
+    and `adapter` replaces the network (an emulator in the same process). `auxiliary_tenants`: up to three other tenants
+    that linked resources are in; `credential` must have tokens of each. `time_scale` is for an emulator whose clock
     runs so many times as fast: its operations may be polled more often than once a second. Azure may not ask for that.
+    A forked child opens connections of its own.
     """
 
+    @conceals
     def __init__(
         self,
         credential: TokenCredential | TokenInfoCredential | str,
@@ -65,6 +70,8 @@ class Arm:
         api_version: str = API_VERSION,
         reach: Reach = clouds.DIRECT,
         ca_file: str | None = None,
+        strict_certificates: bool = True,
+        auxiliary_tenants: Sequence[str] = (),
         retry: Retry = DEFAULT_RETRY,
         timeouts: "Timeouts | None" = None,
         adapter: Any = None,
@@ -77,16 +84,17 @@ class Arm:
     ) -> None:
         self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
-        self.credential = _auth.as_credential(credential, now=now)
+        self.credential = foreign.as_credential(credential, now=now)
+        self._principal = Principal(self.credential, self.cloud.scope, auxiliary_tenants)
         self.correlation_id = wire.header_value(correlation_id or str(uuid.uuid4()), "correlation_id")
         self.time_scale = parsing.finite_number(time_scale, InvalidInput, "time_scale", least=1e-3, most=1e9)
         if self.time_scale != 1.0 and not self.is_emulator:
             raise InvalidInput(f"time_scale is for an emulator on this machine, not for {self.base}")
-        self._reach = reach._replace(ca_file=ca_file or reach.ca_file)
+        strict = tenants.switch(strict_certificates, "strict_certificates") and reach.strict
+        self._reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, strict=strict)
         self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
         self._sleep, self._now, self._monotonic, self._chance = sleep, now, monotonic, chance
         self._transport_made: Transport | None = None
-        self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
         self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
@@ -127,7 +135,7 @@ class Arm:
     @property
     def is_emulator(self) -> bool:
         """Whether this leads to the machine itself, so to an emulator and not to Azure."""
-        return urlsplit(self.base).hostname in clouds.LOOPBACK
+        return urlsplit(self.base).hostname in LOOPBACK
 
     @property
     def place(self) -> str:
@@ -262,12 +270,12 @@ class Arm:
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> "Answer":
         """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
-        attempt, waited, token, refreshed = 0, 0.0, self._token(), False
+        attempt, waited, tokens, refreshed = 0, 0.0, self._principal.tokens(self._sleep), False
         ids: list[str] = []
         self._breathe(method, target)
         while True:
             attempt += 1
-            answer, failure = self._attempt(method, target, token, body, headers, ids)
+            answer, failure = self._attempt(method, target, tokens, body, headers, ids)
             if failure is None and answer is not None and 200 <= answer.status < 300:
                 return answer
             error = failure or self._error(method, target, answer)
@@ -278,7 +286,7 @@ class Arm:
             )
             if decision.action == "refresh" and answer is not None and self.credential.lasting:
                 claims = wire.claims_challenge(answer.headers)
-                token, refreshed = self.credential.renew(self.cloud.scope, token, claims), True
+                tokens, refreshed = self._principal.renewed(tokens, claims, self._sleep), True
                 continue
             if decision.action == "again":
                 level = logging.WARNING if decision.wait_seconds >= LONG_SECONDS else logging.INFO
@@ -287,7 +295,7 @@ class Arm:
                 )
                 self._sleep(decision.wait_seconds)
                 waited += decision.wait_seconds
-                token = self._token()
+                tokens = self._principal.tokens(self._sleep)
                 continue
             if decision.action == "unknown":
                 kind = UnclearResponse if isinstance(error, ProtocolError) else OutcomeUnknown
@@ -310,7 +318,7 @@ class Arm:
         self,
         method: str,
         target: str,
-        token: Token,
+        tokens: Sequence[Token],
         body: bytes | None,
         headers: Mapping[str, str] | None,
         ids: MutableSequence[str],
@@ -318,7 +326,7 @@ class Arm:
         request_id = str(uuid.uuid4())
         sent = Headers(
             {
-                "Authorization": f"Bearer {token.token}",
+                **authorization(tokens),
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "User-Agent": USER_AGENT,
@@ -327,11 +335,10 @@ class Arm:
             }
         )
         if body is not None:
-            sent |= {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
+            sent.update({"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))})
         elif method != "GET":
             sent["Content-Length"] = "0"
-        if headers:
-            sent |= headers
+        sent.update(headers or {})
         begun = self._monotonic()
         try:
             answer = self._transport().send(method, target, sent, body)
@@ -339,8 +346,12 @@ class Arm:
             log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
             ids.append(request_id)
             return None, error
+        except BaseException:
+            sent.clear()  # the frames that hold it stay in the traceback
+            raise
         ids.append(answer.headers.get("x-ms-request-id") or request_id)
-        self.world = answer.headers.get("x-emulator-world", "") if answer.status < 300 else self.world
+        if answer.status < 300:
+            self.world = answer.headers.get("x-emulator-world", "")
         if method == "GET" and answer.status < 300 and responses.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
@@ -360,13 +371,13 @@ class Arm:
         return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_shown(target))
 
     def _token(self) -> Token:
-        return self.credential.get_token(self.cloud.scope)
+        return self._principal.tokens(self._sleep)[0]
 
     def _transport(self) -> "Transport":
         if self._transport_made is None:
-            from . import transport  # noqa: PLC0415  (imports requests)
+            with forks.importing:
+                from . import transport  # noqa: PLC0415  (imports requests)
 
-            with self._lock:
                 if self._transport_made is None:
                     limits = self._timeouts or transport.DEFAULT_TIMEOUTS
                     self._transport_made = transport.Transport(
@@ -408,7 +419,7 @@ Auth = Arm | TokenCredential | TokenInfoCredential | str
 def _outcome(error: TransportError | ArmError) -> Outcome:
     if isinstance(error, ArmError):
         return Outcome(error.status, retry_after=error.retry_after, busy=isinstance(error, BusyError))
-    return Outcome(sent=error.sent, foreign=isinstance(error, ProtocolError))
+    return Outcome(sent=error.sent, foreign=not error.is_transient)
 
 
 def _unclear(write: str, response: "Answer", error: ProtocolError) -> UnclearResponse:
@@ -426,6 +437,7 @@ def _short(error: Exception) -> str:
     return f"{error.status} {error.code}" if isinstance(error, ArmError) else str(error)
 
 
+@conceals
 def arm_of(auth: Auth) -> Arm:
     """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
     if isinstance(auth, Arm):
@@ -442,6 +454,7 @@ def arm_of(auth: Auth) -> Arm:
 @functools.lru_cache(maxsize=8)
 def _shared_transport(base: str, reach: Reach) -> "Transport":
     """One pool for all calls that come with a bare token or a foreign credential instead of an Arm."""
-    from .transport import Transport  # noqa: PLC0415  (imports requests)
+    with forks.importing:
+        from .transport import Transport  # noqa: PLC0415  (imports requests)
 
     return Transport(base, reach)

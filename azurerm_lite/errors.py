@@ -7,10 +7,11 @@ next. Nothing here ever holds a token, a secret, a request or a response object.
 from collections.abc import Mapping
 from typing import Any
 
-from . import _text
+from . import _text, advice
 
 printable, short_repr = _text.printable, _text.short_repr
 
+_LONGEST_COMMAND = 16_000  # of a login: the claims in it can be long, and half of them are of no use
 _MOST_DETAILS = 5
 
 
@@ -29,7 +30,7 @@ class AzurermLiteError(Exception):
     request_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return printable(super().__str__(), 2 * _text.LONGEST_TEXT)
+        return printable(super().__str__(), _LONGEST_COMMAND)
 
 
 def _listed(what: str, ids: tuple[str | None, ...]) -> str:
@@ -42,15 +43,26 @@ class InvalidInput(AzurermLiteError, ValueError):
 
 
 class CredentialError(AzurermLiteError):
-    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`."""
+    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`.
 
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(printable(message))
-        self.code = code
+    `is_transient`: asking again may help, after `retry_after` seconds where the service says so.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", retry_after: float | None = None, is_transient: bool | None = None
+    ) -> None:
+        super().__init__(printable(message, _LONGEST_COMMAND))
+        self.code, self.retry_after = code, retry_after
+        self.is_transient = advice.is_transient(code) if is_transient is None else is_transient
 
 
 class TransportError(AzurermLiteError):
-    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again."""
+    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again.
+
+    `is_transient`: False where trying again cannot help, such as a certificate that is not trusted.
+    """
+
+    is_transient = True
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(printable(message))
@@ -77,6 +89,14 @@ class OutcomeUnknown(TransportError):
 class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
 
+    is_transient = False
+
+
+class CertificateError(TransportError):
+    """The certificate of the server, or the CA that signed it, is not accepted. Nothing was sent."""
+
+    is_transient = False
+
 
 class UnclearResponse(OutcomeUnknown, ProtocolError):
     """A write was answered, but not as ARM does: it may have happened. Look at the resource before repeating it."""
@@ -94,10 +114,10 @@ class ArmError(AzurermLiteError):
     """Azure said no: an answer >= 400, or a long-running operation that failed.
 
     `details` keeps Azure's own list of inner errors whole; `str()` is bounded and printable. `retry_after`: the
-    seconds that Azure asked to wait, if it did.
+    seconds that Azure asked to wait, if it did. `hint`: what to do next, where that is known.
     """
 
-    hint = ""
+    usual_hint = ""
 
     def __init__(
         self,
@@ -119,6 +139,11 @@ class ArmError(AzurermLiteError):
         self.details, self.additional = details or [], dict(additional or {})
         self.request_id, self.correlation_id = request_id, correlation_id
         self.method, self.path, self.retry_after = method, path, retry_after
+
+    @property
+    def hint(self) -> str:
+        texts = advice.of_refusal(self.code, self.message, self.additional, self.details)
+        return printable(texts, _LONGEST_COMMAND) if texts else self.usual_hint
 
     def __str__(self) -> str:
         tried = printable(f"{self.method} {self.path}".strip(), 300)
@@ -147,15 +172,21 @@ class NotFoundError(ArmError):
 
 
 class AuthError(ArmError):
-    """401 that a fresh token did not cure."""
+    """401 that a fresh token did not cure. `claims`: what the login must prove besides (JSON text), or None."""
 
-    hint = "The token was refused: check tenant, audience and this machine's clock."
+    claims: str | None = None
+
+    @property
+    def hint(self) -> str:
+        return advice.of_unauthorized(self.code, self.claims)
 
 
 class ForbiddenError(ArmError):
-    """403: the identity is known, but may not do this."""
+    """403: the identity is known, but may not do this. `hint` says what is missing: a role, a policy, a tenant."""
 
-    hint = "Ask for a role that allows it (Virtual Machine Contributor covers upgrades) at resource-group scope."
+    @property
+    def hint(self) -> str:
+        return super().hint or advice.of_forbidden(self.code, self.path)
 
 
 class ConflictError(ArmError):
@@ -169,7 +200,7 @@ class BusyError(ConflictError):
 class ConcurrencyError(ArmError):
     """412: somebody changed the resource since it was read. `sent_etag` and `current_etag` say what differed."""
 
-    hint = "Read it again, apply your change to what is there now, and write that."
+    usual_hint = "Read it again, apply your change to what is there now, and write that."
     sent_etag: str | None = None
     current_etag: str | None = None
 
@@ -177,7 +208,7 @@ class ConcurrencyError(ArmError):
 class ThrottledError(ArmError):
     """429: too many requests. `policy`: the bucket that ran dry, `measured` of `allowed` requests, where Azure says."""
 
-    hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
+    usual_hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
     policy: str | None = None
     allowed: int | None = None
     measured: int | None = None

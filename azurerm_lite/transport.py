@@ -23,8 +23,10 @@ import urllib3.connection
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from . import forks
 from .clouds import DIRECT, Reach
-from .errors import PROXY_LOGIN, InvalidInput, ProtocolError, TransportError, printable
+from .errors import PROXY_LOGIN, CertificateError, InvalidInput, ProtocolError, TransportError, printable
+from .secrecy import conceals, without_frames
 
 
 class Timeouts(NamedTuple):
@@ -47,13 +49,18 @@ class Answer(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A verifying context; loading a CA bundle takes 17 ms, so it is made once for each bundle."""
+def tls_context(ca_file: str | None, strict: bool = True) -> ssl.SSLContext:
+    """A verifying context; loading a CA bundle takes 17 ms, so it is made once for each bundle.
+
+    `strict` False: without the check of the form that RFC 5280 wants, which Python 3.13 and later add to all others.
+    """
     try:
         context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
     except OSError as error:
         raise InvalidInput(f"cannot read the CA file {ca_file}: {error.strerror or error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not strict:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
@@ -209,6 +216,22 @@ class OriginAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
 
+    def after_fork(self) -> None:
+        """An empty pool for the child, which must not read what the parent is answered.
+
+        The queue is made anew in place, with its lock: urllib3 still empties it when the process ends, and a thread of
+        the parent may have held the lock. Closing a connection here closes the child's end of it only.
+        """
+        idle: Any = self._pool.pool
+        if idle is None:
+            return
+        for connection in list(idle.queue):
+            if connection is not None:
+                connection.close()
+        idle.__init__(idle.maxsize)
+        for _ in range(idle.maxsize):
+            idle.put(None)
+
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing to do: the context verifies, and neither an argument nor the environment can switch that off."""
 
@@ -246,10 +269,14 @@ class Transport:
         max_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self.base, self._timeouts, self._max_bytes = base, timeouts, max_bytes
-        self._adapter: Any = adapter or OriginAdapter(
-            base, tls_context(reach.ca_file), reach.proxy_for(base), pool_size
-        )
+        self._adapter: Any = adapter or _origin_adapter(base, reach, pool_size)
+        forks.register(self)
         self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
+
+    def after_fork(self) -> None:
+        """Connections of the child's own."""
+        if isinstance(self._adapter, OriginAdapter):
+            self._adapter.after_fork()
 
     def close(self) -> None:
         self._adapter.close()
@@ -269,8 +296,10 @@ class Transport:
         except TransportError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            failure = describe(error, self.base, method)
-        # Outside the except block: the library's error holds the request, and that holds the token.
+            failure: BaseException = describe(error, self.base, method)
+        except BaseException as error:  # such as Ctrl-C
+            failure = without_frames(error)
+        # Outside the except block: the library's error holds the request, and its frames the bytes, token and all.
         raise failure
 
     def _answer(self, response: Any) -> Answer:
@@ -298,13 +327,32 @@ class Transport:
         return body
 
 
+def _origin_adapter(base: str, reach: Reach, pool_size: int) -> OriginAdapter:
+    context, is_proxied = tls_context(reach.ca_file, reach.strict), bool(reach.proxy_for(base))
+    try:
+        return _adapter_by(base, context, reach, pool_size)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        what = "the proxy" if is_proxied else base
+        text = f"{what} cannot be used ({type(error).__name__}): a proxy is an address of the form http://host:port"
+    raise InvalidInput(text)
+
+
+@conceals
+def _adapter_by(base: str, context: ssl.SSLContext, reach: Reach, pool_size: int) -> OriginAdapter:
+    return OriginAdapter(base, context, reach.proxy_for(base), pool_size)
+
+
+# OpenSSL's numbers for what X509_STRICT finds wrong, which say nothing about who signed it.
+# https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+_STRICT = range(80, 94)
+
+
 def describe(error: BaseException, base: str, method: str) -> TransportError:
     """What a failed attempt means, in one line; `sent` False only where nothing can have left."""
     cause = _innermost(error)
     where_to = f"{method} to {base}"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        text = f"the certificate of {base} is not trusted ({cause.verify_message}): pass ca_file= for a private CA"
-        return TransportError(text, sent=False)
+        return CertificateError(_untrusted(cause, base), sent=False)
     if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
         return TransportError(f"{where_to}: the proxy refused or could not be reached ({_reason(cause)})", sent=False)
     if isinstance(error, requests.ConnectTimeout) or _has(error, urllib3.exceptions.NewConnectionError):
@@ -313,6 +361,18 @@ def describe(error: BaseException, base: str, method: str) -> TransportError:
     if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return TransportError(f"{where_to}: no answer in time")
     return TransportError(f"{where_to}: the connection broke before the whole answer was here ({_reason(cause)})")
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, base: str) -> str:
+    """What is wrong with a certificate, and what helps."""
+    text = f"the certificate of {base} is not trusted ({printable(error.verify_message, 200)})"
+    if error.verify_code not in _STRICT:
+        return f"{text}: pass ca_file= for a private CA"
+    return (
+        f"{text}: the CA is known, but a certificate in the chain is not as RFC 5280 wants it, which Python 3.13 and "
+        "later check. Ask whoever runs the CA (often a proxy that inspects TLS) to issue it anew. Until then "
+        "connect(strict_certificates=False) leaves out this one check"
+    )
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -70,10 +70,13 @@ def region(name: object) -> str:
     return name.replace(" ", "").lower() if isinstance(name, str) else ""
 
 
+_LONGEST_OPTION = 4000  # of a query; longer addresses are refused by servers and proxies
+
+
 def query_value(value: object, name: str) -> str:
     """A value of the query, percent-encoded, or InvalidInput when it is no text that could be sent."""
-    if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be a text, not {short_repr(value)}")
+    if not isinstance(value, str) or len(value) > _LONGEST_OPTION:
+        raise InvalidInput(f"{name} must be a text of at most {_LONGEST_OPTION} characters, not {short_repr(value)}")
     return parsing.parse_with(lambda text: quote(text, safe=""), value, InvalidInput, f"{name} {short_repr(value)}")
 
 
@@ -183,8 +186,10 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
         path=path,
         retry_after=retry_after(headers),
     )
+    if isinstance(error, errors.AuthError):
+        error.claims = claims_challenge(headers)
     if status == 407:
-        error.hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
+        error.usual_hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
     if isinstance(error, errors.ThrottledError):
         error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
     return error

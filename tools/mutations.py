@@ -81,6 +81,27 @@ MUTATIONS = [
         'return f"Token({self.token}, {self.expires_on})"',
         "tests/unit/test_auth.py",
     ),
+    Mutation(
+        "interim responses",
+        "transport.py",
+        "if not 100 <= status < 200:",
+        "if True:",
+        "tests/wire/test_wrong_responses.py -k passed_over",
+    ),
+    Mutation(
+        "keys that stand twice",
+        "parsing.py",
+        "if len(entries) != len(pairs):",
+        "if False:",
+        "tests/unit/test_parsing.py",
+    ),
+    Mutation(
+        "fastest poll",
+        "operation.py",
+        "FASTEST_SECONDS / getattr",
+        "0.05 / getattr",
+        "tests/wire/test_wrong_responses.py -k more_than_once",
+    ),
     Mutation("segment check", "wire.py", 'value.strip(".") == "" or ', "", "tests/unit/test_wire.py -k names"),
     Mutation(
         "reconcile of a model",

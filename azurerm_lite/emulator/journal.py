@@ -16,7 +16,9 @@ from azurerm_lite.parsing import parse_json
 
 from .exchange import Json
 
-_HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-identity-header"})
+_HIDDEN_HEADERS = frozenset(
+    {"authorization", "x-ms-authorization-auxiliary", "cookie", "proxy-authorization", "x-identity-header"}
+)
 _HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"}) | {
     *("protectedParameters", "runAsPassword")  # of run commands
 }

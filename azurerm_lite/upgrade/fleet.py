@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .. import arguments, markup, model, vmss
-from ..arm import Arm, Auth
+from ..arm import Arm, Auth, arm_of
 from ..errors import AzurermLiteError, InvalidInput, short_repr
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from . import journal
 from .planning import Change, changed, pin, plan
@@ -194,7 +195,7 @@ class _Member:
             return only_image and first["version"] == self._change
         found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
         after, _ = changed(self.arm, self.address, found, self._change)
-        planned = cast(JsonDict, model.merged(found, first["patch"]))
+        planned = model.apply_patch(found, first["patch"])
         return not trust.paths_of(planned, after) and pin(after) == first["version"]
 
     def abandon(self) -> None:
@@ -433,3 +434,6 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
+
+
+conceal_tokens(globals(), arm_of)

@@ -60,8 +60,15 @@ def command_gate(command: Sequence[str], *, timeout: float = 60.0) -> Gate:
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[Member]) -> bool | None:
-        asked = {**os.environ, "AZURERM_LITE_INSTANCES": ",".join(one.instance_id for one in members)}
-        ended = subprocess.run(parts, env=asked, timeout=timeout, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+        ids = ",".join(one.instance_id for one in members)
+        # No local variable holds the environment: the frames of what fails here would show it.
+        ended = subprocess.run(  # noqa: S603
+            parts,
+            env={**os.environ, "AZURERM_LITE_INSTANCES": ids},
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         return {0: True, 1: False}.get(ended.returncode)
 
     return gate

@@ -32,9 +32,18 @@ def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     return model.merge_patch(found, model_of(stored, found))
 
 
+def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
+    """The PATCH of a plan for the tags that the model has now: tags that others wrote since the plan stay.
+
+    `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
+    """
+    tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
+    return model.retagged(patch, {"tags": tags}, found)
+
+
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+    after: Any = model.apply_patch(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -181,7 +190,7 @@ def _joined(first: Plan, second: Plan) -> Plan:
 
 def undo(wanted: Plan) -> JsonDict:
     """The patch that takes the change of a plan back."""
-    after: Any = model.without_secrets(model.merged(wanted.before, wanted.patch))
+    after: Any = model.without_secrets(model.apply_patch(wanted.before, wanted.patch))
     before: Any = model.without_secrets(wanted.before)
     return _difference(after, before)
 

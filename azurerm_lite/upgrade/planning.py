@@ -11,7 +11,8 @@ from typing import Any
 
 from .. import arguments, edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..errors import AuthError, AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
@@ -109,13 +110,15 @@ def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
 
 def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
     for item in iter_vmss_vms(arm, *address):
+        if not isinstance(item, dict) or "instanceId" not in item:  # as in other lists, what is no instance is left out
+            continue
         one: JsonDict = {**item}
         try:
             view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
         except NotFoundError:
             yield one
         else:
-            yield {**one, "properties": {**one["properties"], "instanceView": view}}
+            yield {**one, "properties": {**(one.get("properties") or {}), "instanceView": view}}
 
 
 def is_flexible(vmss: Mapping[str, Any]) -> bool:
@@ -197,7 +200,7 @@ def planned(
         anew=anew,
         hosted=hosted,
         source=seen.source,
-        outline=outline(model.merged(model.without_read_only(before), patch)),
+        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
         asked=change if isinstance(change, str) else "",
     )
 
@@ -265,7 +268,7 @@ def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str
         where = (address.subscription_id, str(before.get("location", "")))
         return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
     if version == "latest" and (gallery := preflight.gallery(before)):
-        with contextlib.suppress(ForbiddenError, NotFoundError):  # what may not be read stays `latest`
+        with contextlib.suppress(AuthError, ForbiddenError, NotFoundError):  # what may not be read stays `latest`
             return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
     return version
 
@@ -292,7 +295,7 @@ def _of_image(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) ->
         return ["whether the image is there was not looked at: Azure says so when the model is written"]
     try:
         versions = _gallery_versions(arm, gallery)
-    except ForbiddenError:
+    except (AuthError, ForbiddenError):  # 401: a gallery of another tenant
         return ["the gallery may not be read from here, so whether the image is in this region was not looked at"]
     preflight.refuse_by_gallery(gallery, versions, images.newest_gallery_version(versions, region), region)
     return []
@@ -380,7 +383,7 @@ def _with_image(found: JsonDict, image: str) -> JsonDict:
 
 def _imaged(found: Any, reference: JsonDict | None) -> Any:
     storage: JsonDict = {"storageProfile": {"imageReference": reference}}
-    return model.merged(found, {"properties": {"virtualMachineProfile": storage}})
+    return model.apply_patch(found, {"properties": {"virtualMachineProfile": storage}})
 
 
 def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
@@ -420,3 +423,6 @@ def pin(after: Mapping[str, Any]) -> str:
     version = image_version(named)
     open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
+
+
+conceal_tokens(globals(), arm_of)

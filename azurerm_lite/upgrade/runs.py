@@ -10,6 +10,7 @@ from typing import Any
 from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
 from ..errors import ArmError, InvalidInput, TransportError, short_repr
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from . import guards
 from . import journal as _journal
@@ -124,7 +125,7 @@ def _refuse_other_plan(first: _journal.Entry, state: State, found: JsonDict) -> 
 
 
 def _model_after(leg: Any, found: JsonDict) -> JsonDict:
-    return dict(model.merged(model.without_read_only(found), patch_of(leg, found)))
+    return dict(model.apply_patch(model.without_read_only(found), patch_of(leg, found)))
 
 
 def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "flexible": is_flexible(plan.before),
         "reports": seen.reports,
         "source": plan.source,
-        "grace_seconds": preflight.grace_seconds(model.merged(plan.before, plan.patch)),
+        "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
         "takes_back": plan.takes_back,
         "asked": plan.asked,
@@ -282,7 +283,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
         "anew": plan.anew,
         "hosted": plan.hosted,
-        "size": preflight.size(model.merged(plan.before, plan.patch)),
+        "size": preflight.size(model.apply_patch(plan.before, plan.patch)),
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),
         "unavailable": sorted(begun.unavailable),
@@ -328,3 +329,6 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
 def _steps(runner: Runner) -> Iterator[float]:
     while (wait := safe_step(runner)) is not None:
         yield wait
+
+
+conceal_tokens(globals(), arm_of)

@@ -14,8 +14,7 @@ from azurerm_lite.emulator.faults import Fault, FaultError, Faults
 from azurerm_lite.emulator.seed import SeedError
 from azurerm_lite.upgrade.rehearsal import Stage, capture
 
-from . import documents
-from .conftest import EXAMPLES, fuzz
+from . import EXAMPLES, documents, fuzz
 
 with_files = settings(fuzz, suppress_health_check=[*fuzz.suppress_health_check, HealthCheck.function_scoped_fixture])
 few = settings(with_files, max_examples=max(20, EXAMPLES // 10))

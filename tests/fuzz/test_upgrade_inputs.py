@@ -15,8 +15,7 @@ from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
 
-from . import documents
-from .conftest import EXAMPLES, fuzz
+from . import EXAMPLES, documents, fuzz
 
 NEW = "22.04.202611120"
 FIELDS = st.sampled_from([*Policy().to_dict(), "nothing"])
