@@ -296,7 +296,6 @@ EVIL: list[dict[str, Any]] = [
     {"identity": {"type": "SystemAssigned"}},
     {"name": "other", "properties": {}},
 ]
-IMAGE = {"properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}}
 
 
 def replace_patch(first: dict[str, Any], patch: dict[str, Any]) -> None:
@@ -315,16 +314,15 @@ def test_a_patch_that_differs_from_that_of_its_plan_is_never_sent(where: str, tm
 
 
 @pytest.mark.parametrize("evil", EVIL)
-@pytest.mark.parametrize("beside", [{}, IMAGE], ids=["alone", "beside the image"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside the image"])
 def test_a_patch_that_is_not_the_planned_change_is_never_sent(
-    evil: dict[str, Any], beside: dict[str, Any], tmp_path: Path
+    evil: dict[str, Any], beside: bool, tmp_path: Path
 ) -> None:
     """Sealed anew, so that nothing but the change itself tells."""
     path = tmp_path / "j.jsonl"
     stage = planned(path)
     model = json.dumps(stage.scale_set.model)
-    patch = {**beside, **evil}
-    assert journals.read(path)[0]["patch"] == IMAGE
+    patch = {**(journals.read(path)[0]["patch"] if beside else {}), **evil}
     resealed(path, lambda first: replace_patch(first, patch))
     with pytest.raises(az.InvalidInput, match="the patch in that journal"):
         resume(stage.arm, str(path))
