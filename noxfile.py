@@ -22,6 +22,7 @@ SLOW = (
     "tests/real_clients",
     "tests/upgrade/test_compare_rollouts.py",
     "tests/upgrade/test_rolling_upgrade_example.py",
+    "tests/upgrade/test_search.py",
     "tests/upgrade/test_state_machine.py",
     "tests/upgrade/test_thousand.py",
     "tests/wire/test_emulator_behaviour.py",
@@ -40,6 +41,15 @@ def tests(session: nox.Session) -> None:
     """The suite without its slow part, on each Python."""
     session.install("--quiet", "--editable", ".[test]")
     _pytest(session)
+
+
+@nox.session(python=PYTHONS[0])
+def long(session: nox.Session) -> None:
+    """The searches that take hours: all states of the machine, ten thousand upgrades at random."""
+    session.install("--quiet", "--editable", ".[test]")
+    env = {"AZURERM_LITE_SEARCH": "long", "AZURERM_LITE_ROLLOUTS": "10000"}
+    searches = ["tests/upgrade/test_search.py", "tests/upgrade/test_state_machine.py"]
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *searches, env=env)
 
 
 @nox.session(python=PYTHONS[0])

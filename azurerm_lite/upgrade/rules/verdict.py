@@ -114,6 +114,8 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
 
 def _rest(state: State, member: Member, selected: Choice) -> str:
     if state.direction == "forward" and selection.reached(state.goal, member):
+        if member.instance_id in state.sends:
+            return "updated"
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"
