@@ -86,10 +86,10 @@ if TYPE_CHECKING:
     from .images import list_usages as list_usages
     from .images import newest_gallery_version as newest_gallery_version
     from .images import resolve_image_version as resolve_image_version
-    from .model import Change as Change
-    from .model import diff as diff
-    from .model import fingerprint as fingerprint
-    from .model import merge_patch as merge_patch
+    from .model.compare import Change as Change
+    from .model.compare import diff as diff
+    from .model.completions import fingerprint as fingerprint
+    from .model.patches import merge_patch as merge_patch
     from .operation import Operation as Operation
     from .retry import Retry as Retry
     from .rolling_upgrades import cancel_rolling_upgrade as cancel_rolling_upgrade
@@ -164,7 +164,9 @@ _HOME = {
     "ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded OperationTimeout "
     "OutcomeUnknown ProtocolError ThrottledError TransportError",
     "edits": "Edit image_text set_capacity set_image_id set_image_sku set_image_uri set_image_version set_vm_size",
-    "model": "Change diff fingerprint merge_patch",
+    "model.compare": "Change diff",
+    "model.completions": "fingerprint",
+    "model.patches": "merge_patch",
     "operation": "Operation",
     "retry": "Retry",
     "types": "ScaleSet",

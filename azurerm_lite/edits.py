@@ -16,7 +16,7 @@ _EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "exten
 _OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _VERSION = re.compile(r"latest|\d{1,10}\.\d{1,10}\.\d{1,12}")
-_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+)(/versions/[^/]+)?", re.IGNORECASE)
+_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+?)(/versions/(?P<version>[^/]+))?", re.IGNORECASE)
 _MANAGED_IMAGE = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/"
     r"(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)"
@@ -41,10 +41,12 @@ def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
         )
     image = _image_reference(model)
     for key in _IMAGE_IDS:
-        if gallery := _GALLERY_VERSION.fullmatch(image.get(key) or ""):
-            suffix = "" if version == "latest" else f"/versions/{version}"
+        if gallery := _GALLERY_VERSION.fullmatch(str(image.get(key) or "")):
             if key == "id" and "/galleries/" not in image[key].lower():
                 raise InvalidInput("this scale set runs a managed image, which has no versions: use set_image_id")
+            if (gallery["version"] or "latest").lower() == version:
+                return _edit(model, IMAGE, image)
+            suffix = "" if version == "latest" else f"/versions/{version}"
             return _edit(model, IMAGE, {key: gallery["image"] + suffix})
     if not image.get("publisher"):
         raise InvalidInput("this scale set does not run a platform or gallery image: use set_image_uri or set_image_id")
@@ -80,28 +82,40 @@ def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
 
 
 def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
-    """The model with another gallery image, gallery image version or managed image, by resource id."""
+    """The model with another gallery image, gallery image version or managed image, by resource id.
+
+    `…/versions/latest` is the same as no version: the newest that the region offers.
+    """
     if not isinstance(image_id, str) or not _MANAGED_IMAGE.fullmatch(image_id):
         raise InvalidInput(f"not the resource id of an image or gallery image: {printable(repr(image_id), 200)}")
     image = _image_reference(model)
     key = next((key for key in _IMAGE_IDS if image.get(key)), None)
     if key is None:
         raise InvalidInput("this scale set does not run an image by id; Azure refuses to change the kind of image")
-    return _edit(model, IMAGE, {key: image_id})
+    newest = re.sub(r"/versions/latest$", "", image_id, flags=re.IGNORECASE)
+    if re.sub(r"/versions/latest$", "", str(image[key]), flags=re.IGNORECASE) == newest:
+        return _edit(model, IMAGE, image)
+    return _edit(model, IMAGE, {key: newest})
 
 
 def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
     """The model with another VM size, such as Standard_D4s_v5."""
     if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
         raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {printable(repr(size), 80)}")
-    return _edit(model, ("sku", "name"), size)
+    return _edit(_with_sku(model), ("sku", "name"), size)
 
 
 def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
     """The model with another number of instances."""
     if not isinstance(capacity, int) or isinstance(capacity, bool) or not 0 <= capacity <= 1000:
         raise InvalidInput(f"capacity must be a whole number from 0 to 1000, not {printable(repr(capacity), 80)}")
-    return _edit(model, ("sku", "capacity"), capacity)
+    return _edit(_with_sku(model), ("sku", "capacity"), capacity)
+
+
+def _with_sku(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(_at(model, ("sku",)), Mapping):
+        raise InvalidInput("this model has no sku: a scale set's model is what get_vmss shows")
+    return model
 
 
 def _image_reference(model: Mapping[str, Any]) -> JsonDict:

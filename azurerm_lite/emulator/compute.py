@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import actions, images, instances, operations, rolling, stored, upgrading, views
+from .disturbances import Disturbances
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .images import Images
 from .instances import address, check_etag, json_object, refuse_etag
@@ -18,9 +19,10 @@ from .world import World
 
 
 def install(world: World, *seeds: Seed) -> None:
-    """Give a world its operations, images, limits and scale sets, and plant the seeds."""
+    """Give a world its operations, images, limits, scale sets and habits, and plant the seeds."""
     world.operations, world.images, world.throttle = operations.Operations(world), Images(), Throttle(world)
     world.scale_sets = ScaleSets(world)
+    world.disturbances = Disturbances(world, world.uses)
     for seed in seeds:
         plant(world, seed)
 

@@ -3,11 +3,13 @@
     emulator.faults.next("POST", "manualupgrade", status=429, retry_after=2)
     emulator.faults.add(on="upgrade", instance="3", effect="fail", code="OSProvisioningTimedOut")
 
-A JSON file is a list of such objects, with the same words. A rule is used up after `times` uses (default 1).
+A JSON file is a list of such objects, with the same words. A rule is used up after `times` uses (default 1), or is over
+`seconds` after its first use. An object with `habit` is a habit by its name (`habits`), with its own parameters.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,12 @@ class FaultError(ValueError):
 class Fault:
     """For the requests that match, from the `nth` on, `times` times. What is not given does not happen."""
 
-    method: str = ""  # "" for any
+    method: str = ""  # "" for any, WRITE for all but GET and HEAD
     path: str = ""  # segments of it that follow each other, whole ones, case-blind
     nth: int = 1
     times: int = 1
+    at: float = 0.0  # seconds of the emulator's clock from when it was added on: before that it counts nothing
+    seconds: float = 0.0  # from the first use on, every match is hit until they are over, whatever `times` says
     status: int = 0
     code: str = "InjectedFault"
     message: str = "This failure was asked for."
@@ -48,14 +52,32 @@ class Fault:
     instance: str = ""
     effect: str = ""
     seen: int = 0
+    # The use of a habit that this rule is a part of; and when it was added, and is over.
+    origin: Any = None
+    counts_down: bool = False  # Retry-After is what is left of `seconds`
+    since: float = 0.0
+    ends: float | None = None
 
-    def due(self) -> bool:
+    def due(self, now: float) -> bool:
         """Count one match; whether this one is hit."""
+        if now < self.since + self.at or (self.ends is not None and now >= self.ends):
+            return False
         self.seen += 1
-        return self.nth <= self.seen < self.nth + self.times
+        if self.ends is not None:
+            return True
+        hit = self.nth <= self.seen < self.nth + self.times
+        if hit and self.seconds:
+            self.ends = now + self.seconds
+        return hit
+
+    def matches(self, method: str, segments: str) -> bool:
+        """Whether it is about requests with this method and these segments of their path."""
+        write = self.method == "WRITE" and method not in ("GET", "HEAD")
+        return not self.on and (write or self.method in ("", method)) and _segments(self.path) in segments
 
 
-_KNOWN = {one.name for one in fields(Fault)} - {"seen"}
+_OURS = frozenset({"seen", "origin", "counts_down", "since", "ends"})
+_KNOWN = {one.name for one in fields(Fault)} - _OURS
 
 
 def _fault(description: Mapping[str, Any]) -> Fault:
@@ -72,18 +94,32 @@ def _fault(description: Mapping[str, Any]) -> Fault:
 class Faults:
     """The faults of one emulator, in the order in which they were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         self.rules: list[Fault] = []
+        self._now = now
+        # What hears of each hit, asks for a habit by its name, and forgets all of them; a world sets them.
+        self.listener: Callable[..., None] | None = None
+        self.add_habit: Callable[[Mapping[str, Any]], Any] | None = None
+        self.clear_habits: Callable[[], None] | None = None
 
-    def add(self, **description: Any) -> Fault:
-        """A fault, by its words."""
-        rule = _fault(description)
+    def add(self, **description: Any) -> Any:
+        """A fault by its words, or a habit by its name (`habit`) and parameters."""
+        if "habit" in description:
+            if self.add_habit is None:
+                raise FaultError("a habit needs the world of an emulator")
+            return self.add_habit(description)
+        return self.append(_fault(description))
+
+    def append(self, rule: Fault) -> Fault:
+        """One more rule, from now on."""
+        rule.since = self._now()
         self.rules.append(rule)
         return rule
 
     def next(self, method: str, path: str, **description: Any) -> Fault:
         """A fault for the next request with this method and these segments in its path."""
-        return self.add(method=method, path=path, **description)
+        rule: Fault = self.add(method=method, path=path, **description)
+        return rule
 
     def load(self, path: str) -> None:
         """The faults in a JSON file."""
@@ -99,26 +135,37 @@ class Faults:
             self.add(**one)
 
     def clear(self) -> None:
+        """Nothing goes wrong any more: no fault is left, and no habit that is an event."""
         self.rules.clear()
+        if self.clear_habits is not None:
+            self.clear_habits()
 
     def for_request(self, method: str, path: str) -> Fault | None:
         """The first rule that hits this request; every rule that matches has counted it."""
-        asked = _segments(path)
-        matching = [r for r in self.rules if not r.on and r.method in ("", method) and _segments(r.path) in asked]
-        hits = [rule for rule in matching if rule.due()]
-        return hits[0] if hits else None
+        now, segments = self._now(), _segments(path)
+        hits = [rule for rule in self.rules if rule.matches(method, segments) and rule.due(now)]
+        return self._first(hits, method=method, path=path)
 
     def for_instance(self, on: str, instance_id: str) -> Fault | None:
         """What befalls this instance now, if anything."""
+        now = self._now()
         matching = [rule for rule in self.rules if rule.on == on and rule.instance in ("", instance_id)]
-        hits = [rule for rule in matching if rule.due()]
+        hits = [rule for rule in matching if rule.due(now)]
+        return self._first(hits, instance=instance_id)
+
+    def _first(self, hits: list[Fault], **details: str) -> Fault | None:
+        if hits and self.listener is not None:
+            self.listener(hits[0], **details)
         return hits[0] if hits else None
 
 
-def refusal(rule: Fault) -> Answer:
+def refusal(rule: Fault, now: float = 0.0) -> Answer:
     """The answer that a rule with a status gives."""
     body = {"error": {"code": rule.code, "message": rule.message}} if rule.body is None else rule.body
-    wait = {} if rule.retry_after is None else {"Retry-After": f"{rule.retry_after:g}"}
+    seconds = rule.retry_after
+    if rule.counts_down and rule.ends is not None:
+        seconds = max(1, math.ceil(rule.ends - now))
+    wait = {} if seconds is None else {"Retry-After": f"{seconds:g}"}
     return Answer(rule.status, body, {**rule.headers, **wait})
 
 

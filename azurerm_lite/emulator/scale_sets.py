@@ -5,7 +5,7 @@ Everything that takes time is an event of the World. Durations are drawn from wh
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,10 @@ class Instance:
     # Extensions and run commands of this instance: kind -> name -> document; and what its extensions hide.
     stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     secrets: Secrets = field(default_factory=dict)
+    # How it is shown otherwise than it is, by habit: "unlisted", "no-power", "silent"; "stuck": it stays in Updating.
+    marks: set[str] = field(default_factory=set)
+    failure: tuple[str, str] | None = None  # code and message of a provisioning that has failed
+    when_released: Callable[[], None] | None = None  # what an upgrade does with it when it is stuck no more
 
     @property
     def available(self) -> bool:
@@ -85,6 +89,8 @@ class ScaleSet:
     name: str
     model: dict[str, Any]
     instances: dict[str, Instance] = field(default_factory=dict)
+    ghosts: dict[str, Instance] = field(default_factory=dict)  # gone, and listed all the same
+    marks: set[str] = field(default_factory=set)  # those of instances that hold for all of them
     generation: int = 0
     etag: int = 3
     state: str = "Succeeded"
@@ -261,9 +267,10 @@ class ScaleSets:
         if "state" in fields:
             instance.state_since = self._world.now
             instance.etag += 1
+            instance.failure = instance.failure if fields["state"] == "Failed" else None
         for name, value in fields.items():
             setattr(instance, name, value)
-        if instance.available != before:
+        if instance.available != before and scale_set.instances.get(instance.instance_id) is instance:
             self.history.append((self._world.now, scale_set.name, instance.instance_id, instance.available))
 
     def set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
@@ -349,8 +356,10 @@ class ScaleSets:
             )
 
     def _written_down(self, scale_set: ScaleSet, record: OperationRecord, *, renewed: bool) -> None:
-        self.release(scale_set)
-        self._world.operations.end(record)
+        outcome = self._world.disturbances.outcome("write", scale_set, ()) or upgrading.Outcome()
+        if outcome.hangs:
+            return
+        upgrading.end(self._world, scale_set, record, outcome.error)
         if renewed and scale_set.mode == "Automatic":
             behind = [one for one in scale_set.instances.values() if not one.protected]
             upgrading.upgrade(self._world, scale_set, behind, lambda _error: None)

@@ -34,7 +34,7 @@ def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
 
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+    after: Any = model.apply_patch(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -192,7 +192,7 @@ def _joined(first: Plan, second: Plan) -> Plan:
 
 def undo(wanted: Plan) -> JsonDict:
     """The patch that takes the change of a plan back."""
-    after: Any = model.without_secrets(model.merged(wanted.before, wanted.patch))
+    after: Any = model.without_secrets(model.apply_patch(wanted.before, wanted.patch))
     before: Any = model.without_secrets(wanted.before)
     return _difference(after, before)
 

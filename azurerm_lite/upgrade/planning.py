@@ -108,13 +108,15 @@ def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
 
 def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
     for item in iter_vmss_vms(arm, *address):
+        if not isinstance(item, dict) or "instanceId" not in item:  # as in other lists, what is no instance is left out
+            continue
         one: JsonDict = {**item}
         try:
             view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
         except NotFoundError:
             yield one
         else:
-            yield {**one, "properties": {**one["properties"], "instanceView": view}}
+            yield {**one, "properties": {**(one.get("properties") or {}), "instanceView": view}}
 
 
 def is_flexible(vmss: Mapping[str, Any]) -> bool:
@@ -194,7 +196,7 @@ def planned(
         anew=anew,
         hosted=hosted,
         source=seen.source,
-        outline=outline(model.merged(model.without_read_only(before), patch)),
+        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
         asked=change if isinstance(change, str) else "",
     )
 
@@ -377,7 +379,7 @@ def _with_image(found: JsonDict, image: str) -> JsonDict:
 
 def _imaged(found: Any, reference: JsonDict | None) -> Any:
     storage: JsonDict = {"storageProfile": {"imageReference": reference}}
-    return model.merged(found, {"properties": {"virtualMachineProfile": storage}})
+    return model.apply_patch(found, {"properties": {"virtualMachineProfile": storage}})
 
 
 def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:

@@ -63,7 +63,7 @@ def kind(vmss: Mapping[str, Any]) -> str:
 
 def gallery(vmss: Mapping[str, Any]) -> dict[str, str]:
     """subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} for another kind."""
-    found = _GALLERY.fullmatch(str(image(vmss).get("id") or ""))
+    found = _GALLERY.fullmatch(re.sub(r"/versions/latest$", "", str(image(vmss).get("id") or ""), flags=re.IGNORECASE))
     return {key: value or "" for key, value in found.groupdict().items()} if found else {}
 
 
