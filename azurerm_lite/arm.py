@@ -74,6 +74,7 @@ class Arm:
         self._transport_made: Transport | None = None
         self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
+        self.requests = 0  # how many were sent, those that were sent again included
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
         self._once = False
 
@@ -288,6 +289,7 @@ class Arm:
         if headers:
             sent |= headers
         begun = self._monotonic()
+        self.requests += 1
         try:
             answer = self._transport().send(method, target, sent, body)
         except TransportError as error:
