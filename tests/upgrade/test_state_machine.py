@@ -27,6 +27,7 @@ from azurerm_lite.upgrade.runs import first_entry
 NEW = "22.04.202611120"
 ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "50" if os.environ.get("CI") else "20"))
 MOST_STEPS, MOST_RESUMES = 3000, 5
+RUDE_STEPS = 200  # that an upgrade goes on in the rude world before the faults stop
 SNAPSHOT_SECONDS = 30.0  # a request is sent so soon after the end of the snapshot that it was decided on
 
 TOPOLOGIES = st.fixed_dictionaries(
@@ -102,6 +103,13 @@ def habits(draw: st.DrawFn) -> dict[str, Any]:
     return {"habit": name, **{key: draw(PARAMETERS[key]) for key in known}}
 
 
+# After which entry the process dies, and how many hours later somebody resumes it.
+CRASHES = st.tuples(
+    st.sampled_from(["", "intent", "intent", "model-intent", "posted", "ended", "shielded", "guarded", "fit", "end"]),
+    st.sampled_from([0.0, 0.5, 2.0, 10.0]),
+)
+
+
 class Fact(NamedTuple):
     """What is true of one instance."""
 
@@ -143,9 +151,24 @@ class CrashingJournal(Journal):
 class Rollout(RuleBasedStateMachine):
     """One upgrade, and everything that may happen to it."""
 
-    @initialize(topology=TOPOLOGIES, policy=POLICIES, seed=st.integers(0, 10**6), protected=st.booleans(), gate=GATES)
+    @initialize(
+        topology=TOPOLOGIES,
+        policy=POLICIES,
+        seed=st.integers(0, 10**6),
+        protected=st.booleans(),
+        gate=GATES,
+        rude=st.lists(habits(), max_size=4),
+        crash=CRASHES,
+    )
     def begin(
-        self, topology: dict[str, Any], policy: Policy, seed: int, protected: bool, gate: list[bool | None] | None
+        self,
+        topology: dict[str, Any],
+        policy: Policy,
+        seed: int,
+        protected: bool,
+        gate: list[bool | None] | None,
+        rude: list[dict[str, Any]],
+        crash: tuple[str, float],
     ) -> None:
         self.runner: Runner | None = None
         self.refused = False
@@ -156,7 +179,7 @@ class Rollout(RuleBasedStateMachine):
         self.steps = 0
         self.truths, self.posts = list[Truth](), list[tuple[Any, list[Truth], bool]]()
         self.wrote = False  # whether anything of ours has been sent since the last list
-        self.resumes = 0
+        self.resumes, self.hours = 0, 0.0
         self.listen()
         if protected:
             first = next(iter(self.there.values()))
@@ -176,6 +199,9 @@ class Rollout(RuleBasedStateMachine):
         self.journal = CrashingJournal()
         self.journal.append(first_entry(self.plan, self.arm.time(), gated=gate is not None))
         self.runner = Runner(self.arm, self.journal, gate=self.gate)
+        self.journal.crash_at, self.hours = crash
+        for habit in rude:
+            self.azure_will_be_rude(habit)
 
     @property
     def scale_set(self) -> Any:
@@ -209,15 +235,18 @@ class Rollout(RuleBasedStateMachine):
         try:
             wait = self.runner.step()
         except Crash:
-            self.judge_posts()
-            self.stage.clock.advance(self.hours * 3600)
-            self.world.settle()
-            self.reopen(self.journal.entries)
-            return
+            wait = None
+            self.resume_after_the_crash()
         self.judge_posts()
         if wait:
             self.stage.clock.advance(wait)
             self.world.settle()
+
+    def resume_after_the_crash(self) -> None:
+        self.judge_posts()
+        self.stage.clock.advance(self.hours * 3600)
+        self.world.settle()
+        self.reopen(self.journal.entries)
 
     def listen(self) -> None:
         """Remember what was true at each page of the list that a POST is decided on: time may pass within a step."""
@@ -243,7 +272,7 @@ class Rollout(RuleBasedStateMachine):
         vms = {**seen.instances, **seen.ghosts}
         return Truth(
             self.world.now,
-            {name: fact_of(vm, seen.generation) for name, vm in vms.items()},
+            {name: fact_of(vm, model) for name, vm in vms.items()},
             max(int(self.scale_set.model["sku"]["capacity"]), len(self.there)),
             any(vm.upgrades for vm in {**self.had, **self.there}.values()),
             upgrading is not None and not upgrading.done,
@@ -304,16 +333,11 @@ class Rollout(RuleBasedStateMachine):
                 return True
         return False
 
-    hours = 0.0
-
-    @rule(
-        kind=st.sampled_from(["intent", "intent", "model-intent", "posted", "ended", "shielded", "guarded", "end"]),
-        hours=st.sampled_from([0.0, 0.5, 2.0, 10.0]),
-    )
-    def the_process_will_die(self, kind: str, hours: float) -> None:
+    @rule(crash=CRASHES)
+    def the_process_will_die(self, crash: tuple[str, float]) -> None:
         """After the next such entry: an intent that is never sent, an answer that is written; resumed hours later."""
         if not self.ended():
-            self.journal.crash_at, self.hours = kind, hours
+            self.journal.crash_at, self.hours = crash
 
     @rule(habit=habits())
     def azure_will_be_rude(self, habit: dict[str, Any]) -> None:
@@ -336,8 +360,12 @@ class Rollout(RuleBasedStateMachine):
     def somebody_cancels(self) -> None:
         if not self.ended():
             assert self.runner is not None
-            self.runner.end("cancelled", "stopped on request; resume goes on with it")
-            self.judge_guards()
+            try:
+                self.runner.end("cancelled", "stopped on request; resume goes on with it")
+            except Crash:
+                self.resume_after_the_crash()
+            else:
+                self.judge_guards()
 
     @rule(hours=st.sampled_from([0.0, 0.0, 1.5, 10.0]))
     def somebody_resumes(self, hours: float) -> None:
@@ -449,10 +477,12 @@ class Rollout(RuleBasedStateMachine):
     def teardown(self) -> None:
         if getattr(self, "runner", None) is None:
             return
+        for _ in range(RUDE_STEPS):
+            self.one_step()
         self.world.faults.clear()
         self.journal.crash_at = ""
         for _ in range(MOST_STEPS):
-            if self.unfinished() and self.resumes < MOST_RESUMES:
+            if self.unfinished() and self.resumes < MOST_RESUMES:  # what nobody mends stays paused, and says why
                 self.resumes += 1
                 self.stage.clock.advance(600)
                 self.reopen(self.journal.entries)
