@@ -97,6 +97,7 @@ class Arm:
         self._transport_made: Transport | None = None
         self.remaining: dict[str, int] = {}
         self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
+        self.requests = 0  # how many were sent, those that were sent again included
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
         self._once = False
 
@@ -340,6 +341,7 @@ class Arm:
             sent["Content-Length"] = "0"
         sent.update(headers or {})
         begun = self._monotonic()
+        self.requests += 1
         try:
             answer = self._transport().send(method, target, sent, body)
         except TransportError as error:

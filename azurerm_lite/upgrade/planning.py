@@ -18,11 +18,12 @@ from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import iter_vmss_vms
 from .rules import checks, preflight, selection
+from .rules.forecast import Needs, forecast
 from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.preflight import PlanRefused
 from .rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
-from .rules.state import Leg
+from .rules.state import Leg, State
 
 Change = str | Callable[[Any], Any] | None
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
@@ -104,8 +105,10 @@ class Plan:
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
     """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+    before = arm.requests
     found = _viewed(arm, address) if flexible else iter_vmss_vms(arm, *address, expand="instanceView")
-    return observe(found, arm.time())
+    seen = observe(found, arm.time())
+    return seen._replace(requests=arm.requests - before)
 
 
 def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
@@ -182,6 +185,7 @@ def planned(
         raise PlanRefused(course.why_not)
     warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
     warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
+    needs = _needs(before, after, replace(state, stages=stages, anew=anew, hosted=hosted), bool(patch))
     return Plan(
         address,
         policy,
@@ -196,7 +200,7 @@ def planned(
         seen,
         tuple(warnings),
         stages,
-        *_estimate(policy, course.batches, stages),
+        *forecast(policy, [len(ids) for ids in course.batches], needs, seen.requests),
         anew=anew,
         hosted=hosted,
         source=seen.source,
@@ -236,12 +240,11 @@ def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
     return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
 
-def _estimate(policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...]) -> tuple[float, int]:
-    """About how many seconds and requests it takes."""
-    pauses, bakes = policy.pause_seconds * max(0, len(batches) - 1), policy.bake_seconds * len(batches)
-    bakes += policy.canary_bake_seconds - policy.bake_seconds if batches and policy.canary_instances else 0.0
-    seconds = sum(selection.USUAL_BATCH_SECONDS * len(stages) for _ in batches) + pauses + bakes
-    return seconds, 8 + 15 * len(batches)
+def _needs(before: JsonDict, after: JsonDict, state: State, writes: bool) -> Needs:
+    """What a forecast must know of the change. `state`: as a plan has it, with the stages."""
+    repairs = ((before.get("properties") or {}).get("automaticRepairsPolicy") or {}).get("enabled") is True
+    facts = (writes, preflight.watches_health(after), repairs, is_flexible(before))
+    return Needs(state.stages, state.anew, state.hosted, *facts)
 
 
 def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
