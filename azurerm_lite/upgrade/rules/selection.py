@@ -17,7 +17,7 @@ from .snapshot import Member, Observation, natural
 from .state import Leg, State
 
 MOVING = ("Creating", "Updating", "Deleting")  # provisioning states of an instance that somebody is changing
-USUAL_BATCH_SECONDS = 55.0  # recorded: a median of 36 s for an upgrade, and what polling and looking add
+USUAL_BATCH_SECONDS = 60.0  # recorded: a median of 36 s for an upgrade, and something for health
 MOST_SENDS = 3  # of one instance: Azure may give it back unchanged so often
 MOST_REFUSALS = 3  # of one instance: Azure may call it not active so often
 
