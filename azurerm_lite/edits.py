@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from . import arguments
 from .errors import InvalidInput, printable
-from .model import IMAGE, Path, diff
+from .model import IMAGE, Path, diff, json_only
 from .types import Json, JsonDict, Vmss
 
 _EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "extensions")
@@ -32,6 +33,7 @@ class Edit(NamedTuple):
     paths: tuple[str, ...]
 
 
+@json_only
 def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
     """The model with another version of the image it has: `1.2.3`, or `latest`. Platform and gallery images."""
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
@@ -53,6 +55,7 @@ def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
     return _edit(model, (*IMAGE, "version"), version)
 
 
+@json_only
 def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = None) -> Edit:
     """The model with another SKU of its platform image, and another version of it when one is given."""
     image = _image_reference(model)
@@ -66,6 +69,7 @@ def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = N
     return Edit((edit := set_image_version(with_sku.model, version)).model, with_sku.paths + edit.paths)
 
 
+@json_only
 def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
     """The model with another custom image by URI (`osDisk.image.uri`): unmanaged disks, which Azure is retiring.
 
@@ -81,6 +85,7 @@ def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
     return _edit(model, (*_OS_DISK, "image", "uri"), uri)
 
 
+@json_only
 def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
     """The model with another gallery image, gallery image version or managed image, by resource id.
 
@@ -98,6 +103,7 @@ def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
     return _edit(model, IMAGE, {key: newest})
 
 
+@json_only
 def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
     """The model with another VM size, such as Standard_D4s_v5."""
     if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
@@ -105,6 +111,7 @@ def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
     return _edit(_with_sku(model), ("sku", "name"), size)
 
 
+@json_only
 def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
     """The model with another number of instances."""
     if not isinstance(capacity, int) or isinstance(capacity, bool) or not 0 <= capacity <= 1000:
@@ -132,7 +139,7 @@ def _at(value: Json, path: Path) -> Json:
 
 
 def _edit(model: Mapping[str, Any], path: Path, value: Json) -> Edit:
-    changed = _with(model, path, value)
+    changed = _with(arguments.json_object(model, "model"), path, value)
     return Edit(cast(Vmss, changed), tuple(change.path for change in diff(model, changed)))
 
 
@@ -144,17 +151,19 @@ def _with(value: Json, path: Path, leaf: Json) -> Json:
     return {**(value if isinstance(value, Mapping) else {}), path[0]: _with(inner, path[1:], leaf)}
 
 
+@json_only
 def image_text(model: Mapping[str, Any]) -> str:
     """What the model says its instances run, in one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`."""
     image = _at(model, IMAGE)
     if isinstance(image, Mapping) and image.get("publisher"):
-        return ":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
+        return printable(":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")))
     if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):
-        return str(known)
+        return printable(known)
     uri = _at(model, (*_OS_DISK, "image", "uri"))
-    return str(uri) if uri else "(no image in the model)"
+    return printable(uri) if uri else "(no image in the model)"
 
 
+@json_only
 def unseen_secrets(old: Json, new: Json) -> list[str]:
     """What a change means for protected settings, which no GET shows: one line for each extension that it touches.
 

@@ -120,6 +120,7 @@ class ArmApp:
             raise Refusal(400, "MissingApiVersionParameter", text, gateway=True)
         (handler, action), parts = _match(self._routes, request.method, _lowered_request(request.path))
         parts = _as_sent(parts, request.path)
+        self.world.identity.check_tenants(request, principal)
         self._check_scope(parts)
         self._check_role(principal, action, request.path)
         return self._within_limits(handler, request, parts)
@@ -172,6 +173,7 @@ class ArmApp:
             "x-ms-request-id": guid,
             "x-ms-correlation-request-id": correlation,
             "x-ms-routing-request-id": f"WESTUS2:{stamp}Z:{guid}",
+            "x-emulator-world": self.world.id,
             "Server": SERVER,
             "Content-Length": str(len(body)),
         }

@@ -74,13 +74,13 @@ def put_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
         made, record = world.scale_sets.create(*where, body)
         return _written(request, made, record, 201)
     check_etag(request, scale_set.etag)
-    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=False), 200)
+    return _written(request, scale_set, world.scale_sets.put(scale_set, body), 200)
 
 
 def patch_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
     scale_set, body = _set(world, names), json_object(request)
     check_etag(request, scale_set.etag)
-    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=True), 200)
+    return _written(request, scale_set, world.scale_sets.patch(scale_set, body), 200)
 
 
 def _written(request: ArmRequest, scale_set: ScaleSet, record: operations.OperationRecord, status: int) -> Answer:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from azurerm_lite.parsing import parse_json
+
 from .exchange import Answer, Json
 
 EFFECTS = ("fail", "hang", "unhealthy", "flap", "vanish")
@@ -80,9 +82,66 @@ _OURS = frozenset({"seen", "origin", "counts_down", "since", "ends"})
 _KNOWN = {one.name for one in fields(Fault)} - _OURS
 
 
+def _is_number(value: Any, least: float, most: float = 1e9) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_whole(value: Any, least: int, most: int = 10**9) -> bool:
+    return isinstance(value, int) and _is_number(value, least, most)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that can be sent: with no half character (an unpaired surrogate)."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_header(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and (value.isprintable() or not value)
+
+
+def _are_headers(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(name and _is_header(name) and _is_header(value[name]) for name in value)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+_TESTS: Mapping[str, Callable[[Any], bool]] = {
+    "status": lambda value: (value == 0 and _is_whole(value, 0)) or _is_whole(value, 100, 599),
+    "nth": lambda value: _is_whole(value, 1),
+    "times": lambda value: _is_whole(value, 0),
+    "truncate": lambda value: _is_whole(value, -1),
+    "delay": lambda value: _is_number(value, 0),
+    "retry_after": lambda value: value is None or _is_number(value, 0),
+    "headers": _are_headers,
+    "body": _is_json,
+    "role": lambda value: value is None or _is_text(value),
+}
+_TEST_OF_TYPE: Mapping[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    str: _is_text,
+    int: lambda value: _is_whole(value, 0),
+    float: lambda value: _is_number(value, 0),
+}
+
+
+def _refuse_other_types(description: Mapping[str, Any]) -> None:
+    """FaultError for a value that would break a request later."""
+    for one in fields(Fault):
+        test = _TESTS.get(one.name) or _TEST_OF_TYPE.get(one.type)
+        if one.name in description and test is not None and not test(description[one.name]):
+            raise FaultError(f"{one.name} of a fault cannot be {ascii(description[one.name])[:80]}")
+
+
 def _fault(description: Mapping[str, Any]) -> Fault:
     if unknown := set(description) - _KNOWN:
         raise FaultError(f"a fault has no {', '.join(sorted(unknown))}; it may have {', '.join(sorted(_KNOWN))}")
+    _refuse_other_types(description)
     rule = Fault(**description)
     if rule.drop not in ("", "before", "after") or rule.effect not in ("", *EFFECTS):
         raise FaultError(f"drop is before or after, effect one of {', '.join(EFFECTS)}")
@@ -124,11 +183,10 @@ class Faults:
     def load(self, path: str) -> None:
         """The faults in a JSON file."""
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FaultError(f"cannot read {path}: {error.strerror}") from None
-        except ValueError:
-            raise FaultError(f"{path} is not JSON") from None
+            text = Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            raise FaultError(f"cannot read {path!r}: {getattr(error, 'strerror', None) or error}") from None
+        found = parse_json(text, FaultError, f"{path} is not JSON")
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise FaultError(f"{path} must hold a list of objects")
         for one in found:

@@ -90,16 +90,16 @@ HABITS: dict[str, Habit] = {
         usual=True,
     ),
     "patch-wants-upgrade-policy": Habit(
-        "A PATCH of a set in mode Rolling or Automatic without upgradePolicy, or of its network profile without the "
-        "health probe, is refused: 400 InvalidParameter.",
+        "A PATCH of properties of a set in mode Rolling or Automatic is refused without upgradePolicy (400 "
+        "InvalidParameter), and without the health probe that the set has (400 BadRequest).",
         (
             "terraform-provider-azurerm internal/services/compute/linux_virtual_machine_scale_set_resource.go, Update",
+            "terraform-provider-azurerm#5430",
             "azure-rest-api-specs#7355",
         ),
-        usual=True,
     ),
     "rolling-policy-stays": Habit(
-        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",), usual=True
+        "`rollingUpgradePolicy: null` in a PATCH has no effect.", ("azure-rest-api-specs#3751",)
     ),
     "write-preempts": Habit(
         "A second write while instances are upgraded is no 409: it ends the upgrade's operation as Failed with "

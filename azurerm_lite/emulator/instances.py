@@ -6,7 +6,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 from collections.abc import Mapping
 from typing import Any
 
-from . import actions, views
+from . import actions, views, writes
 from .exchange import DISTURBED, Answer, ArmRequest, Refusal, Route
 from .operations import accepted
 from .scale_sets import Instance, ScaleSet
@@ -127,7 +127,10 @@ def _view(world: World, scale_set: ScaleSet, instance: Instance) -> Answer:
 
 
 def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
-    """Of an instance, protection, tags, user data and data disks are the caller's; the rest is read."""
+    """Of an instance, protection, user data and data disks are the caller's; the rest is read.
+
+    Tags of a Uniform instance stay as they were, with 200: azure-libraries-for-net#1299, azure-sdk-for-go#18278.
+    """
     scale_set, instance = one_instance(world, names)
     body = json_object(request)
     check_etag(request, instance.etag)
@@ -138,8 +141,8 @@ def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
     disks = (given.get("storageProfile") or {}).get("dataDisks")
     if isinstance(disks, list):
         own["storageProfile"] = {**own.get("storageProfile", {}), "dataDisks": [_attached(one) for one in disks]}
-    if isinstance(body.get("tags"), dict):
-        instance.document["tags"] = body["tags"]
+    if scale_set.flexible and "tags" in body:
+        instance.document["tags"] = writes.checked_tags(world, body)["tags"]
     return _updating(world, request, scale_set, instance, 200)
 
 

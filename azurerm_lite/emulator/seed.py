@@ -10,14 +10,15 @@ model alone gets the instances that its capacity asks for.
 """
 
 import copy
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import creation, health, secrets
+from azurerm_lite.parsing import parse_json
+
+from . import creation, health, secrets, shapes
 from .exchange import Refusal
 from .images import Images
 from .scale_sets import Instance, ScaleSet
@@ -51,6 +52,7 @@ class Seed:
         page_size: int = 0,
     ) -> None:
         self.model, self.instances, self.images, self.page_size = model, instances, images, page_size
+        _refuse_misfits(model, instances, images)
         parts = str(model.get("id", "")).strip("/").split("/")
         if len(parts) != 8 or parts[6].lower() != "virtualmachinescalesets":
             raise SeedError("the model has no scale set's id: /subscriptions/…/virtualMachineScaleSets/…")
@@ -124,13 +126,12 @@ class Seed:
         named = _SEEDS / f"{name_or_path}.json"
         source = named if "/" not in name_or_path and named.is_file() else Path(name_or_path)
         try:
-            document = json.loads(source.read_text(encoding="utf-8-sig"))
-        except OSError as error:
+            text = source.read_bytes()
+        except (OSError, ValueError) as error:
             known = ", ".join(sorted(one.name[:-5] for one in _SEEDS.iterdir()))
-            raise SeedError(f"no seed {name_or_path!r}: {error.strerror}; named seeds: {known}") from None
-        except ValueError:
-            raise SeedError(f"{name_or_path} is not JSON") from None
-        return cls.from_captured(document)
+            why = getattr(error, "strerror", None) or error
+            raise SeedError(f"no seed {name_or_path!r}: {why}; named seeds: {known}") from None
+        return cls.from_captured(parse_json(text, SeedError, f"{name_or_path!a} is not JSON"))
 
     @classmethod
     def from_captured(cls, document: Any) -> "Seed":
@@ -156,6 +157,8 @@ class Seed:
     @classmethod
     def _from_example(cls, document: Mapping[str, Any]) -> "Seed":
         asked, answers = document["parameters"], document["responses"]
+        if not isinstance(asked, Mapping) or not isinstance(answers, Mapping):
+            raise SeedError("the parameters and responses of an example are objects")
         body: dict[str, Any] = next((a["body"] for a in answers.values() if isinstance(a, Mapping) and "body" in a), {})
         model = _raw({**body, **(asked.get("parameters") or {})})
         group, name = asked.get("resourceGroupName", "example-rg"), asked.get("vmScaleSetName", "example")
@@ -169,7 +172,15 @@ class Seed:
         return cls(model, None)
 
     def plant(self, world: World, images: Images) -> ScaleSet:
-        """Make it all exist in a world."""
+        """Make it all exist in a world; SeedError for what cannot."""
+        try:
+            return self._planted(world, images)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            if isinstance(error, SeedError):
+                raise
+            raise SeedError(f"that seed is not as Azure shows a scale set ({type(error).__name__}: {error})") from error
+
+    def _planted(self, world: World, images: Images) -> ScaleSet:
         for publisher, offer, sku, *versions in self.images:
             images.publish(publisher, offer, sku, *versions)
         scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, {})
@@ -177,6 +188,8 @@ class Seed:
         if self.instances is not None:
             scale_set.state = str(self.model.get("properties", {}).get("provisioningState") or "Succeeded")
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if creation.is_no_zone(scale_set.model.get("zones")):
+            del scale_set.model["zones"]
         scale_set.secrets = secrets.after({}, self.model.get("properties", {}).get("virtualMachineProfile"))
         if self.instances is None:
             _publish_what_runs(images, {"properties": scale_set.profile})
@@ -208,6 +221,22 @@ class Seed:
                 instance.health = "healthy" if health.has_source(scale_set) else ""
         except Refusal as refused:
             raise SeedError(f"Azure would refuse this scale set: {refused}") from None
+
+
+def _refuse_misfits(model: Any, instances: Any, images: Any) -> None:
+    """SeedError for values of another type than Azure shows, which would break a request later."""
+    found = [*shapes.misfits(model, shapes.MODEL, "model")]
+    for number, instance in enumerate(instances or []):
+        found += shapes.misfits(instance, shapes.INSTANCE, f"instances[{number}]")
+    if not isinstance(images, list | tuple) or not all(_is_image(image) for image in images):
+        found.append("images")
+    if found:
+        raise SeedError(f"Azure shows values of another type at {', '.join(found[:5])!a}")
+
+
+def _is_image(image: Any) -> bool:
+    """Whether this is publisher, offer, SKU and versions."""
+    return isinstance(image, list | tuple) and len(image) >= 3 and all(isinstance(part, str) for part in image)
 
 
 def _publish_what_runs(images: Images, document: Mapping[str, Any]) -> None:

@@ -208,6 +208,8 @@ class Emulator:
             "CURL_CA_BUNDLE": self.ca_file,
             "NO_PROXY": "localhost,127.0.0.1",
         }
+        if self.world.pace != 1.0:  # so that azurerm_lite may poll as much faster
+            env["AZURERM_LITE_TIME_SCALE"] = f"{self.world.pace:g}"
         if self.proxy:  # Azure's own names lead here by the proxy
             return {**env, "HTTPS_PROXY": self.proxy}
         return {
@@ -324,7 +326,7 @@ def serve(
     throttle: bool = False,
     journal: str | None = None,
     habits: _habits.Habits = _habits.USUAL,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
@@ -348,7 +350,7 @@ def serve(
         else:
             for description in faults or ():
                 emulator.faults.add(**description)
-        if to_file := journal or env.get(JOURNAL_VARIABLE):
+        if to_file := journal or (os.environ if env is None else env).get(JOURNAL_VARIABLE):
             emulator.journal.write_to(to_file)
     except (FaultError, OSError):
         emulator.stop()

@@ -46,6 +46,7 @@ class World:
     def __init__(self, clock: Clock, *, seed: int = 0, habits: _habits.Habits = _habits.USUAL) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
+        self.id = uuid.uuid4().hex  # by chance alone, so that no two emulators are taken for each other
         self.faults = Faults(lambda: self.now)
         # The names of all habits that are on, and of those that are events what was asked for.
         self.habits, self.uses = _habits.checked(habits)

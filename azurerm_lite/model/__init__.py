@@ -18,7 +18,9 @@ from .completions import unexplained as unexplained
 from .patches import WHOLE as WHOLE
 from .patches import apply_patch as apply_patch
 from .patches import merge_patch as merge_patch
+from .patches import retagged as retagged
 from .plain import MISSING as MISSING
 from .plain import Path as Path
 from .plain import is_no_zone as is_no_zone
+from .plain import json_only as json_only
 from .plain import merged as merged

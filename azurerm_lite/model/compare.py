@@ -30,7 +30,7 @@ class Change(NamedTuple):
         return "(secret)" if hidden else _shown(value)
 
     def __str__(self) -> str:
-        return f"{self.path}: {' -> '.join(self.shown)}"
+        return f"{printable(self.path, 400)}: {' -> '.join(self.shown)}"
 
     def __repr__(self) -> str:
         return f"<Change {self}>"
@@ -86,7 +86,9 @@ _SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS
 def _shown(value: Json) -> str:
     if isinstance(value, str | int | float | bool) or value is None:
         return printable(redacted(value), 200)
-    return printable(value if value is MISSING else json.dumps(with_text_keys(redacted(value)), sort_keys=True), 200)
+    return printable(
+        value if value is MISSING else json.dumps(with_text_keys(redacted(value)), sort_keys=True, default=str), 200
+    )
 
 
 @json_only
@@ -113,6 +115,7 @@ PRINCIPAL = frozenset({"principalId", "clientId", "tenantId"})  # which Entra gi
 NEVER_SHOWN = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
 
 
+@json_only
 def without_secrets(value: Json) -> Json:
     """The value without what GET never shows of it, so that what was written can be compared with what is there."""
     if isinstance(value, Mapping):

@@ -270,7 +270,7 @@ def _plain(key: str, value: Json) -> Json:
             for name, one in members.items()
         }
         return {_spelling(key, name): one for name, one in inner.items() if not _is_default(name, one)}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(key, one) for one in value]
     return _caseless(key, value) if isinstance(value, str) and _is_case_blind(key, value) else value
 

@@ -216,6 +216,8 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
 
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
     """
+    if not isinstance(model, Mapping) or not isinstance(patch, Mapping):
+        raise InvalidInput("a model and a patch must be objects")
     result = cast(JsonDict, merged(model, patch))
     if isinstance(tags := patch.get("tags"), Mapping):
         result["tags"] = without_nulls(tags)
@@ -225,3 +227,15 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
     elif isinstance(identity, Mapping) and "userassigned" not in str(identity.get("type", "")).lower():
         result["identity"] = {key: value for key, value in identity.items() if key != "userAssignedIdentities"}
     return result
+
+
+def retagged(patch: Mapping[str, Any], before: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
+    """The patch for the tags that are there now: what it changes in those of `before`, it changes in those of `found`.
+
+    For a patch that was made earlier: its tags would otherwise replace those that somebody has written since.
+    """
+    wanted, old, now = (dict(at(one, ("tags",)) or {}) for one in (patch, before, found))
+    if "tags" not in patch:
+        return {**patch}
+    kept = {name: value for name, value in now.items() if name in wanted or name not in old}
+    return {**patch, "tags": kept | {name: value for name, value in wanted.items() if old.get(name) != value}}

@@ -70,6 +70,7 @@ def is_same(left: Json, right: Json) -> bool:
     return left is right or (type(left) is type(right) and bool(left == right))
 
 
+@json_only
 def merged(model: Json, patch: Json) -> Json:
     """What a model is after a JSON merge: RFC 7396."""
     if not isinstance(patch, Mapping):
@@ -86,4 +87,4 @@ def merged(model: Json, patch: Json) -> Json:
 def with_text_keys(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {str(key): with_text_keys(inner) for key, inner in value.items()}
-    return [with_text_keys(inner) for inner in value] if isinstance(value, list) else value
+    return [with_text_keys(inner) for inner in value] if isinstance(value, list | tuple) else value

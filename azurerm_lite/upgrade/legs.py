@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import model, vmss
-from ..arm import Arm, Auth, arm_of
+from ..arm import Arm
 from ..types import JsonDict, ScaleSet
 from . import journal as _journal
 from .planning import Plan, image_problem, planned
@@ -30,6 +30,15 @@ def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     if "patch" in stored:
         return dict(stored["patch"])
     return model.merge_patch(found, model_of(stored, found))
+
+
+def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
+    """The PATCH of a plan for the tags that the model has now: tags that others wrote since the plan stay.
+
+    `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
+    """
+    tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
+    return model.retagged(patch, {"tags": tags}, found)
 
 
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
@@ -100,17 +109,6 @@ def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
     if model.fingerprint(found) != state.fingerprint:
         return {"legs": [], "unreturnable": [DRIFTED]}
     return legs_back(arm, found, touched(state), state, first)
-
-
-def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
-    """What a rollback of the upgrade in a journal would do. Reads only.
-
-    Each instance that was touched goes back to the exact version that it ran before, and the model names that version
-    afterwards. `over_later_changes`: even where somebody has written the model since. Raises PlanRefused for what
-    cannot be brought back at all, and for a journal of a rollback.
-    """
-    arm, entries = arm_of(auth), _journal.read(journal)
-    return rollback_of(arm, entries, over_later_changes=over_later_changes)
 
 
 def rollback_of(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import edits, images, markup, model, wire
+from .. import arguments, edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..errors import AuthError, AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import iter_vmss_vms
-from .rules import preflight, selection
+from .rules import checks, preflight, selection
 from .rules.forecast import Needs, forecast
 from .rules.outline import outline
 from .rules.policy import Policy
@@ -98,7 +99,8 @@ class Plan:
         shown = f" ({', '.join(places)})" if places else ""
         stay = f"at least {least} stay healthy{shown}"
         lines.append(f"  {stay}; about {self.seconds / 60:.0f} min and {self.requests} requests")
-        return "\n".join([*lines, *(f"  warning: {one}" for one in self.warnings)])
+        lines += [f"  warning: {one}" for one in self.warnings]
+        return "\n".join(markup.visible(line, 1000) for line in lines)
 
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
@@ -142,6 +144,8 @@ def plan(
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
     None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
     """
+    checks.of_plan(change, policy)
+    arguments.switch(accept_failed, "accept_failed")
     address = ScaleSet(subscription_id, resource_group, vmss_name)
     return planned(arm_of(auth), address, change, policy or Policy(), accept_failed=accept_failed)
 
@@ -267,7 +271,7 @@ def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str
         where = (address.subscription_id, str(before.get("location", "")))
         return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
     if version == "latest" and (gallery := preflight.gallery(before)):
-        with contextlib.suppress(ForbiddenError, NotFoundError):  # what may not be read stays `latest`
+        with contextlib.suppress(AuthError, ForbiddenError, NotFoundError):  # what may not be read stays `latest`
             return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
     return version
 
@@ -294,7 +298,7 @@ def _of_image(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) ->
         return ["whether the image is there was not looked at: Azure says so when the model is written"]
     try:
         versions = _gallery_versions(arm, gallery)
-    except ForbiddenError:
+    except (AuthError, ForbiddenError):  # 401: a gallery of another tenant
         return ["the gallery may not be read from here, so whether the image is in this region was not looked at"]
     preflight.refuse_by_gallery(gallery, versions, images.newest_gallery_version(versions, region), region)
     return []
@@ -422,3 +426,6 @@ def pin(after: Mapping[str, Any]) -> str:
     version = image_version(named)
     open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
+
+
+conceal_tokens(globals(), arm_of)

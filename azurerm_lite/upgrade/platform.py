@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .. import edits, images, rolling_upgrades, vmss, wire
+from .. import arguments, edits, images, rolling_upgrades, vmss, wire
 from ..arm import Arm, Auth, arm_of
 from ..errors import (
     ArmError,
@@ -24,10 +24,11 @@ from ..errors import (
     TransportError,
 )
 from ..operation import Operation
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
 from .planning import is_flexible, look, pin, resolved
-from .rules import preflight, selection
+from .rules import checks, preflight, selection
 from .rules.preflight import PlanRefused
 from .rules.selection import current
 from .rules.snapshot import Member, Observation, behind
@@ -108,6 +109,8 @@ def roll(
     itself, and watch() follows it. Once the change is written nothing is raised; before that, an ArmError says why
     Azure refuses it.
     """
+    checks.of_plan(change, None)
+    checks.of_run(None, None, on_event, should_stop)
     limits = _limits(timeout, outage_timeout_seconds, throttle_timeout_seconds)
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     run = Run(arm, address, limits, on_event, arm.time())
@@ -147,6 +150,7 @@ def watch(
     `should_stop` answered with True cancels it. What Azure does not answer is waited for as roll() does it.
     NotFoundError when there never was one.
     """
+    checks.of_run(None, None, on_event, should_stop)
     limits = _limits(timeout, outage_timeout_seconds, throttle_timeout_seconds)
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     run = Run(arm, address, limits, on_event, arm.time())
@@ -164,8 +168,7 @@ def watch(
 def _limits(timeout: float, outage: float, throttle: float) -> Limits:
     names = {"timeout": timeout, "outage_timeout_seconds": outage, "throttle_timeout_seconds": throttle}
     for name, value in names.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise InvalidInput(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+        arguments.seconds(value, name)
     return Limits(timeout, outage, throttle)
 
 
@@ -450,3 +453,6 @@ def _of_outdated(was: Member, now: Member) -> str:
     if now.state == "Failed" and was.state != "Failed":
         return "failed"
     return "evicted" if now.is_stopped and not was.is_stopped else "not-reached"
+
+
+conceal_tokens(globals(), arm_of)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arm import Arm, Auth, arm_of
-from ..auth import Credential, Token
+from ..auth import Credential
 from ..clouds import custom_cloud
 from ..emulator import compute, identity
 from ..emulator import habits as habits_table
@@ -23,12 +23,14 @@ from ..emulator.habits import USUAL, Habits
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
 from ..errors import CredentialError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
+from ..tokens import Token
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import list_vmss_vms
 from .planning import Change, Plan, changed, is_flexible, plan, resolved
-from .rules import preflight
+from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .runner import OnEvent, _silent
@@ -158,6 +160,8 @@ def rehearse(
     `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
     Raises InvalidInput, before Azure is asked, for faults, habits and shares that there are not.
     """
+    checks.of_plan(change, policy)
+    faults = checks.faults(faults)
     _refuse_odd_luck(unlucky_percent)
     faults, habits = _checked_faults(faults), _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
@@ -287,7 +291,7 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
 
 
 def _refuse_odd_luck(percent: float) -> None:
-    if not 0 <= percent <= 100:
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
 
 
@@ -296,3 +300,6 @@ def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, 
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
         if 100 * stage.world.rng.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}
+
+
+conceal_tokens(globals(), arm_of)

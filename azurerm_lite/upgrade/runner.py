@@ -199,6 +199,8 @@ class Runner:
         patch = self._patch if self._patch is not None and self.state.leg == 0 else None
         if patch is None or self.state.direction == "back":
             patch = legs.patch_of(self.state.goal.stored, found)
+        if self.state.direction != "back" and not self._first["takes_back"]:
+            patch = legs.on_present_tags(patch, self._first["undo"], found)
         operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         self._operations = [operation]
         self._answer = _fingerprint(operation.resource)

@@ -297,3 +297,21 @@ def test_what_no_json_holds_is_refused_and_no_traceback() -> None:
             call(huge)
     assert m.fingerprint({"sku": 5, 5: {"x": 1, None: 2}})
     assert str(m.diff({}, {"sku": {5: 1, "x": 2}}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "found", "sent"),
+    [
+        ({"a": "1", "b": "2"}, {"a": "1"}, {"a": "1"}, {"a": "1", "b": "2"}),
+        ({"a": "1", "b": "2"}, {"a": "1"}, {"a": "1", "theirs": "x"}, {"a": "1", "theirs": "x", "b": "2"}),
+        ({"a": "1", "b": "2"}, {"a": "1"}, {}, {"b": "2"}),
+        ({"a": "1", "b": "2"}, {"a": "1"}, {"a": "9"}, {"a": "9", "b": "2"}),
+        ({}, {"a": "1"}, {"a": "1", "theirs": "x"}, {"theirs": "x"}),
+        ({"a": "2"}, {"a": "1"}, {"a": "1"}, {"a": "2"}),
+    ],
+)
+def test_a_patch_of_earlier_changes_the_tags_that_are_there_now(
+    wanted: Any, before: Any, found: Any, sent: Any
+) -> None:
+    assert m.retagged({"tags": wanted}, {"tags": before}, {"tags": found}) == {"tags": sent}
+    assert m.retagged({"sku": {}}, {"tags": before}, {"tags": found}) == {"sku": {}}

@@ -77,7 +77,8 @@ def renews(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 def _made_from(vmss: Mapping[str, Any]) -> tuple[Any, ...]:
     group = (vmss.get("properties") or {}).get("proximityPlacementGroup")
-    return profile(vmss), size(vmss), vmss.get("zones"), group
+    zones = None if model.is_no_zone(vmss.get("zones")) else vmss.get("zones")
+    return profile(vmss), size(vmss), zones, group
 
 
 def watches_health(vmss: Mapping[str, Any]) -> bool:
