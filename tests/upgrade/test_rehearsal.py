@@ -238,3 +238,9 @@ def test_a_plan_of_a_flexible_set_reads_over_what_is_no_instance() -> None:
     assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3
     made.world.faults.add(habit="list-garbage")
     assert len(capture(made.arm, made.address)["instances"]) == 3
+
+
+def test_the_set_that_the_emulator_has_by_itself_can_be_upgraded() -> None:
+    """Its instances show that they run."""
+    result = rehearse_captured(Seed.default(), NEW)
+    assert (result.verdict.outcome, result.verdict.counts) == ("succeeded", {"updated": 20})
