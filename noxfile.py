@@ -1,12 +1,12 @@
-"""The matrix: every Python that is supported, and the oldest requests, msal and urllib3 that are. `nox` runs it all.
+"""The matrix: every Python that is supported, and the oldest dependencies that are. `nox` runs it all.
 
-`nox -s docs` builds the site, `nox -s release` makes wheel and sdist and looks into them. An interpreter that is not
-there is an error in CI and a skipped session elsewhere; nox says which.
+`nox -s docs` builds the site, `nox -s release` makes wheel and sdist and looks into them, `nox -s audit` asks for known
+holes in the newest and the oldest dependencies of every extra. An interpreter that is not there is an error in CI and a
+skipped session elsewhere; nox says which.
 """
 
 import os
-import re
-import tomllib
+import runpy
 from pathlib import Path
 
 import nox
@@ -22,6 +22,7 @@ SLOW = (
     "tests/real_clients",
     "tests/upgrade/test_compare_rollouts.py",
     "tests/upgrade/test_rolling_upgrade_example.py",
+    "tests/upgrade/test_search.py",
     "tests/upgrade/test_state_machine.py",
     "tests/upgrade/test_thousand.py",
     "tests/wire/test_emulator_behaviour.py",
@@ -44,14 +45,23 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """The same on the oldest Python with the oldest requests, msal and urllib3 that pyproject.toml allows."""
-    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    floors = [re.sub(r">=([\d.]+).*", r"==\1", one) for one in project["dependencies"]]
+    """The same on the oldest Python with the oldest dependencies that pyproject.toml allows, those of extras too."""
+    audit = runpy.run_path("tools/audit.py")
+    needed = audit["project_requirements"]()
+    floors = audit["floors"](needed, audit["USED"])
     # azure-identity wants a newer msal than we do; only tests/real_clients need it.
-    tools = [one for one in project["optional-dependencies"]["test"] if not one.startswith("azurerm_lite[")]
-    session.install("--quiet", *floors, *(one for one in tools if not one.startswith("azure-identity")))
-    session.install("--quiet", *floors, "--editable", ".[cli,emulator,notebook]")
+    tools = [entry for entry in needed["test"] if not entry.startswith("azure-identity")]
+    session.install("--quiet", *floors, *tools)
+    session.install("--quiet", *floors, "--editable", ".[cli,emulator,notebook,editor]")
     _pytest(session)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known holes in what every extra depends on. `nox -s audit -- --strict` fails on what could not be looked up."""
+    session.install("--quiet", "pip-audit", "zizmor")
+    session.run("zizmor", "--offline", "--min-severity", "medium", ".github")  # holes in the workflows themselves
+    session.run("python", "tools/audit.py", *session.posargs)
 
 
 def _pytest(session: nox.Session) -> None:
@@ -59,6 +69,23 @@ def _pytest(session: nox.Session) -> None:
     session.run(
         "python", "-c", "import msal, requests, sys; print(sys.version, requests.__version__, msal.__version__)"
     )
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
+
+
+@nox.session(python=PYTHONS[0])
+def long(session: nox.Session) -> None:
+    """The searches in full, which take hours: 20,000 examples of each fuzz and property test, all states of the
+    machine, 10,000 upgrades in a rude world, 1,000 plans held against their runs.
+    """
+    session.install("--quiet", "--editable", ".[test]")
+    session.env.update(
+        AZURERM_LITE_FUZZ_EXAMPLES="20000",
+        AZURERM_LITE_SEARCH="long",
+        AZURERM_LITE_ROLLOUTS="10000",
+        AZURERM_LITE_PLANS="1000",
+    )
+    searches = ("test_search.py", "test_state_machine.py", "test_plan_figures.py")
+    wanted = session.posargs or ["tests/fuzz", "tests/property", *(f"tests/upgrade/{name}" for name in searches)]
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
 
 
@@ -72,8 +99,9 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def release(session: nox.Session) -> None:
     """Wheel and sdist in dist/, looked into by twine and check-wheel-contents."""
-    session.install("--quiet", "build", "setuptools>=77", "twine", "check-wheel-contents")
+    # One version of setuptools, which writes its own into the wheel: the same bytes on another day, too.
+    session.install("--quiet", "build==1.6.1", "setuptools==84.2.1", "twine", "check-wheel-contents")
     session.run("python", "tools/build_release.py", "dist")
-    made = sorted(str(path) for path in Path("dist").iterdir())
-    session.run("twine", "check", "--strict", *made)
-    session.run("check-wheel-contents", *(one for one in made if one.endswith(".whl")))
+    files = sorted(str(path) for path in Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", *(path for path in files if path.endswith(".whl")))

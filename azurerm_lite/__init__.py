@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .arm import Arm as Arm
     from .arm import Auth as Auth
     from .auth import Credential as Credential
-    from .auth import Token as Token
     from .clouds import CHINA as CHINA
     from .clouds import PUBLIC as PUBLIC
     from .clouds import US_GOVERNMENT as US_GOVERNMENT
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from .errors import AuthError as AuthError
     from .errors import AzurermLiteError as AzurermLiteError
     from .errors import BusyError as BusyError
+    from .errors import CertificateError as CertificateError
     from .errors import ConcurrencyError as ConcurrencyError
     from .errors import ConflictError as ConflictError
     from .errors import CredentialError as CredentialError
@@ -86,10 +86,10 @@ if TYPE_CHECKING:
     from .images import list_usages as list_usages
     from .images import newest_gallery_version as newest_gallery_version
     from .images import resolve_image_version as resolve_image_version
-    from .model import Change as Change
-    from .model import diff as diff
-    from .model import fingerprint as fingerprint
-    from .model import merge_patch as merge_patch
+    from .model.compare import Change as Change
+    from .model.compare import diff as diff
+    from .model.completions import fingerprint as fingerprint
+    from .model.patches import merge_patch as merge_patch
     from .operation import Operation as Operation
     from .retry import Retry as Retry
     from .rolling_upgrades import cancel_rolling_upgrade as cancel_rolling_upgrade
@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from .rolling_upgrades import patch_lifecycle_hook_event as patch_lifecycle_hook_event
     from .rolling_upgrades import start_extension_rolling_upgrade as start_extension_rolling_upgrade
     from .rolling_upgrades import start_os_rolling_upgrade as start_os_rolling_upgrade
+    from .tokens import Token as Token
     from .types import ScaleSet as ScaleSet
     from .update import update_vmss as update_vmss
     from .vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
@@ -155,16 +156,19 @@ if TYPE_CHECKING:
 _HOME = {
     "arm": "Arm Auth",
     "connecting": "connect fetch_cloud",
-    "auth": "Credential Token",
+    "auth": "Credential",
+    "tokens": "Token",
     "credentials": "azure_cli_credential certificate_credential client_secret_credential "
     "device_code_credential get_access_token interactive_browser_credential managed_identity_credential "
     "workload_identity_credential",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
-    "errors": "ArmError AuthError AzurermLiteError BusyError ConcurrencyError ConflictError CredentialError "
-    "ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded OperationTimeout "
-    "OutcomeUnknown ProtocolError ThrottledError TransportError",
+    "errors": "ArmError AuthError AzurermLiteError BusyError CertificateError ConcurrencyError ConflictError "
+    "CredentialError ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded "
+    "OperationTimeout OutcomeUnknown ProtocolError ThrottledError TransportError",
     "edits": "Edit image_text set_capacity set_image_id set_image_sku set_image_uri set_image_version set_vm_size",
-    "model": "Change diff fingerprint merge_patch",
+    "model.compare": "Change diff",
+    "model.completions": "fingerprint",
+    "model.patches": "merge_patch",
     "operation": "Operation",
     "retry": "Retry",
     "types": "ScaleSet",

@@ -1,4 +1,4 @@
-"""Names that a package fetches from its rooms when they are first asked for, so that importing it costs nothing."""
+"""Names that a package loads from its modules on first use, so that importing the package is cheap."""
 
 import importlib
 import sys
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def names(package: str, home: Mapping[str, str]) -> tuple[dict[str, str], Callable[[str], Any]]:
-    """The room of each name, and the `__getattr__` of the package. `home`: room to its names, apart by blanks."""
-    room_of = {name: room for room, found in home.items() for name in found.split()}
+    """The module of each name, and a `__getattr__` for the package. `home`: `{module: "name name ..."}`."""
+    module_of = {name: module for module, module_names in home.items() for name in module_names.split()}
 
     def fetch(name: str) -> Any:
-        if name not in room_of:
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f".{room_of[name]}", package), name)
+        value = getattr(importlib.import_module(f".{module_of[name]}", package), name)
         setattr(sys.modules[package], name, value)
         return value
 
-    return room_of, fetch
+    return module_of, fetch

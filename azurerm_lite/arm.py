@@ -4,27 +4,38 @@ An Arm can be shared between threads. It follows only its own origin, never repe
 the `sleep` that it was given, and shows nothing secret in its repr, its errors or its log.
 """
 
+import dataclasses
 import functools
 import logging
 import os
 import random as _random
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from . import auth as _auth
-from . import clouds, reconcile, wire
+from . import clouds, foreign, forks, parsing, reconcile, responses, tenants, wire
 from ._version import __version__
-from .auth import Headers, Token
 from .clouds import Cloud, Reach
-from .errors import ArmError, BusyError, ConcurrencyError, InvalidInput, OutcomeUnknown, ProtocolError, TransportError
+from .errors import (
+    ArmError,
+    BusyError,
+    ConcurrencyError,
+    InvalidInput,
+    OutcomeUnknown,
+    ProtocolError,
+    TransportError,
+    UnclearResponse,
+)
 from .operation import Operation
+from .principal import Principal, authorization
+from .reach import LOOPBACK
 from .reconcile import Write
 from .retry import Outcome, Retry, breather, decide
+from .secrecy import Headers, conceals
+from .tokens import Token
 from .types import Json, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
@@ -44,9 +55,13 @@ class Arm:
     """A connection to one cloud, as one identity. `connect()` makes one from what the environment has.
 
     `credential`: a bare token, anything with get_token, or one of ours. Time, chance and waiting come in as arguments,
-    and `adapter` replaces the network (an emulator in the same process).
+    and `adapter` replaces the network (an emulator in the same process). `auxiliary_tenants`: up to three other tenants
+    that linked resources are in; `credential` must have tokens of each. `time_scale` is for an emulator whose clock
+    runs so many times as fast: its operations may be polled more often than once a second. Azure may not ask for that.
+    A forked child opens connections of its own.
     """
 
+    @conceals
     def __init__(
         self,
         credential: TokenCredential | TokenInfoCredential | str,
@@ -55,6 +70,8 @@ class Arm:
         api_version: str = API_VERSION,
         reach: Reach = clouds.DIRECT,
         ca_file: str | None = None,
+        strict_certificates: bool = True,
+        auxiliary_tenants: Sequence[str] = (),
         retry: Retry = DEFAULT_RETRY,
         timeouts: "Timeouts | None" = None,
         adapter: Any = None,
@@ -63,17 +80,24 @@ class Arm:
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = _random.random,
         correlation_id: str | None = None,
+        time_scale: float = 1.0,
     ) -> None:
         self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
-        self.credential = _auth.as_credential(credential, now=now)
-        self.correlation_id = correlation_id or str(uuid.uuid4())
-        self._reach = reach._replace(ca_file=ca_file or reach.ca_file)
+        self.credential = foreign.as_credential(credential, now=now)
+        self._principal = Principal(self.credential, self.cloud.scope, auxiliary_tenants)
+        self.correlation_id = wire.header_value(correlation_id or str(uuid.uuid4()), "correlation_id")
+        self.time_scale = parsing.finite_number(time_scale, InvalidInput, "time_scale", least=1e-3, most=1e9)
+        if self.time_scale != 1.0 and not self.is_emulator:
+            raise InvalidInput(f"time_scale is for an emulator on this machine, not for {self.base}")
+        strict = tenants.switch(strict_certificates, "strict_certificates") and reach.strict
+        self._reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, strict=strict)
         self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
         self._sleep, self._now, self._monotonic, self._chance = sleep, now, monotonic, chance
         self._transport_made: Transport | None = None
-        self._lock = threading.Lock()
         self.remaining: dict[str, int] = {}
+        self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
+        self.requests = 0  # how many were sent, those that were sent again included
         self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
         self._once = False
 
@@ -112,7 +136,7 @@ class Arm:
     @property
     def is_emulator(self) -> bool:
         """Whether this leads to the machine itself, so to an emulator and not to Azure."""
-        return urlsplit(self.base).hostname in clouds.LOOPBACK
+        return urlsplit(self.base).hostname in LOOPBACK
 
     @property
     def place(self) -> str:
@@ -127,9 +151,14 @@ class Arm:
     # --- what the endpoint functions call ----------------------------------------------------------------------------
 
     def get(self, path: str, *, api_version: str | None = None, **query: str | None) -> Any:
-        """The JSON at a path."""
-        target = self._target(path, api_version, query)
-        return wire.decode_json((answer := self._send("GET", target)).body, answer.headers)
+        """The JSON object at a path; ProtocolError when something else is there."""
+        response = self._send("GET", self._target(path, api_version, query))
+        return responses.check_object(wire.decode_json(response.body, response.headers), f"an object at {path}")
+
+    def get_list(self, path: str, *, api_version: str | None = None, **query: str | None) -> list[Any]:
+        """The JSON objects at a path that answers with a bare list, without pages: versions of platform images."""
+        response = self._send("GET", self._target(path, api_version, query))
+        return responses.objects(wire.decode_json(response.body, response.headers), f"a list of objects at {path}")
 
     def _pages(self, path: str, target: str | None) -> Iterator[list[Any]]:
         """One request for each page; a link that comes back to a page already seen is an error."""
@@ -180,19 +209,43 @@ class Arm:
         try:
             return self.send(write)
         except OutcomeUnknown as unknown:
+            if unknown.status == 202 and method not in ("PUT", "PATCH"):
+                raise  # Azure has accepted it, so there is nothing to look for before it could be sent again
             return reconcile.settle(self, write, unknown)
         except ConcurrencyError as error:
             raise reconcile.refused(self, write, error) from None
 
     def send(self, write: Write) -> Operation:
-        """A write, sent once; OutcomeUnknown when its answer is lost."""
-        return self._operation(write, self._send(write.method, write.target, write.data, write.headers))
+        """A write, sent once; OutcomeUnknown when its response is lost, or is not as ARM's."""
+        response = self._send(write.method, write.target, write.data, write.headers)
+        try:
+            return self._operation(write, response)
+        except ProtocolError as error:
+            raise _unclear(str(write), response, error) from None
 
-    def act(self, method: str, path: str, body: Json = None, *, api_version: str | None = None, **query: Any) -> Any:
-        """Send what Azure does at once; the JSON that it answers, if any."""
+    def act(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        api_version: str | None = None,
+        wants_object: bool = False,
+        **query: Any,
+    ) -> Any:
+        """Send what Azure does at once; the JSON object that it answers, if any. `wants_object`: there has to be one.
+
+        OutcomeUnknown when the response is lost, or is not as ARM's.
+        """
         data = None if body is None else wire.encode_json(body)
-        answer = self._send(method, self._target(path, api_version, query), data)
-        return wire.decode_json(answer.body, answer.headers)
+        response = self._send(method, self._target(path, api_version, query), data)
+        try:
+            value = wire.decode_json(response.body, response.headers)
+            if wants_object or value is not None:
+                responses.check_object(value, f"an object of {method} {path}")
+        except ProtocolError as error:
+            raise _unclear(f"{method} {path}", response, error) from None
+        return value
 
     # --- what an Operation needs -------------------------------------------------------------------------------------
 
@@ -211,20 +264,20 @@ class Arm:
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
         version = self.api_version if api_version is None else wire.api_version(api_version)
-        extra = [f"&{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
+        extra = [f"&{name}={wire.query_value(value, name)}" for name, value in query.items() if value is not None]
         return f"{path}?api-version={version}{''.join(extra)}"
 
     def _send(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> "Answer":
         """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
-        attempt, waited, token, refreshed = 0, 0.0, self._token(), False
+        attempt, waited, tokens, refreshed = 0, 0.0, self._principal.tokens(self._sleep), False
         ids: list[str] = []
         self._breathe(method, target)
         while True:
             attempt += 1
-            answer, failure = self._attempt(method, target, token, body, headers, ids)
-            if failure is None and answer is not None and answer.status < 400:
+            answer, failure = self._attempt(method, target, tokens, body, headers, ids)
+            if failure is None and answer is not None and 200 <= answer.status < 300:
                 return answer
             error = failure or self._error(method, target, answer)
             outcome = _outcome(error)
@@ -234,7 +287,7 @@ class Arm:
             )
             if decision.action == "refresh" and answer is not None and self.credential.lasting:
                 claims = wire.claims_challenge(answer.headers)
-                token, refreshed = self.credential.renew(self.cloud.scope, token, claims), True
+                tokens, refreshed = self._principal.renewed(tokens, claims, self._sleep), True
                 continue
             if decision.action == "again":
                 level = logging.WARNING if decision.wait_seconds >= LONG_SECONDS else logging.INFO
@@ -243,10 +296,11 @@ class Arm:
                 )
                 self._sleep(decision.wait_seconds)
                 waited += decision.wait_seconds
-                token = self._token()
+                tokens = self._principal.tokens(self._sleep)
                 continue
             if decision.action == "unknown":
-                error = OutcomeUnknown(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
+                kind = UnclearResponse if isinstance(error, ProtocolError) else OutcomeUnknown
+                error = kind(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
             error.request_ids = tuple(ids)
             # Without the frames below this one, which hold the request and its token.
             raise error.with_traceback(None)
@@ -265,7 +319,7 @@ class Arm:
         self,
         method: str,
         target: str,
-        token: Token,
+        tokens: Sequence[Token],
         body: bytes | None,
         headers: Mapping[str, str] | None,
         ids: MutableSequence[str],
@@ -273,7 +327,7 @@ class Arm:
         request_id = str(uuid.uuid4())
         sent = Headers(
             {
-                "Authorization": f"Bearer {token.token}",
+                **authorization(tokens),
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "User-Agent": USER_AGENT,
@@ -282,20 +336,25 @@ class Arm:
             }
         )
         if body is not None:
-            sent |= {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
+            sent.update({"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))})
         elif method != "GET":
             sent["Content-Length"] = "0"
-        if headers:
-            sent |= headers
+        sent.update(headers or {})
         begun = self._monotonic()
+        self.requests += 1
         try:
             answer = self._transport().send(method, target, sent, body)
         except TransportError as error:
             log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
             ids.append(request_id)
             return None, error
+        except BaseException:
+            sent.clear()  # the frames that hold it stay in the traceback
+            raise
         ids.append(answer.headers.get("x-ms-request-id") or request_id)
-        if method == "GET" and answer.status < 400 and wire.is_cut(answer.headers, answer.body):
+        if answer.status < 300:
+            self.world = answer.headers.get("x-emulator-world", "")
+        if method == "GET" and answer.status < 300 and responses.is_cut(answer.headers, answer.body):
             return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
             left = wire.remaining_requests(answer.headers)
@@ -314,13 +373,13 @@ class Arm:
         return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_shown(target))
 
     def _token(self) -> Token:
-        return self.credential.get_token(self.cloud.scope)
+        return self._principal.tokens(self._sleep)[0]
 
     def _transport(self) -> "Transport":
         if self._transport_made is None:
-            from . import transport  # noqa: PLC0415  (imports requests)
+            with forks.importing:
+                from . import transport  # noqa: PLC0415  (imports requests)
 
-            with self._lock:
                 if self._transport_made is None:
                     limits = self._timeouts or transport.DEFAULT_TIMEOUTS
                     self._transport_made = transport.Transport(
@@ -328,31 +387,30 @@ class Arm:
                     )
         return self._transport_made
 
-    def _operation(self, write: Write, answer: "Answer") -> Operation:
-        method, target, instances = write.method, write.target, write.instances
-        body = wire.decode_json(answer.body, answer.headers)
-        how = wire.monitor(method, target, answer.status, answer.headers, body, self.base)
-        if how.kind == "resource" and instances is not None:
-            how = instances  # accepted, and no word on where to look
-        elif how.kind == "status" and instances is not None:
-            how = how._replace(result_path="")  # of an upgrade nothing waits at Location
-        status = wire.RUNNING
+    def _operation(self, write: Write, response: "Answer") -> Operation:
+        """The Operation of a write that was answered with success; ProtocolError for what ARM would not answer."""
+        method, status = write.method, response.status
+        accepted = status == 202 and method not in ("PUT", "PATCH")
+        body = None if accepted else wire.decode_json(response.body, response.headers)
+        responses.check_write(method, status, body, has_status=bool(response.headers.get("azure-asyncoperation")))
+        how = reconcile.monitor(write, status, response.headers, body, self.base)
+        state = wire.RUNNING
         if how.kind == "none":
-            status = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
-        request_id = answer.headers.get("x-ms-request-id")
-        if status in (wire.FAILED, wire.CANCELED):
-            raise wire.operation_error(status, body, method=method, path=_shown(target), request_id=request_id)
+            state = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
+        request_id = response.headers.get("x-ms-request-id")
+        if state in (wire.FAILED, wire.CANCELED):
+            raise wire.operation_error(state, body, method=method, path=_shown(write.target), request_id=request_id)
         return Operation(
             self,
             method,
-            target,
+            write.target,
             how,
-            status=status,
+            status=state,
             resource=body,
             request_id=request_id,
-            correlation_id=answer.headers.get("x-ms-correlation-request-id"),
-            retry_after=wire.retry_after(answer.headers),
-            instances=instances,
+            correlation_id=response.headers.get("x-ms-correlation-request-id"),
+            retry_after=wire.retry_after(response.headers),
+            instances=write.instances,
         )
 
 
@@ -363,7 +421,14 @@ Auth = Arm | TokenCredential | TokenInfoCredential | str
 def _outcome(error: TransportError | ArmError) -> Outcome:
     if isinstance(error, ArmError):
         return Outcome(error.status, retry_after=error.retry_after, busy=isinstance(error, BusyError))
-    return Outcome(sent=error.sent) if not isinstance(error, ProtocolError) else Outcome(status=599)
+    return Outcome(sent=error.sent, foreign=not error.is_transient)
+
+
+def _unclear(write: str, response: "Answer", error: ProtocolError) -> UnclearResponse:
+    text = f"{write} was answered {response.status}, so it may have happened, but: {error}"
+    unclear = UnclearResponse(text, status=response.status)
+    unclear.request_ids = tuple(filter(None, [response.headers.get("x-ms-request-id")]))
+    return unclear
 
 
 def _shown(target: str) -> str:
@@ -374,6 +439,7 @@ def _short(error: Exception) -> str:
     return f"{error.status} {error.code}" if isinstance(error, ArmError) else str(error)
 
 
+@conceals
 def arm_of(auth: Auth) -> Arm:
     """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
     if isinstance(auth, Arm):
@@ -381,7 +447,8 @@ def arm_of(auth: Auth) -> Arm:
     if auth is None:
         raise InvalidInput("auth is None; azurerm_lite.connect() finds a credential by itself")
     reach = clouds.reach_from_environment(os.environ)
-    arm = Arm(auth, cloud=clouds.cloud_from_environment(os.environ), reach=reach)
+    cloud = clouds.cloud_from_environment(os.environ)
+    arm = Arm(auth, cloud=cloud, reach=reach, time_scale=clouds.time_scale_from_environment(os.environ, cloud))
     arm._transport_made = _shared_transport(arm.base, arm._reach)
     return arm
 
@@ -389,6 +456,7 @@ def arm_of(auth: Auth) -> Arm:
 @functools.lru_cache(maxsize=8)
 def _shared_transport(base: str, reach: Reach) -> "Transport":
     """One pool for all calls that come with a bare token or a foreign credential instead of an Arm."""
-    from .transport import Transport  # noqa: PLC0415  (imports requests)
+    with forks.importing:
+        from .transport import Transport  # noqa: PLC0415  (imports requests)
 
     return Transport(base, reach)

@@ -1,6 +1,6 @@
-"""Azure's clouds: where Resource Manager and the login service live, and for whom a token must be made out.
+"""Azure's clouds: the addresses of Resource Manager and of the login service, and the scope of a token.
 
-The scope is not always the resource manager's address: in US Government they differ.
+The scope need not be the address of the resource manager: in US Government they differ.
 https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
 """
 
@@ -8,43 +8,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from . import parsing
 from .errors import InvalidInput
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Reach(NamedTuple):
-    """How to get there: a CA file that replaces the usual ones, and an https proxy. Loopback is never proxied."""
-
-    ca_file: str | None = None
-    proxy: str | None = None
-    no_proxy: str = ""
-
-    def proxy_for(self, base: str) -> str | None:
-        """The proxy for an address, or None: `no_proxy` lists hosts and domains, or `*` for all."""
-        parts = urlsplit(base)
-        host = parts.hostname or ""
-        if not self.proxy or parts.scheme != "https" or host in LOOPBACK:
-            return None
-        excepted = [entry.strip().lower().lstrip(".") for entry in self.no_proxy.split(",") if entry.strip()]
-        spared = any(e in ("*", host, f"{host}:{parts.port or 443}") or host.endswith("." + e) for e in excepted)
-        return None if spared else self.proxy
-
-
-DIRECT = Reach()
-
-
-def reach_from_environment(env: Mapping[str, str]) -> Reach:
-    """CA file and proxy as the environment has them, read once: REQUESTS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY."""
-    both = {name: env.get(name) or env.get(name.lower()) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")}
-    proxy = both["HTTPS_PROXY"] or both["ALL_PROXY"]
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    return Reach(env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE") or None, proxy, both["NO_PROXY"] or "")
+from .reach import DIRECT as DIRECT  # noqa: PLC0414
+from .reach import LOOPBACK
+from .reach import Reach as Reach  # noqa: PLC0414
+from .reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
 
 
 class Cloud(NamedTuple):
-    """`resource_manager` and `authority` are https addresses; `scope` ends in `/.default`."""
+    """One of Azure's clouds. `resource_manager`, `authority`: https addresses; `scope`: ends in `/.default`."""
 
     name: str
     resource_manager: str
@@ -82,9 +55,9 @@ BY_NAME: Mapping[str, Cloud] = {
 
 
 def base_address(url: str, what: str) -> str:
-    """The address in its one canonical form (scheme://host[:port]), or InvalidInput.
+    """The canonical form of an address: scheme://host[:port].
 
-    Plain http is taken from loopback only, and loopback is decided on the host itself, never on how it begins.
+    Raises: InvalidInput for any other form, and for plain http unless the whole host name is a loopback name.
     """
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
@@ -97,19 +70,24 @@ def base_address(url: str, what: str) -> str:
         raise InvalidInput(f"{what} must be an address of the form https://host[:port], with nothing after it")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         raise InvalidInput(f"{what} must be https: a token sent over {parts.scheme} can be read on the way")
-    shown = f"[{host}]" if ":" in host else host
+    netloc = f"[{host}]" if ":" in host else host
     default = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port and port != default else "")
+    return f"{parts.scheme}://{netloc}" + (f":{port}" if port and port != default else "")
 
 
 def custom_cloud(resource_manager: str, authority: str, scope: str | None = None, *, name: str = "custom") -> Cloud:
-    """A cloud of your own (Azure Stack Hub, an emulator). `scope` defaults to the resource manager's own."""
+    """Describe a cloud that is not Azure's own, such as Azure Stack Hub or an emulator.
+
+    `resource_manager`, `authority`: https addresses (http for loopback only), without a path. `scope`: by default
+    `<resource_manager>/.default`.
+    Raises: InvalidInput for an address of another form.
+    """
     address = base_address(resource_manager, "resource manager")
     return Cloud(name, address, base_address(authority, "authority"), scope or f"{address}/.default")
 
 
 def cloud_from_metadata(resource_manager: str, document: Mapping[str, object]) -> Cloud:
-    """The cloud that a resource manager's `/metadata/endpoints` document describes (api-version 2022-09-01)."""
+    """The cloud in the `/metadata/endpoints` document of a resource manager (api-version 2022-09-01)."""
     login = document.get("authentication")
     endpoint, audiences = (login.get("loginEndpoint"), login.get("audiences")) if isinstance(login, dict) else (0, 0)
     if not isinstance(endpoint, str) or not isinstance(audiences, list) or not audiences:
@@ -119,7 +97,7 @@ def cloud_from_metadata(resource_manager: str, document: Mapping[str, object]) -
 
 
 def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
-    """The cloud that the environment names: AZURE_SDK_CLOUD_CONF, AZURE_AUTHORITY_HOST, then azurerm's own three."""
+    """The cloud in AZURE_SDK_CLOUD_CONF, changed by AZURE_AUTHORITY_HOST and by azurerm's three variables."""
     chosen = env.get("AZURE_SDK_CLOUD_CONF", "")
     if chosen and chosen not in BY_NAME:
         raise InvalidInput(f"AZURE_SDK_CLOUD_CONF is {chosen!r}; known are {', '.join(sorted(BY_NAME))}")
@@ -130,6 +108,14 @@ def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
         cloud = cloud._replace(resource_manager=base_address(manager, "AZURE_RM_ENDPOINT"), name="custom")
         cloud = cloud._replace(scope=_scope(env.get("AZURE_RESOURCE_ENDPOINT")) or cloud.scope)
     return cloud
+
+
+def time_scale_from_environment(env: Mapping[str, str], cloud: Cloud) -> float:
+    """How many times as fast an emulator's clock runs, from AZURERM_LITE_TIME_SCALE; 1 for what is no emulator."""
+    if urlsplit(cloud.resource_manager).hostname not in LOOPBACK:
+        return 1.0
+    text = env.get("AZURERM_LITE_TIME_SCALE") or "1"
+    return parsing.finite_number(text, InvalidInput, "AZURERM_LITE_TIME_SCALE", least=1e-3, most=1e9)
 
 
 def _scope(resource: str | None) -> str | None:

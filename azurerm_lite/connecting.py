@@ -3,41 +3,55 @@
 What a script needs once, at its start. Which credentials are tried, and in which order, is in `credentials`.
 """
 
+import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import clouds, credentials, wire
+from . import clouds, credentials, forks, tenants, wire
 from .arm import Arm
 from .clouds import Cloud, Reach
 from .login import Login
+from .secrecy import conceals
 from .types import TokenCredential, TokenInfoCredential
 
 
+@conceals
 def connect(
     credential: TokenCredential | TokenInfoCredential | str | None = None,
     *,
     cloud: Cloud | str | None = None,
-    env: Mapping[str, str] = os.environ,
+    env: Mapping[str, str] | None = None,
     ca_file: str | None = None,
     proxy: str | None = None,
+    strict_certificates: bool = True,
+    auxiliary_tenants: Sequence[str] = (),
     **options: Any,
 ) -> Arm:
     """An Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
 
     Without a credential anywhere it raises CredentialError, which lists what was tried and how to try the emulator.
+    `env`: by default the environment of the process. `options` go to Arm.
     `cloud`: a Cloud, the name of one (public, us-government, china), or the address of a resource manager that says by
-    itself where its login service is (Azure Stack, an emulator). `options` go to Arm.
-    An explicit `ca_file` wins over REQUESTS_CA_BUNDLE.
+    itself where its login service is (Azure Stack, an emulator).
+    `ca_file` wins over REQUESTS_CA_BUNDLE. `strict_certificates=False` accepts a CA that is not as RFC 5280 wants it,
+    which Python 3.13 and later refuse; see docs/troubleshooting.md.
+    `auxiliary_tenants`: up to three other tenants that linked resources are in, such as the gallery of an image.
+    https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
     """
-    reach = clouds.reach_from_environment(env)
-    reach = reach._replace(ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy)
-    chosen = _chosen_cloud(cloud, env, reach)
+    names = os.environ if env is None else env
+    strict = tenants.switch(strict_certificates, "strict_certificates")
+    others = tenants.auxiliary(auxiliary_tenants)
+    reach = clouds.reach_from_environment(names)
+    reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy, strict=strict)
+    chosen = _chosen_cloud(cloud, names, reach)
     if credential is None:
-        login = Login(chosen.authority, reach, options.get("now", time.time))
-        credential = credentials.from_environment(env, login)
-    return Arm(credential, cloud=chosen, reach=reach, **options)
+        login = Login(chosen.authority, reach, options.get("now", time.time), options.get("sleep", time.sleep))
+        credential = credentials.from_environment(names, login)
+    if "sleep" not in options:  # whoever injects a clock has the emulator's pace in it
+        options.setdefault("time_scale", clouds.time_scale_from_environment(names, chosen))
+    return Arm(credential, cloud=chosen, reach=reach, auxiliary_tenants=others, **options)
 
 
 def _chosen_cloud(cloud: Cloud | str | None, env: Mapping[str, str], reach: Reach) -> Cloud:
@@ -53,7 +67,8 @@ def fetch_cloud(resource_manager: str, reach: Reach = clouds.DIRECT) -> Cloud:
 
     https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use
     """
-    from .transport import Transport  # noqa: PLC0415  (imports requests)
+    with forks.importing:
+        from .transport import Transport  # noqa: PLC0415  (imports requests)
 
     base = clouds.base_address(resource_manager, "resource manager")
     transport = Transport(base, reach)

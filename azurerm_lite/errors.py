@@ -4,21 +4,21 @@ Every error says what was tried, what Azure answered (code, message, request id)
 next. Nothing here ever holds a token, a secret, a request or a response object.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-# C0 and C1 controls, bidirectional overrides and line separators: text from servers must not steer a terminal or a log.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-_LONGEST_TEXT = 2000
+from . import _text, advice
+
+printable, short_repr = _text.printable, _text.short_repr
+
+_LONGEST_COMMAND = 16_000  # of a login: the claims in it can be long, and half of them are of no use
 _MOST_DETAILS = 5
 
 
-def printable(text: object, longest: int = _LONGEST_TEXT) -> str:
-    """One line that is safe to print or log: control characters escaped, length bounded."""
-    raw = text if isinstance(text, str) else str(text)
-    line = _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), raw[: longest + 1])
-    return line if len(line) <= longest else line[:longest] + "…"
+PROXY_LOGIN = (
+    "give user and password in its address, HTTPS_PROXY=http://user:password@host:port, with percent-encoding "
+    "(%5C for a backslash, %40 for @). Only Basic is spoken here: NTLM and Kerberos need a local relay such as px"
+)
 
 
 class AzurermLiteError(Exception):
@@ -28,6 +28,9 @@ class AzurermLiteError(Exception):
     """
 
     request_ids: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _LONGEST_COMMAND)
 
 
 def _listed(what: str, ids: tuple[str | None, ...]) -> str:
@@ -40,15 +43,26 @@ class InvalidInput(AzurermLiteError, ValueError):
 
 
 class CredentialError(AzurermLiteError):
-    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`."""
+    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`.
 
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(printable(message))
-        self.code = code
+    `is_transient`: asking again may help, after `retry_after` seconds where the service says so.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", retry_after: float | None = None, is_transient: bool | None = None
+    ) -> None:
+        super().__init__(printable(message, _LONGEST_COMMAND))
+        self.code, self.retry_after = code, retry_after
+        self.is_transient = advice.is_transient(code) if is_transient is None else is_transient
 
 
 class TransportError(AzurermLiteError):
-    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again."""
+    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again.
+
+    `is_transient`: False where trying again cannot help, such as a certificate that is not trusted.
+    """
+
+    is_transient = True
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(printable(message))
@@ -65,9 +79,27 @@ class OutcomeUnknown(TransportError):
         super().__init__(message, sent=True)
         self.status = status
 
+    def with_finding(self, finding: str) -> "OutcomeUnknown":
+        """This error with what a look at the resource has shown."""
+        error = type(self)(f"{self.args[0]}; {finding}", status=self.status)
+        error.request_ids = self.request_ids
+        return error
+
 
 class ProtocolError(TransportError):
     """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
+
+    is_transient = False
+
+
+class CertificateError(TransportError):
+    """The certificate of the server, or the CA that signed it, is not accepted. Nothing was sent."""
+
+    is_transient = False
+
+
+class UnclearResponse(OutcomeUnknown, ProtocolError):
+    """A write was answered, but not as ARM does: it may have happened. Look at the resource before repeating it."""
 
 
 class OperationTimeout(AzurermLiteError, TimeoutError):
@@ -82,10 +114,10 @@ class ArmError(AzurermLiteError):
     """Azure said no: an answer >= 400, or a long-running operation that failed.
 
     `details` keeps Azure's own list of inner errors whole; `str()` is bounded and printable. `retry_after`: the
-    seconds that Azure asked to wait, if it did.
+    seconds that Azure asked to wait, if it did. `hint`: what to do next, where that is known.
     """
 
-    hint = ""
+    usual_hint = ""
 
     def __init__(
         self,
@@ -108,6 +140,11 @@ class ArmError(AzurermLiteError):
         self.request_id, self.correlation_id = request_id, correlation_id
         self.method, self.path, self.retry_after = method, path, retry_after
 
+    @property
+    def hint(self) -> str:
+        texts = advice.of_refusal(self.code, self.message, self.additional, self.details)
+        return printable(texts, _LONGEST_COMMAND) if texts else self.usual_hint
+
     def __str__(self) -> str:
         tried = printable(f"{self.method} {self.path}".strip(), 300)
         parts = [f"{tried}: " if tried else "", f"{self.status} " if self.status else "", printable(self.code, 100)]
@@ -117,12 +154,15 @@ class ArmError(AzurermLiteError):
         parts += [f"; {text}" for text in self._detail_texts()]
         ids = self.request_ids if len(self.request_ids) > 1 else (self.request_id,)
         parts += [_listed("request id", ids), _listed("correlation id", (self.correlation_id,))]
+        if self.retry_after is not None:
+            parts.append(f" Azure asks to come back in {_text.duration(self.retry_after)}.")
         parts += [f" {self.hint}" if self.hint else ""]
         return "".join(parts)
 
     def _detail_texts(self) -> list[str]:
         shown = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
-        texts = [printable(f"{d.get('code', '')}: {d.get('message', '')}", 300) for d in shown]
+        pairs = [[detail.get(key, "") for key in ("code", "message")] for detail in shown]
+        texts = [printable(": ".join(_text.plain(value, 300) for value in pair), 300) for pair in pairs]
         more = len(self.details) - len(shown)
         return [*texts, f"and {more} more details"] if more > 0 else texts
 
@@ -132,15 +172,21 @@ class NotFoundError(ArmError):
 
 
 class AuthError(ArmError):
-    """401 that a fresh token did not cure."""
+    """401 that a fresh token did not cure. `claims`: what the login must prove besides (JSON text), or None."""
 
-    hint = "The token was refused: check tenant, audience and this machine's clock."
+    claims: str | None = None
+
+    @property
+    def hint(self) -> str:
+        return advice.of_unauthorized(self.code, self.claims)
 
 
 class ForbiddenError(ArmError):
-    """403: the identity is known, but may not do this."""
+    """403: the identity is known, but may not do this. `hint` says what is missing: a role, a policy, a tenant."""
 
-    hint = "Ask for a role that allows it (Virtual Machine Contributor covers upgrades) at resource-group scope."
+    @property
+    def hint(self) -> str:
+        return super().hint or advice.of_forbidden(self.code, self.path)
 
 
 class ConflictError(ArmError):
@@ -154,7 +200,7 @@ class BusyError(ConflictError):
 class ConcurrencyError(ArmError):
     """412: somebody changed the resource since it was read. `sent_etag` and `current_etag` say what differed."""
 
-    hint = "Read it again, apply your change to what is there now, and write that."
+    usual_hint = "Read it again, apply your change to what is there now, and write that."
     sent_etag: str | None = None
     current_etag: str | None = None
 
@@ -162,7 +208,7 @@ class ConcurrencyError(ArmError):
 class ThrottledError(ArmError):
     """429: too many requests. `policy`: the bucket that ran dry, `measured` of `allowed` requests, where Azure says."""
 
-    hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
+    usual_hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
     policy: str | None = None
     allowed: int | None = None
     measured: int | None = None

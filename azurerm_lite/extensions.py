@@ -1,15 +1,17 @@
-"""Extensions and run commands of scale sets and of their instances: one function for each endpoint, and nothing else.
+"""Extensions and run commands of scale sets and instances: one function per endpoint, and nothing else.
 
-Secrets in `protectedSettings` never come back: leave them out of what you write to keep them, an empty object erases.
+Shared arguments, results and errors are described in `azurerm_lite.vmss`. Azure never returns `protectedSettings`: a
+write without that key keeps them, a write with an empty object erases them.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions
 """
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict
 from .vmss import vmss_path
 from .vmss_vm import vm_path
@@ -17,11 +19,11 @@ from .vmss_vm import vm_path
 DIAGNOSTIC_SINCE = "2026-04-01"
 
 
-def _of_set(subscription_id: str, resource_group: str, vmss_name: str, name: str) -> str:
+def _extension_path(subscription_id: str, resource_group: str, vmss_name: str, name: str) -> str:
     return f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensions/{wire.segment(name, 'extension name')}"
 
 
-def _of_vm(
+def _child_path(
     subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, kind: str, name: str
 ) -> str:
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
@@ -39,11 +41,13 @@ def get_vmss_extension(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> JsonDict:
-    """One extension of a scale set.
+    """Get an extension of a scale set.
 
+    `expand`: OData's `$expand`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/get
     """
-    path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
+    path = _extension_path(subscription_id, resource_group, vmss_name, extension_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -58,12 +62,15 @@ def put_vmss_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that creates or replaces one extension of a scale set.
+    """The Operation that creates or replaces an extension of a scale set.
 
+    `extension`: `{"properties": {"publisher": ..., "type": ..., "typeHandlerVersion": ..., "settings": {...},
+    "protectedSettings": {...}}}`; a new extension needs the first three.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/create-or-update
     """
-    path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
-    return arm_of(auth).start("PUT", path, extension, api_version=api_version)
+    path = _extension_path(subscription_id, resource_group, vmss_name, extension_name)
+    return arm_of(auth).start("PUT", path, arguments.json_object(extension, "extension"), api_version=api_version)
 
 
 def patch_vmss_extension(
@@ -77,12 +84,14 @@ def patch_vmss_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that merges `patch` into one extension of a scale set.
+    """The Operation that changes an extension of a scale set.
 
+    `patch`: `{"properties": {...}}` with the keys of `put_vmss_extension` that change.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/update
     """
-    path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    path = _extension_path(subscription_id, resource_group, vmss_name, extension_name)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_extension(
@@ -95,19 +104,21 @@ def delete_vmss_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes one extension of a scale set.
+    """The Operation that deletes an extension of a scale set.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/delete
     """
-    path = _of_set(subscription_id, resource_group, vmss_name, extension_name)
+    path = _extension_path(subscription_id, resource_group, vmss_name, extension_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
 def list_vmss_extensions(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
-    """All extensions of a scale set.
+    """List the extensions of a scale set.
 
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions/list
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensions"
@@ -126,11 +137,13 @@ def get_vmss_vm_extension(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> JsonDict:
-    """One extension of an instance.
+    """Get an extension of an instance.
 
+    `expand`: OData's `$expand`, such as "instanceView".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/get
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -146,12 +159,15 @@ def put_vmss_vm_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that creates or replaces one extension of an instance.
+    """The Operation that creates or replaces an extension of an instance.
 
+    `extension`: `{"location": ..., "properties": {"publisher": ..., "type": ..., "typeHandlerVersion": ..., "settings":
+    {...}, "protectedSettings": {...}}}`; a new extension needs the first three.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/create-or-update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
-    return arm_of(auth).start("PUT", path, extension, api_version=api_version)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
+    return arm_of(auth).start("PUT", path, arguments.json_object(extension, "extension"), api_version=api_version)
 
 
 def patch_vmss_vm_extension(
@@ -166,12 +182,14 @@ def patch_vmss_vm_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that merges `patch` into one extension of an instance.
+    """The Operation that changes an extension of an instance.
 
+    `patch`: `{"properties": {...}}` with the keys of `put_vmss_vm_extension` that change.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_extension(
@@ -185,11 +203,12 @@ def delete_vmss_vm_extension(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes one extension of an instance.
+    """The Operation that deletes an extension of an instance.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/delete
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "extensions", extension_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
@@ -204,8 +223,10 @@ def list_vmss_vm_extensions(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> list[JsonDict]:
-    """All extensions of an instance.
+    """List the extensions of an instance.
 
+    `expand`: OData's `$expand`, such as "instanceView".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-extensions/list
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/extensions"
@@ -224,11 +245,13 @@ def get_vmss_vm_run_command(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> JsonDict:
-    """One run command of an instance.
+    """Get a run command of an instance.
 
+    `expand`: OData's `$expand`, such as "instanceView", which holds the output.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/get
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -244,12 +267,16 @@ def put_vmss_vm_run_command(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that creates or replaces one run command of an instance.
+    """The Operation that creates or replaces a run command of an instance, which runs its script.
 
+    `run_command`: `{"location": ..., "properties": {"source": {"script": ...}}}`; instead of `script`: `scriptUri` or
+    `commandId`. Optional properties: `parameters` (`[{"name": ..., "value": ...}]`), `timeoutInSeconds`,
+    `asyncExecution`.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/create-or-update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
-    return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
+    return arm_of(auth).start("PUT", path, arguments.json_object(run_command, "run_command"), api_version=api_version)
 
 
 def patch_vmss_vm_run_command(
@@ -264,12 +291,14 @@ def patch_vmss_vm_run_command(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that merges `patch` into one run command of an instance.
+    """The Operation that changes a run command of an instance.
 
+    `patch`: `{"properties": {...}}` with the keys of `put_vmss_vm_run_command` that change.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_run_command(
@@ -283,11 +312,12 @@ def delete_vmss_vm_run_command(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes one run command of an instance.
+    """The Operation that deletes a run command of an instance.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/delete
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
+    path = _child_path(subscription_id, resource_group, vmss_name, instance_id, "runCommands", run_command_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
@@ -302,15 +332,17 @@ def list_vmss_vm_run_commands(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> list[JsonDict]:
-    """All run commands of an instance.
+    """List the run commands of an instance.
 
+    `expand`: OData's `$expand`, such as "instanceView".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-run-commands/list
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/runCommands"
     return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})
 
 
-# --- diagnostic run commands: younger than the default api-version ---------------------------------------------------
+# --- diagnostic run commands: they require a newer api-version -------------------------------------------------------
 
 
 def get_vmss_vm_diagnostic_run_command(
@@ -325,11 +357,15 @@ def get_vmss_vm_diagnostic_run_command(
     expand: str | None = None,
     api_version: str = DIAGNOSTIC_SINCE,
 ) -> JsonDict:
-    """One diagnostic run command of an instance. Born in 2026-04-01.
+    """Get a diagnostic run command of an instance.
 
+    Requires api-version 2026-04-01 or later. `expand`: OData's `$expand`, such as "instanceView".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/get
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
+    path = _child_path(
+        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
+    )
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -345,12 +381,18 @@ def put_vmss_vm_diagnostic_run_command(
     *,
     api_version: str = DIAGNOSTIC_SINCE,
 ) -> Operation:
-    """The Operation that creates or replaces one diagnostic run command of an instance. Born in 2026-04-01.
+    """The Operation that creates or replaces a diagnostic run command of an instance, which runs its script.
 
+    Requires api-version 2026-04-01 or later. `run_command`: `{"location": ..., "properties": {"source": {"script":
+    ...}}}`; instead of `script`: `scriptUri` or `commandId`. Optional properties: `parameters` (`[{"name": ...,
+    "value": ...}]`), `timeoutInSeconds`, `asyncExecution`.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/create-or-update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
-    return arm_of(auth).start("PUT", path, run_command, api_version=api_version)
+    path = _child_path(
+        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
+    )
+    return arm_of(auth).start("PUT", path, arguments.json_object(run_command, "run_command"), api_version=api_version)
 
 
 def patch_vmss_vm_diagnostic_run_command(
@@ -365,12 +407,17 @@ def patch_vmss_vm_diagnostic_run_command(
     *,
     api_version: str = DIAGNOSTIC_SINCE,
 ) -> Operation:
-    """The Operation that merges `patch` into one diagnostic run command of an instance. Born in 2026-04-01.
+    """The Operation that changes a diagnostic run command of an instance.
 
+    Requires api-version 2026-04-01 or later. `patch`: `{"properties": {...}}` with the keys of
+    `put_vmss_vm_diagnostic_run_command` that change.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/update
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
-    return arm_of(auth).start("PATCH", path, patch, api_version=api_version)
+    path = _child_path(
+        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
+    )
+    return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
 def delete_vmss_vm_diagnostic_run_command(
@@ -384,11 +431,15 @@ def delete_vmss_vm_diagnostic_run_command(
     *,
     api_version: str = DIAGNOSTIC_SINCE,
 ) -> Operation:
-    """The Operation that deletes one diagnostic run command of an instance. Born in 2026-04-01.
+    """The Operation that deletes a diagnostic run command of an instance.
 
+    Requires api-version 2026-04-01 or later.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/delete
     """
-    path = _of_vm(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name)
+    path = _child_path(
+        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
+    )
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 
@@ -403,9 +454,14 @@ def list_vmss_vm_diagnostic_run_commands(
     expand: str | None = None,
     api_version: str = DIAGNOSTIC_SINCE,
 ) -> list[JsonDict]:
-    """All diagnostic run commands of an instance. Born in 2026-04-01.
+    """List the diagnostic run commands of an instance.
 
+    Requires api-version 2026-04-01 or later. `expand`: OData's `$expand`, such as "instanceView".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/list
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/diagnosticRunCommands"
     return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})
+
+
+conceal_tokens(globals(), arm_of)

@@ -1,5 +1,6 @@
-"""Image versions and quota: what an upgrade can go to. One function for each endpoint, and `resolve_image_version`.
+"""Image versions and quotas: one function per endpoint, and `resolve_image_version`.
 
+Shared arguments, results and errors are described in `azurerm_lite.vmss`.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-images
 """
 
@@ -9,28 +10,29 @@ from typing import Any, cast
 from . import wire
 from .arm import Auth, arm_of
 from .errors import NotFoundError
+from .secrecy import conceal_tokens
 from .types import ImageVersion, JsonDict
 
 GALLERY_API_VERSION = "2023-07-03"
 
 
-def _sku(subscription_id: str, location: str, publisher: str, offer: str, sku: str) -> str:
+def _sku_path(subscription_id: str, location: str, publisher: str, offer: str, sku: str) -> str:
     subscription = wire.subscription_segment(subscription_id)
     names = {"location": location, "publisher": publisher, "offer": offer, "SKU": sku}
-    place, maker, product, kind = (wire.segment(value, what) for what, value in names.items())
+    region, publisher, offer, sku = (wire.segment(value, what) for what, value in names.items())
     return (
-        f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{place}/publishers/{maker}"
-        f"/artifacttypes/vmimage/offers/{product}/skus/{kind}"
+        f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/publishers/{publisher}"
+        f"/artifacttypes/vmimage/offers/{offer}/skus/{sku}"
     )
 
 
-def _number(version: str) -> list[int]:
+def _numbers(version: str) -> list[int]:
     return [int(part) if part.isdigit() else -1 for part in version.split(".")]
 
 
 def in_order(versions: Iterable[str]) -> list[str]:
-    """Versions from the oldest to the newest: by number, so that 1.0.10 comes after 1.0.9."""
-    return sorted(versions, key=_number)
+    """Sort versions from oldest to newest, by number: 1.0.10 comes after 1.0.9."""
+    return sorted(versions, key=_numbers)
 
 
 def list_image_versions(
@@ -44,13 +46,15 @@ def list_image_versions(
     *,
     api_version: str | None = None,
 ) -> list[str]:
-    """The versions of a platform image that a region offers, oldest first.
+    """List the versions of a platform image in a region, oldest first.
 
+    `location`: such as `westeurope`; the other arguments are those of an image reference.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-images/list
     """
-    path = f"{_sku(subscription_id, location, publisher, offer, sku)}/versions"
-    found = arm_of(auth).get(path, api_version=api_version)
-    return in_order(str(one["name"]) for one in found if isinstance(one, dict) and one.get("name"))
+    path = f"{_sku_path(subscription_id, location, publisher, offer, sku)}/versions"
+    versions = arm_of(auth).get_list(path, api_version=api_version)
+    return in_order(str(version["name"]) for version in versions if version.get("name"))
 
 
 def get_image_version(
@@ -65,11 +69,13 @@ def get_image_version(
     *,
     api_version: str | None = None,
 ) -> ImageVersion:
-    """One version of a platform image: its plan, operating system and generation.
+    """Get one version of a platform image, with its plan, operating system and generation.
 
+    `version`: an exact one, such as `22.04.202608150`; `latest` is not accepted here.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-images/get
     """
-    path = f"{_sku(subscription_id, location, publisher, offer, sku)}/versions/{wire.segment(version, 'version')}"
+    path = f"{_sku_path(subscription_id, location, publisher, offer, sku)}/versions/{wire.segment(version, 'version')}"
     return cast(ImageVersion, arm_of(auth).get(path, api_version=api_version))
 
 
@@ -85,18 +91,19 @@ def resolve_image_version(
     *,
     api_version: str | None = None,
 ) -> str:
-    """The concrete version that `latest` stands for now, or the version itself once it is known to exist.
+    """Find the exact version that `latest` means now, or confirm that a version exists.
 
-    Pin it: a model that says `latest` shows no difference when a newer image appears.
+    Write the result into the model: a model with `latest` shows no change when a newer image appears.
+    Raises: NotFoundError when there is no such version, InvalidInput, another ArmError, TransportError.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
-    where = (subscription_id, location, publisher, offer, sku)
-    known = list_image_versions(auth, *where, api_version=api_version)
-    if known and version == "latest":
-        return known[-1]
-    if version in known:
+    image = (subscription_id, location, publisher, offer, sku)
+    versions = list_image_versions(auth, *image, api_version=api_version)
+    if versions and version == "latest":
+        return versions[-1]
+    if version in versions:
         return version
-    newest = f"; the newest is {known[-1]}" if known else "; there is no version of it at all"
+    newest = f"; the newest is {versions[-1]}" if versions else "; there is no version of it at all"
     raise NotFoundError(
         f"{publisher}:{offer}:{sku}:{version} does not exist in {location}{newest}", code="PlatformImageNotFound"
     )
@@ -112,8 +119,11 @@ def list_gallery_image_versions(
     *,
     api_version: str | None = GALLERY_API_VERSION,
 ) -> list[JsonDict]:
-    """The versions of a gallery image, with `excludeFromLatest` and target regions in their publishing profile.
+    """List the versions of a gallery image, each with its publishing profile.
 
+    Each is `{"name": ..., "properties": {"publishingProfile": {"excludeFromLatest": ..., "targetRegions": [...]},
+    ...}}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/gallery-image-versions/list-by-gallery-image
     """
     group = f"/subscriptions/{wire.subscription_segment(subscription_id)}/resourceGroups"
@@ -123,26 +133,38 @@ def list_gallery_image_versions(
 
 
 def newest_gallery_version(versions: Iterable[JsonDict], location: str) -> str | None:
-    """The version that `latest` means in a region: replicated there, finished, and not excluded from latest."""
+    """Choose the version that `latest` means in a region, or None.
+
+    It is the highest one that is replicated there, has been provisioned and is not excluded from latest. `versions`: a
+    list from `list_gallery_image_versions`, of `{"name": ..., "properties": {...}}`; `location`: such as `westeurope`.
+    Raises nothing: a version that lacks a field is passed over.
+    """
     region = wire.region(location)
-    fit = [str(one["name"]) for one in versions if _offered(one.get("properties") or {}, region)]
-    return in_order(fit)[-1] if fit else None
+    names = [
+        str(item["name"]) for item in versions if item.get("name") and _is_offered(item.get("properties") or {}, region)
+    ]
+    return in_order(names)[-1] if names else None
 
 
-def _offered(properties: dict[str, Any], region: str) -> bool:
+def _is_offered(properties: dict[str, Any], region: str) -> bool:
     profile = properties.get("publishingProfile") or {}
-    regions = [one for one in profile.get("targetRegions") or [] if wire.region(one.get("name")) == region]
-    excluded = profile.get("excludeFromLatest") or any(one.get("excludeFromLatest") for one in regions)
+    regions = [target for target in profile.get("targetRegions") or [] if wire.region(target.get("name")) == region]
+    excluded = profile.get("excludeFromLatest") or any(target.get("excludeFromLatest") for target in regions)
     return bool(regions) and not excluded and properties.get("provisioningState") == "Succeeded"
 
 
 def list_usages(
     auth: Auth, /, subscription_id: str, location: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
-    """How much of each quota a subscription has used in a region: cores for a surge, for one.
+    """List the quotas of a subscription in a region, and how much of each is used.
 
+    Each is `{"name": {"value": "cores", ...}, "currentValue": ..., "limit": ..., "unit": "Count"}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/usage/list
     """
-    subscription, place = wire.subscription_segment(subscription_id), wire.segment(location, "location")
-    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{place}/usages"
+    subscription, region = wire.subscription_segment(subscription_id), wire.segment(location, "location")
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/usages"
     return arm_of(auth).list(path, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

@@ -1,8 +1,8 @@
-"""How msal is let out: the login service that it may talk to, by our own transport, and what becomes of its answers.
+"""How msal is let out: the login service that it may talk to, by our own transport, and what becomes of its responses.
 
 msal is imported when the first token is needed. Its objects are made anew each time and its caches are not used, but
-for the refresh tokens of people: they would keep an error for a minute, and lose a token in hand to a 503. The cache is
-Credential's alone.
+for the refresh tokens of people: they would keep an error for a minute, and lose a valid token to a 503. The cache, and
+trying again, are Credential's alone.
 """
 
 import json
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
-from . import clouds
-from .auth import UNFIT, Token, first_line, is_token
+from . import advice, clouds, forks, wire
+from ._text import first_line
 from .clouds import Reach
 from .errors import CredentialError, ProtocolError, TransportError, printable
+from .parsing import finite_number, parse_json
+from .tokens import LATEST_END, UNFIT, Token, is_token
 
 if TYPE_CHECKING:
     from .transport import Answer, Transport
@@ -27,6 +29,7 @@ class Login(NamedTuple):
     authority: str = clouds.PUBLIC.authority
     reach: Reach = clouds.DIRECT
     now: Callable[[], float] = time.time
+    sleep: Callable[[float], object] = time.sleep
 
 
 DEFAULT_LOGIN = Login()
@@ -36,11 +39,16 @@ _ALSO_ALLOWED = {clouds.CHINA.authority: ("https://login.partner.microsoftonline
 
 
 class LoginHttp:
-    """The HTTP client that msal is given: our transport, to the hosts that we name and to no others."""
+    """The HTTP client that msal is given: our transport, to the hosts that we name and to no others.
+
+    `status` and `retry_after` are those of the last response: msal does not pass them on.
+    """
 
     def __init__(self, origins: tuple[str, ...], reach: Reach, seconds: float = 60.0) -> None:
         self._origins, self._reach, self._seconds = origins, reach, seconds
         self._transports: dict[str, Transport] = {}
+        self.status = 0
+        self.retry_after: float | None = None
 
     def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_LoginAnswer":
         return self._send("GET", _with_query(url, params), headers, None)
@@ -60,11 +68,14 @@ class LoginHttp:
             raise ProtocolError(f"the login service pointed to {printable(url, 120)}: not followed")
         data = body.encode() if isinstance(body, str) else body
         lengths = {} if data is None else {"Content-Length": str(len(data))}
+        self.status, self.retry_after = 0, None
         answer = self._transport(origin).send(method, url[len(origin) :], {**(headers or {}), **lengths}, data)
+        self.status, self.retry_after = answer.status, wire.retry_after(answer.headers)
         return _LoginAnswer(answer)
 
     def _transport(self, origin: str) -> "Transport":
-        from .transport import Timeouts, Transport  # noqa: PLC0415  (imports requests)
+        with forks.importing:
+            from .transport import Timeouts, Transport  # noqa: PLC0415  (imports requests)
 
         if origin not in self._transports:
             limits = Timeouts(min(5.0, self._seconds), min(30.0, self._seconds), self._seconds)
@@ -78,14 +89,20 @@ def login_http(login: Login) -> LoginHttp:
 
 
 class _LoginAnswer:
-    """What msal reads of an answer. A body that is not JSON is dropped here: msal would log it, token and all."""
+    """What msal reads of a response. A body that is not JSON is dropped here: msal would log it, token and all.
+
+    A failure of the service is shown as a refusal when it has a code: of a 5xx msal says the status alone.
+    """
 
     def __init__(self, answer: "Answer") -> None:
         self.status_code, self.headers = answer.status, answer.headers
         try:
-            self.text = json.dumps(json.loads(answer.body))
-        except (ValueError, RecursionError):
-            self.text = '{"error":"invalid_response","error_description":"the login service did not answer in JSON"}'
+            document = parse_json(answer.body, CredentialError)
+        except CredentialError:
+            document = {"error": "invalid_response", "error_description": "the login service did not answer in JSON"}
+        if answer.status >= 500 and isinstance(document, dict) and document.get("error"):
+            self.status_code = 400
+        self.text = json.dumps(document)
 
     def raise_for_status(self) -> None:
         if self.status_code >= 400:
@@ -99,49 +116,66 @@ def _with_query(url: str, params: Any) -> str:
 Ask = Callable[[Any, LoginHttp, str | None], Any]
 
 
-def by_msal(kind: str, login: Login, ask: Ask, http_of: Callable[[], LoginHttp] | None = None) -> Callable[..., Token]:
-    """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line."""
+def by_msal(
+    kind: str,
+    login: Login,
+    ask: Ask,
+    http_of: Callable[[], LoginHttp] | None = None,
+    transient: frozenset[int] = frozenset({408, 429}),
+) -> Callable[[str | None], Token]:
+    """An acquisition by msal: `ask(msal, http, claims)` does it, and every way to fail becomes one clear line.
+
+    `transient`: the statuses below 500 after which asking again may help.
+    """
 
     def acquire(claims: str | None) -> Token:
-        found = _asked(kind, login, ask, http_of() if http_of else login_http(login), claims)
-        if isinstance(found, Token):
-            return found
-        # Raised here, above every frame that holds a secret or an answer.
-        raise found.with_traceback(None)
+        with forks.importing:
+            import msal  # noqa: PLC0415  (imported when the first token is needed)
+
+        http = http_of() if http_of else login_http(login)
+        try:
+            return token_of(kind, ask(msal, http, claims), login)
+        except CredentialError as error:
+            failure = error
+        except TransportError as error:
+            is_transient, code = error.is_transient, "unreachable" if error.is_transient else "refused"
+            failure = CredentialError(f"{kind}: {error}", code=code, is_transient=is_transient)
+        except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
+            text = f"{kind}: no token from {login.authority}: {first_line(error)}"
+            failure = CredentialError(text, code=type(error).__name__)
+        finally:
+            http.close()
+        if http.status in transient or http.status >= 500:
+            failure.is_transient, failure.retry_after = True, http.retry_after
+        raise failure
 
     return acquire
-
-
-def _asked(kind: str, login: Login, ask: Ask, http: LoginHttp, claims: str | None) -> Token | CredentialError:
-    import msal  # noqa: PLC0415  (imported when the first token is needed)
-
-    try:
-        return token_of(kind, ask(msal, http, claims), login)
-    except CredentialError as error:
-        return error
-    except TransportError as error:
-        return CredentialError(f"{kind}: {error}", code="unreachable")
-    except Exception as error:  # msal raises ValueError, its own errors and others for one thing: no token
-        text = f"{kind}: no token from {login.authority}: {first_line(error)}"
-        return CredentialError(text, code=type(error).__name__)
-    finally:
-        http.close()
 
 
 def token_of(kind: str, result: Any, login: Login) -> Token:
     """The token in msal's answer, or an error with Entra's own code and first line."""
     result = result if isinstance(result, Mapping) else {}
     if not result.get("access_token"):
-        code = str(result.get("error") or "no_token")
-        text = str(result.get("error_description") or "the login service gave no token").partition("\n")[0]
-        text = re.sub(r"\s*Trace ID:.*", "", text)
-        raise CredentialError(
-            f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}", code=code
-        )
-    try:
-        lifetime = int(result.get("expires_in", 600))
-    except (TypeError, ValueError):
-        lifetime = 0
+        raise _refused(kind, result, login)
     if not is_token(result["access_token"]):
         raise CredentialError(f"{kind}: what {login.authority} gave {UNFIT}")
-    return Token(result["access_token"], int(login.now()) + lifetime)
+
+    def failure(why: str) -> CredentialError:
+        return CredentialError(f"{kind}: {login.authority} gave a token without an end: {why}", code="bad_expires_in")
+
+    lifetime = finite_number(result.get("expires_in", 600), failure, "expires_in", least=-LATEST_END, most=LATEST_END)
+    return Token(result["access_token"], int(login.now()) + int(lifetime))
+
+
+def _refused(kind: str, result: Mapping[str, Any], login: Login) -> CredentialError:
+    """The refusal in msal's answer. Entra's numbers say whether asking again may help."""
+    code = str(result.get("error") or "no_token")
+    text = str(result.get("error_description") or "the login service gave no token").partition("\n")[0]
+    numbers = result.get("error_codes")
+    codes = [code, *map(str, numbers if isinstance(numbers, list) else []), *re.findall(r"AADSTS\d+", text)]
+    text = re.sub(r"\s*Trace ID:.*", "", text)
+    return CredentialError(
+        f"{kind}: {login.authority} refused ({printable(code, 60)}): {printable(text, 400)}",
+        code=code,
+        is_transient=any(map(advice.is_transient, codes)),
+    )

@@ -9,7 +9,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
-from . import handles, wire
+from . import handles, parsing, responses, wire
 from .errors import (
     ArmError,
     AuthError,
@@ -18,12 +18,16 @@ from .errors import (
     NotFoundError,
     OperationTimeout,
     OutcomeUnknown,
+    ProtocolError,
     ThrottledError,
     TransportError,
+    printable,
+    short_repr,
 )
 from .types import Json, JsonDict
 from .wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 
+FASTEST_SECONDS = 1.0  # between two polls, whatever a server asks for
 FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
 SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0, 600.0
 MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
@@ -31,7 +35,10 @@ MOST_PAGES = 1000
 
 
 class Reader(Protocol):
-    """What an Operation needs of an Arm: to read a path, the time, and a way to wait."""
+    """What an Operation needs of an Arm: to read a path, the time, and a way to wait.
+
+    It may have a `time_scale`: how much faster than real time the clock of its endpoint, an emulator, runs.
+    """
 
     base: str
 
@@ -68,9 +75,11 @@ class Operation:
         self.error: ArmError | None = None
         self.seconds: float | None = None  # how long it took by Azure's own clock, once that is known
         self.polls = 0
+        self._fastest = max(0.05, FASTEST_SECONDS / getattr(reader, "time_scale", 1.0))
 
     def __repr__(self) -> str:
-        return f"<Operation {self.method} {self.path.partition('?')[0]}: {self.status}, request id {self.request_id}>"
+        where = printable(self.path.partition("?")[0])
+        return f"<Operation {self.method} {where}: {self.status}, request id {self.request_id}>"
 
     def _repr_html_(self) -> str:
         from .markup import card  # noqa: PLC0415
@@ -103,20 +112,19 @@ class Operation:
         self.polls += 1
         try:
             status, headers, body = self._read_monitor()
+            self._retry_after = wire.retry_after(headers)
+            state = self._state(status, headers, body)
+            seconds = wire.operation_seconds(body)
+            state, body = self._result(state, body) if state == SUCCEEDED else (state, body)
         except (AuthError, ForbiddenError):
             raise
         except (TransportError, ArmError) as error:
-            if self._is_gone(error):
-                self._end(SUCCEEDED, None)
-                return self.status
-            return self._could_not_read(error)
-        self._retry_after = wire.retry_after(headers)
-        state = self._state(status, headers, body)
-        if state is None:
-            return self._could_not_read(TransportError("the status document says no status"))
+            if not self._is_gone(error):
+                return self._could_not_read(error)
+            state, body, seconds = SUCCEEDED, None, None
         self._unread = 0
         if state in TERMINAL:
-            self.seconds = wire.operation_seconds(body)
+            self.seconds = seconds
             self._end(state, body)
         return self.status
 
@@ -142,9 +150,10 @@ class Operation:
     def next_poll_seconds(self) -> float:
         """How long to leave it alone: what Azure asked for, within bounds; else a share of its age."""
         if self.polls == 0 and self._unread == 0:
-            return FIRST_SECONDS if self._retry_after is None else min(FIRST_SECONDS, max(self._retry_after, 0.05))
+            asked = FIRST_SECONDS if self._retry_after is None else self._retry_after
+            return min(FIRST_SECONDS, max(asked, self._fastest))
         if self._retry_after:
-            floor = SHORTEST_SECONDS if self._retry_after >= 1 else 0.05
+            floor = SHORTEST_SECONDS if self._retry_after >= 1 else self._fastest
             return min(LONGEST_SECONDS, max(floor, self._retry_after))
         age = max(0.0, self._reader.time() - self.started_at)
         return min(USUAL_SECONDS, max(SHORTEST_SECONDS, age / 8))
@@ -197,43 +206,61 @@ class Operation:
     def _is_gone(self, error: Exception) -> bool:
         return self.method == "DELETE" and self._monitor.kind == "resource" and isinstance(error, NotFoundError)
 
-    def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str | None:
+    def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str:
+        """The state that a response shows; ProtocolError for a response that cannot be one to this question."""
         if self._monitor.kind == "instances":
-            return wire.operation_state(body)
+            return wire.operation_state(body) or RUNNING
         if self._monitor.kind == "status":
-            return wire.operation_state(body) if wire.is_of(body, self._monitor.path) else None
-        if self._monitor.kind == "resource":
-            return wire.provisioning_state(body)
-        if status == 202:
+            state = wire.operation_state(body)
+            if state is None or not wire.is_of(body, self._monitor.path):
+                raise ProtocolError(f"the operation's status document is {responses.shape(body)} without its status")
+            return state
+        if self._monitor.kind == "location" and status == 202:
             self._follow(headers)
             return RUNNING
-        return wire.provisioning_state(body) if self.method in ("PUT", "PATCH") else SUCCEEDED
+        if self._monitor.kind == "location" and (self.method not in ("PUT", "PATCH") or body is None):
+            responses.check_write("POST", status, body)
+            return SUCCEEDED
+        if not responses.is_resource(body):
+            raise ProtocolError(f"expected the resource, got {responses.shape(body)}")
+        state = wire.provisioning_state(body)
+        return RUNNING if self.method == "DELETE" and state == SUCCEEDED else state  # it is still there
 
     def _follow(self, headers: Mapping[str, str]) -> None:
+        """Poll where the response says from now on. A link that cannot be followed counts as an unread status."""
         if headers.get("location"):
-            path = wire.own_path(headers["location"], self._reader.base)
+            path = responses.own_path(headers["location"], self._reader.base)
             self._monitor = Monitor("location", path, path)
 
+    def _result(self, state: str, body: Json) -> tuple[str, Json]:
+        """What a call that succeeded made: the state and the resource after PUT or PATCH, the output of an action.
+
+        The document that told of the success is it, unless that was the status of the operation.
+        """
+        write = self.method in ("PUT", "PATCH")
+        if self._monitor.kind in ("instances", "resource") or (self._monitor.kind == "location" and body is not None):
+            return state, body if write or self._monitor.kind != "resource" else None
+        path = self.path if write else self._monitor.result_path if self._monitor.kind == "status" else ""
+        if not path or self.method == "DELETE":
+            return state, None
+        try:
+            status, _, found = self._reader.read(path)
+        except NotFoundError:
+            return state, None
+        if not write:
+            responses.check_write(self.method, status, found)
+            return state, found
+        if not responses.is_resource(found):
+            raise ProtocolError(f"expected the resource at {path.partition('?')[0]}, got {responses.shape(found)}")
+        shown = wire.provisioning_state(found)
+        return SUCCEEDED if shown == RUNNING else shown, found
+
     def _end(self, state: str, body: Json) -> None:
-        if state == SUCCEEDED and self._monitor.kind == "status":
-            body = self._read_result()
-            state = wire.provisioning_state(body) if self.method in ("PUT", "PATCH") else SUCCEEDED
-            state = SUCCEEDED if state == RUNNING else state
         self.status = state
         if state == SUCCEEDED:
-            self._resource = body if self.method in ("PUT", "PATCH") or self._monitor.kind != "resource" else None
+            self._resource = body
         else:
             self.error = self._failure(state, body)
-
-    def _read_result(self) -> Json:
-        """What the call made: the resource itself after PUT or PATCH, what waits at Location after an action."""
-        path = self.path if self.method in ("PUT", "PATCH") else self._monitor.result_path
-        if not path or self.method == "DELETE":
-            return None
-        try:
-            return self._reader.read(path)[2]
-        except NotFoundError:
-            return None
 
     def _failure(self, state: str, body: Json) -> ArmError:
         document = body if isinstance(body, dict) and "error" in body else {}
@@ -270,6 +297,7 @@ class Operation:
 
 
 def _positive(seconds: float) -> float:
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
-        raise InvalidInput(f"timeout must be a positive number of seconds, not {seconds!r}")
-    return float(seconds)
+    error = InvalidInput(f"timeout must be a positive number of seconds, not {short_repr(seconds)}")
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds <= 0:
+        raise error
+    return parsing.finite_number(seconds, lambda _: error, "timeout", least=0)

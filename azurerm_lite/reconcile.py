@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from . import model, wire
+from . import model, responses, wire
 from .errors import ArmError, ConcurrencyError, OutcomeUnknown, TransportError
 from .operation import Operation, Reader
 from .types import Json, JsonDict
@@ -44,6 +44,26 @@ class Writer(Reader, Protocol):
     def send(self, write: Write) -> Operation: ...
 
 
+def monitor(write: Write, status: int, headers: Mapping[str, str], body: Json, base: str) -> wire.Monitor:
+    """Where a write that was answered with success can be watched; UnusableLink when that is nowhere.
+
+    An upgrade that Azure has accepted is watched in its instances, and a deletion in its resource, when there is no
+    link that could be followed. A whole link to a foreign host is no slip of the pen: it is always an error.
+    """
+    try:
+        how = wire.monitor(write.method, write.target, status, headers, body, base)
+    except responses.UnusableLink as link:
+        if link.foreign or status != 202 or (write.instances is None and write.method != "DELETE"):
+            raise
+        log.warning("%s: %s; watched elsewhere", write, link)
+        how = wire.Monitor("resource", write.target)
+    if how.kind == "resource" and write.instances is not None:
+        return write.instances  # accepted, and no word on where to look
+    if how.kind == "status" and write.instances is not None:
+        return how._replace(result_path="")  # of an upgrade nothing waits at Location
+    return how
+
+
 def settle(arm: Writer, write: Write, unknown: OutcomeUnknown) -> Operation:
     """The Operation of a write whose answer was lost; `unknown` itself when nobody can tell whether it happened."""
     if write.instances is not None:
@@ -56,8 +76,8 @@ def settle(arm: Writer, write: Write, unknown: OutcomeUnknown) -> Operation:
     if _shows(found, write):
         return _seen(arm, write, found)
     if write.etag is None or found.get("etag") != write.etag:
-        raise OutcomeUnknown(
-            f"{write}: its answer was lost, and the resource (etag {found.get('etag')}) does not show it. "
+        raise unknown.with_finding(
+            f"the resource (etag {found.get('etag')}) does not show it. "
             "Somebody else may have written since: read it before writing again"
         )
     try:
@@ -89,7 +109,7 @@ def _look(arm: Writer, write: Write) -> JsonDict | None:
         found = arm.read(write.target)[2]
     except (ArmError, TransportError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if responses.is_resource(found) else None
 
 
 def _seen(arm: Writer, write: Write, resource: JsonDict) -> Operation:
@@ -122,5 +142,5 @@ def _by_instances(arm: Writer, write: Write, instances: wire.Monitor, unknown: O
             return Operation(arm, write.method, write.target, instances)
         arm.pause(LOOK_SECONDS)
     if failed:
-        raise OutcomeUnknown(f"{write}: its answer was lost; {failed} is Failed, by this upgrade or an earlier one")
+        raise unknown.with_finding(f"{failed} is Failed, by this upgrade or an earlier one")
     return arm.send(write)

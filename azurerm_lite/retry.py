@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     sent: bool = True
     retry_after: float | None = None
     busy: bool = False  # a 429 or 409 that means "another operation is running"
+    foreign: bool = False  # something answered, but not as ARM does
 
 
 class Decision(NamedTuple):
@@ -43,13 +44,16 @@ def decide(
 ) -> Decision:
     """What to do after attempt number `attempt` (from 1). `chance`: a random number in [0, 1) for the jitter."""
     status, write = outcome.status, method != "GET"
-    if status and status < 400:
+    if outcome.foreign:
+        return Decision("unknown" if write and outcome.sent else "give up")
+    if 200 <= status < 300:
         return Decision("accept")
     if status == 401:
         return Decision("give up" if refreshed else "refresh")
-    repeatable = status == 429 or (status in _TRANSIENT and not write) or (status == 0 and not outcome.sent)
+    passing = status in _TRANSIENT or status >= 600  # which RFC 9110 (15) calls a server's error
+    repeatable = status == 429 or (passing and not write) or (status == 0 and not outcome.sent)
     if not repeatable:
-        return Decision("unknown" if write and status in _TRANSIENT else "give up")
+        return Decision("unknown" if write and passing else "give up")
     wait = wait_seconds(limits, outcome.retry_after, attempt, chance)
     if attempt >= limits.attempts or waited + wait > limits.budget_seconds:
         return Decision("give up")
@@ -73,8 +77,11 @@ def breather(method: str, left: Mapping[str, int], age: float) -> float:
 
 
 def wait_seconds(limits: Retry, asked: float | None, attempt: int, chance: float) -> float:
-    """Exponential with jitter; never less than the server asked for, and a little more, so that many wake apart."""
+    """Exponential with jitter; never less than the server asked for, and a little more, so that many wake apart.
+
+    Nor less than `base_seconds`, so that no server makes us ask again at once.
+    """
     spread = min(limits.cap_seconds, limits.base_seconds * 2.0 ** min(attempt - 1, 30))
     if asked is None:
         return min(limits.cap_seconds, limits.base_seconds + spread * chance)
-    return asked + min(limits.cap_seconds, max(1.0, asked * 0.1)) * chance
+    return max(asked, limits.base_seconds) + min(limits.cap_seconds, max(1.0, asked * 0.1)) * chance

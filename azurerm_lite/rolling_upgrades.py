@@ -1,15 +1,17 @@
-"""Azure's own rolling upgrade and the hooks that hold it up: one function for each endpoint, and nothing else.
+"""Azure's own rolling upgrade and its lifecycle hooks: one function per endpoint, and nothing else.
 
-Azure drives these in mode Rolling; `upgrade.roll` watches one to its end. Arguments are as in `vmss`.
+Azure runs such an upgrade in mode Rolling; `upgrade.roll` starts one and watches it to its end. Shared arguments,
+results and errors are described in `azurerm_lite.vmss`.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades
 """
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict
 from .vmss import vmss_path
 
@@ -19,8 +21,10 @@ HOOKS_SINCE = "2025-11-01"
 def start_os_rolling_upgrade(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
-    """The Operation in which Azure rolls every instance to the newest image. It does not roll back by itself.
+    """The Operation in which Azure upgrades every instance to the newest image, batch by batch.
 
+    It does not roll back by itself.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-os-upgrade
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/osRollingUpgrade"
@@ -30,8 +34,9 @@ def start_os_rolling_upgrade(
 def start_extension_rolling_upgrade(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
-    """The Operation in which Azure rolls every instance to the newest extensions.
+    """The Operation in which Azure upgrades every instance to the newest extensions, batch by batch.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/start-extension-upgrade
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/extensionRollingUpgrade"
@@ -41,8 +46,10 @@ def start_extension_rolling_upgrade(
 def cancel_rolling_upgrade(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
-    """The Operation that stops the rolling upgrade under way; ConflictError when there is none.
+    """The Operation that cancels the rolling upgrade of a scale set.
 
+    Raises: ConflictError when none is running, InvalidInput, NotFoundError, another ArmError, TransportError,
+    OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/cancel
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/cancel"
@@ -52,8 +59,10 @@ def cancel_rolling_upgrade(
 def get_rolling_upgrade(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> JsonDict:
-    """The newest rolling upgrade: its status, and counts without instance ids.
+    """Get the status and counts of the latest rolling upgrade; Azure names no instances.
 
+    Returns `{"properties": {"runningStatus": {"code": ...}, "progress": {"successfulInstanceCount": ..., ...}, ...}}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/get-latest
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/rollingUpgrades/latest"
@@ -63,8 +72,10 @@ def get_rolling_upgrade(
 def list_lifecycle_hook_events(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str = HOOKS_SINCE
 ) -> list[JsonDict]:
-    """What Azure waits for an answer to before it goes on with an automatic OS upgrade. Born in 2025-11-01.
+    """List the events that Azure waits for an answer to before it continues an automatic OS upgrade.
 
+    Requires api-version 2025-11-01 or later.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/list
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents"
@@ -81,8 +92,10 @@ def get_lifecycle_hook_event(
     *,
     api_version: str = HOOKS_SINCE,
 ) -> JsonDict:
-    """One lifecycle hook event. Born in 2025-11-01.
+    """Get a lifecycle hook event.
 
+    Requires api-version 2025-11-01 or later.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/get
     """
     name = wire.segment(event_name, "lifecycle hook event name")
@@ -101,10 +114,17 @@ def patch_lifecycle_hook_event(
     *,
     api_version: str = HOOKS_SINCE,
 ) -> JsonDict:
-    """The lifecycle hook event as it is after it was approved, rejected or put off. Born in 2025-11-01.
+    """Approve, reject or delay a lifecycle hook event, and return the changed event.
 
+    Requires api-version 2025-11-01 or later. `patch`: `{"properties": {"targetResources": [{"resource": {"id": ...},
+    "actionState": "Approved" or "Rejected"}]}}`, or `{"properties": {"waitUntil": ISO 8601 time}}` to delay it.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-life-cycle-hook-events/update
     """
     name = wire.segment(event_name, "lifecycle hook event name")
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/lifecycleHookEvents/{name}"
-    return cast(JsonDict, arm_of(auth).act("PATCH", path, patch, api_version=api_version))
+    body = arguments.json_object(patch, "patch")
+    return cast(JsonDict, arm_of(auth).act("PATCH", path, body, api_version=api_version, wants_object=True))
+
+
+conceal_tokens(globals(), arm_of)

@@ -4,13 +4,20 @@ Keys that are always there are Required, so that `vmss["sku"]["capacity"]` type-
 Also what may stand as `auth`, and ScaleSet, the address of one scale set.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
 
-from .errors import InvalidInput
+from .errors import InvalidInput, short_repr
 
 Json = Any
 JsonDict = dict[str, Any]
+
+
+# What no name in Azure has, and what would end or change a path.
+_NO_NAME = re.compile(
+    "[\\s\x00-\x1f\x7f-\x9f<>%&:\\\\?/#\"'`{}|^*\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|^[.]*$"
+)
 
 
 @runtime_checkable
@@ -48,14 +55,15 @@ class ScaleSet(NamedTuple):
     def parse(cls, resource_id: str) -> "ScaleSet":
         """The scale set that a resource id names, its own or that of an instance in it."""
         parts = resource_id.strip("/").split("/") if isinstance(resource_id, str) else []
-        keys = [part.lower() for part in parts[0:8:2]]
-        wanted = ["subscriptions", "resourcegroups", "providers", "virtualmachinescalesets"]
-        if len(parts) < 8 or keys[:3] != wanted[:3] or parts[6].lower() != wanted[3] or not all(parts):
+        words = ["subscriptions", "resourcegroups", "providers", "microsoft.compute", "virtualmachinescalesets"]
+        names = [parts[1], parts[3], parts[7], *parts[8:]] if len(parts) >= 8 else [""]
+        keys = [part.lower() for part in (*parts[0:5:2], *parts[5:7])]
+        if keys != words or any(_NO_NAME.search(name) for name in names):
             raise InvalidInput(
-                f"not the resource id of a scale set: {resource_id!r}; it reads /subscriptions/…/resourceGroups/…"
-                "/providers/Microsoft.Compute/virtualMachineScaleSets/…"
+                f"not the resource id of a scale set: {short_repr(resource_id, 200)}; it reads /subscriptions/…"
+                "/resourceGroups/…/providers/Microsoft.Compute/virtualMachineScaleSets/…"
             )
-        return cls(parts[1], parts[3], parts[7])
+        return cls(*names[:3])
 
     @property
     def resource_id(self) -> str:

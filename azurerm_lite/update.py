@@ -10,11 +10,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import arguments
 from . import model as _model
 from .arm import Arm, Auth, arm_of
 from .edits import Edit, unseen_secrets
 from .errors import BusyError, ConcurrencyError, InvalidInput
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import ScaleSet, Vmss
 from .vmss import get_vmss, patch_vmss
 
@@ -39,11 +41,14 @@ def update_vmss(
     """The Operation that writes what `change` made of the model; None when it changed nothing.
 
     `change` gets the model and changes it, or gives a new one or an Edit: `lambda m: set_image_version(m, "1.2.3")`.
-    Only what changed is sent, with the model's etag. When somebody else wrote in between, the change is made once more
+    Only what changed is sent, with the model's etag, and whole where Azure would otherwise replace or derive the rest
+    (tags, the storage profile: see `merge_patch`). InvalidInput for a change that no PATCH can express, before anything
+    is sent. When somebody else wrote in between, the change is made once more
     on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. While
     another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
     was touched and may have protected settings, which no GET shows: left out, they stay.
     """
+    arguments.function(change, "change")
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_TURNS):
         with contextlib.suppress(BusyError):
@@ -92,3 +97,6 @@ def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """Where two models differ, besides what Azure alone writes."""
     return {one.path for one in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
+
+
+conceal_tokens(globals(), arm_of)

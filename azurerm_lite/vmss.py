@@ -1,40 +1,53 @@
-"""Scale sets: one function for each endpoint of Azure Resource Manager, and nothing else.
+"""Scale sets: one function per endpoint of Azure Resource Manager, and nothing else.
 
-Every function takes `auth` first (an Arm, a bare token, or a credential), then the subscription id, the resource group
-and the name of the scale set, so that `get_vmss(arm, *web)` works with a ScaleSet. `api_version` overrides the Arm's.
-`get_*` gives the JSON as a dict, `list_*` a list over all pages, what Azure may run long an Operation; an answer of
-400 or more is an ArmError, and an argument that Azure could not accept an InvalidInput before anything is sent.
+Arguments that endpoint functions share:
+`auth`: an Arm, a bare access token, or a credential with `get_token(*scopes)`.
+`subscription_id`, `resource_group`, `vmss_name`: the address, so that `get_vmss(arm, *web)` works with a ScaleSet.
+`api_version`: such as "2024-07-01"; by default that of the Arm.
+
+`get_*` returns the JSON as a dict and `list_*` a list over all pages. A call that Azure may run long returns an
+Operation as soon as Azure has accepted it; `.wait()` waits for its end.
+
+Each docstring names the errors to expect. InvalidInput is raised before anything is sent. ArmError is an answer of 400
+or more: NotFoundError (404), ForbiddenError (403), ConflictError (409), ConcurrencyError (412), ThrottledError (429).
+TransportError means that no usable answer came. CredentialError and AuthError concern the token. A write whose answer
+is lost raises OutcomeUnknown: look at the resource before repeating it. `Operation.wait()` raises OperationFailed,
+OperationCanceled or OperationTimeout.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import Ids, JsonDict, Vmss, VmssInstanceView
 
 OWN_ETAG = "the model's own etag"
 
 
 def group_path(subscription_id: str, resource_group: str) -> str:
+    """The ARM path of Microsoft.Compute in a resource group."""
     subscription, group = wire.subscription_segment(subscription_id), wire.resource_group_segment(resource_group)
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute"
 
 
 def vmss_path(subscription_id: str, resource_group: str, vmss_name: str) -> str:
+    """The ARM path of a scale set."""
     name = wire.segment(vmss_name, "scale set name", 64)
     return f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets/{name}"
 
 
 def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
+    """The etag to send as If-Match: that of the caller, or by default that of the model."""
     return model.get("etag") if if_match is OWN_ETAG else if_match
 
 
 def flag(value: bool | None) -> str | None:
-    """A switch as a query parameter; left out when nothing was said."""
-    return None if value is None else str(value).lower()
+    """A boolean as a query parameter; None leaves it out."""
+    return None if value is None else str(arguments.switch(value, "each switch")).lower()
 
 
 def get_vmss(
@@ -47,8 +60,10 @@ def get_vmss(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> Vmss:
-    """The model of a scale set. `expand="userData"` adds the user data.
+    """Get the model of a scale set.
 
+    `expand="userData"` includes the user data, base64-encoded.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
@@ -69,12 +84,13 @@ def put_vmss(
 ) -> Operation:
     """The Operation that writes a whole model, or creates the scale set when there is none of that name.
 
-    The model is sent as it is. Its own etag, when it has one, goes along, so that a change made by somebody else since
-    it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that off. With `if_none_match="*"` it
-    only creates.
+    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a
+    change made by somebody else since it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that
+    off. With `if_none_match="*"` it only creates.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
+    model = arguments.json_object(model, "model")
     etags: dict[str, Any] = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
     return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
 
@@ -90,21 +106,27 @@ def patch_vmss(
     if_match: str | None = OWN_ETAG,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that merges `patch` into the model: what it names changes, null deletes, lists are replaced.
+    """The Operation that sends `patch` as it is; `update_vmss` and `merge_patch` know what a PATCH must have.
 
+    Azure merges what stands in `properties` (null deletes, lists are replaced) and replaces other parts by what the
+    patch has of them: all tags go that it does not name, and a tag cannot be null. A `storageProfile` must name the
+    image, and Azure derives anew from it what is left out, `osDisk` and `dataDisks`. Sets in mode Rolling or Automatic
+    want `upgradePolicy` and the health probe along, an identity its `type`. `model.WHOLE` lists the parts with sources.
     An etag in the patch itself goes along as If-Match, not in the body.
+    https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
-    body = {key: value for key, value in patch.items() if key != "etag"}
+    body = {key: value for key, value in arguments.json_object(patch, "patch").items() if key != "etag"}
     return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=own_etag(if_match, patch))
 
 
 def list_vmss(
     auth: Auth, /, subscription_id: str, resource_group: str, *, api_version: str | None = None
 ) -> list[Vmss]:
-    """The models of all scale sets in a resource group.
+    """List the models of all scale sets in a resource group.
 
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list
     """
     path = f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets"
@@ -112,8 +134,9 @@ def list_vmss(
 
 
 def list_vmss_sub(auth: Auth, /, subscription_id: str, *, api_version: str | None = None) -> list[Vmss]:
-    """The models of all scale sets in a subscription.
+    """List the models of all scale sets in a subscription.
 
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-all
     """
     subscription = wire.subscription_segment(subscription_id)
@@ -124,8 +147,10 @@ def list_vmss_sub(auth: Auth, /, subscription_id: str, *, api_version: str | Non
 def get_vmss_instance_view(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> VmssInstanceView:
-    """How many instances are in which provisioning state, and the state of the set itself. Not for Flexible sets.
+    """Get the number of instances in each provisioning state, and the state of the set; not for Flexible sets.
 
+    Returns `{"virtualMachine": {"statusesSummary": [{"code": ..., "count": ...}]}, "statuses": [...], ...}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-instance-view
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/instanceView"
@@ -143,16 +168,16 @@ def manual_upgrade_instances(
     all_instances: bool = False,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that brings some instances to the latest model: the call that upgrades them.
+    """The Operation that upgrades some instances to the latest model.
 
-    `instance_ids`: ids such as `["0", "3"]` (VM names in Flexible sets). All at once is downtime, so it takes
-    `manual_upgrade_instances(..., None, all_instances=True)`.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
     """
     body = {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
     path = vmss_path(subscription_id, resource_group, vmss_name)
-    seen_in = (f"{path}/virtualMachines", () if all_instances else tuple(body["instanceIds"]))
-    return arm_of(auth).start("POST", f"{path}/manualupgrade", body, api_version=api_version, by_instances=seen_in)
+    instances = (f"{path}/virtualMachines", () if all_instances else tuple(body["instanceIds"]))
+    return arm_of(auth).start("POST", f"{path}/manualupgrade", body, api_version=api_version, by_instances=instances)
 
 
 def delete_vmss(
@@ -165,8 +190,10 @@ def delete_vmss(
     force_deletion: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes the scale set and everything in it.
+    """The Operation that deletes the scale set with all its instances.
 
+    `force_deletion=True`: forced deletion (a preview feature).
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete
     """
     query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
@@ -178,8 +205,9 @@ def delete_vmss(
 def reapply_vmss(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> Operation:
-    """The Operation that pushes the model's profile to the instances again.
+    """The Operation that applies the profile of the model to the instances again.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reapply
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reapply"
@@ -197,8 +225,10 @@ def set_orchestration_service_state(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that suspends or resumes automatic repairs: `action` is Suspend or Resume.
+    """The Operation that suspends or resumes automatic repairs, or another orchestration service.
 
+    `action`: "Suspend" or "Resume"; `service_name`: such as "AutomaticZoneRebalancing".
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/set-orchestration-service-state
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/setOrchestrationServiceState"
@@ -215,8 +245,10 @@ def convert_vmss_to_single_placement_group(
     *,
     api_version: str | None = None,
 ) -> None:
-    """Make a Uniform set span several placement groups, whatever its name says; gives nothing.
+    """Set `singlePlacementGroup` of a Uniform set to false, so that it may span several placement groups.
 
+    `active_placement_group_id`: the placement group of instances created from now on. Returns nothing.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/convert-to-single-placement-group
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/convertToSinglePlacementGroup"
@@ -236,14 +268,18 @@ def force_recovery_service_fabric_platform_update_domain_walk(
     *,
     api_version: str | None = None,
 ) -> JsonDict:
-    """What Service Fabric says of the walk to an update domain: whether it went, and which one is next.
+    """Walk a Service Fabric scale set to an update domain, to recover it by hand.
 
+    `zone`, `placement_group_id`: limit the walk to one. Returns `{"walkPerformed": ..., "nextPlatformUpdateDomain":
+    ...}`.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/force-recovery-service-fabric-platform-update-domain-walk
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/forceRecoveryServiceFabricPlatformUpdateDomainWalk"
-    where = {"zone": zone, "placementGroupId": placement_group_id}
-    query = {"platformUpdateDomain": str(platform_update_domain), **where}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    limits = {"zone": zone, "placementGroupId": placement_group_id}
+    domain = arguments.whole_number(platform_update_domain, "platform_update_domain", 0, 1000, "the number of a domain")
+    query = {"platformUpdateDomain": str(domain), **limits}
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def scale_out_vmss(
@@ -257,24 +293,25 @@ def scale_out_vmss(
     *,
     api_version: str = "2025-04-01",
 ) -> Operation:
-    """The Operation that adds instances, in one zone if that is named. Born in 2025-04-01.
+    """The Operation that adds instances, in one zone if `zone` names it.
 
+    Requires api-version 2025-04-01 or later. `capacity`: how many instances to add; `zone`: "1", "2" or "3".
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/scale-out
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/scaleOut"
-    return arm_of(auth).start(
-        "POST",
-        path,
-        {"capacity": capacity, **({"properties": {"zone": zone}} if zone else {})},
-        api_version=api_version,
-    )
+    added = arguments.whole_number(capacity, "capacity", 0, 10_000, "instances")
+    body = {"capacity": added, **({"properties": {"zone": zone}} if zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 
 def list_vmss_skus(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
-    """The VM sizes that this scale set may have, and how many of each.
+    """List the VM sizes that the scale set may have.
 
+    Returns a list of `{"sku": {"name": ...}, "capacity": {"minimum": ..., "maximum": ...}}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-skus
     """
     return arm_of(auth).list(f"{vmss_path(subscription_id, resource_group, vmss_name)}/skus", api_version=api_version)
@@ -283,8 +320,9 @@ def list_vmss_skus(
 def list_vmss_os_upgrade_history(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
 ) -> list[JsonDict]:
-    """The last five OS upgrades of two months, newest first.
+    """List the OS upgrades of the last two months, at most five, newest first.
 
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-os-upgrade-history
     """
     return arm_of(auth).list(
@@ -295,10 +333,15 @@ def list_vmss_os_upgrade_history(
 def list_vmss_location(
     auth: Auth, /, subscription_id: str, location: str, *, api_version: str | None = None
 ) -> list[Vmss]:
-    """The models of all scale sets of a subscription in one region.
+    """List the models of all scale sets of a subscription in one region.
 
+    `location`: such as `westeurope`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-by-location
     """
-    subscription, place = wire.subscription_segment(subscription_id), wire.segment(location, "location")
-    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{place}/virtualMachineScaleSets"
+    subscription, region = wire.subscription_segment(subscription_id), wire.segment(location, "location")
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/virtualMachineScaleSets"
     return arm_of(auth).list(path, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

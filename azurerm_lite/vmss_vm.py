@@ -1,23 +1,25 @@
-"""Instances of scale sets, one at a time: one function for each endpoint, and nothing else.
+"""One instance of a scale set: one function per endpoint, and nothing else.
 
-As in `vmss`, and with the instance id after the name of the scale set: a number in Uniform sets, a VM name in Flexible
-ones. Protection from scale-set actions does not stop what is asked of an instance here.
+Shared arguments, results and errors are described in `azurerm_lite.vmss`. `instance_id`: a number in Uniform sets, the
+name of the VM in Flexible sets. Protection from scale-set actions does not block the functions of this module.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 """
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import JsonDict, VmssVm, VmssVmInstanceView
 from .vmss import OWN_ETAG, flag, group_path, own_etag, vmss_path
 
 
 def vm_path(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int) -> str:
-    (one,) = wire.instance_ids([instance_id])
-    return f"{vmss_path(subscription_id, resource_group, vmss_name)}/virtualMachines/{one}"
+    """The ARM path of an instance."""
+    (name,) = wire.instance_ids([instance_id])
+    return f"{vmss_path(subscription_id, resource_group, vmss_name)}/virtualMachines/{name}"
 
 
 def get_vmss_vm(
@@ -31,8 +33,10 @@ def get_vmss_vm(
     expand: str | None = None,
     api_version: str | None = None,
 ) -> VmssVm:
-    """One instance: its latestModelApplied, exact image version and protection.
+    """Get an instance, with its latestModelApplied, exact image version and protection policy.
 
+    `expand`: "instanceView" (see `get_vmss_vm_instance_view`) or "userData".
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/get
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
@@ -49,8 +53,9 @@ def get_vmss_vm_instance_view(
     *,
     api_version: str | None = None,
 ) -> VmssVmInstanceView:
-    """One instance as it runs: power, health, update and fault domain, placement group.
+    """Get the power state, health, update and fault domain, and placement group of an instance.
 
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/get-instance-view
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/instanceView"
@@ -69,11 +74,17 @@ def put_vmss_vm(
     if_match: str | None = OWN_ETAG,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that writes an instance: its protection policy lives there.
+    """The Operation that writes an instance, such as its protection policy.
 
+    `model`: the instance as `get_vmss_vm` returned it, with your change; at least `{"location": ...}`. Protection is
+    `{"properties": {"protectionPolicy": {"protectFromScaleIn": bool, "protectFromScaleSetActions": bool}}}`. The etag
+    of the model is sent as If-Match; `if_match=None` sends none.
+    Raises: ConcurrencyError when the instance has changed, InvalidInput, another ArmError, TransportError,
+    OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/update
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
+    model = arguments.json_object(model, "model")
     return arm_of(auth).start("PUT", path, model, api_version=api_version, if_match=own_etag(if_match, model))
 
 
@@ -88,8 +99,10 @@ def delete_vmss_vm(
     force_deletion: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes one instance.
+    """The Operation that deletes an instance.
 
+    `force_deletion=True`: forced deletion (a preview feature).
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/delete
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
@@ -107,8 +120,9 @@ def start_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that starts one instance.
+    """The Operation that starts a stopped or deallocated instance.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/start
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/start"
@@ -125,8 +139,9 @@ def restart_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that restarts one instance.
+    """The Operation that restarts an instance.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/restart
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/restart"
@@ -143,8 +158,9 @@ def deallocate_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that stops one instance and gives its hardware back.
+    """The Operation that stops an instance and releases its hardware, which ends the compute charge.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/deallocate
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/deallocate"
@@ -161,8 +177,9 @@ def redeploy_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that moves one instance to other hardware.
+    """The Operation that moves an instance to other hardware.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/redeploy
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/redeploy"
@@ -179,8 +196,9 @@ def perform_maintenance_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that does planned maintenance on one instance now.
+    """The Operation that performs planned maintenance on an instance now.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/perform-maintenance
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/performMaintenance"
@@ -197,8 +215,9 @@ def reimage_all_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that makes all disks of one instance anew, data disks too.
+    """The Operation that replaces all disks of an instance, data disks included.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/reimage-all
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/reimageall"
@@ -215,8 +234,9 @@ def approve_rolling_upgrade_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that lets a deferred rolling upgrade go on with one instance.
+    """The Operation that approves a deferred rolling upgrade for an instance.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/approve-rolling-upgrade
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/approveRollingUpgrade"
@@ -234,8 +254,10 @@ def power_off_vmss_vm(
     skip_shutdown: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that stops one instance; it is still paid for. `skip_shutdown`: pull the plug.
+    """The Operation that stops an instance; it is still charged for.
 
+    `skip_shutdown=True`: power off without a graceful shutdown.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/power-off
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/powerOff"
@@ -253,12 +275,17 @@ def reimage_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that makes the OS disk of one instance anew. `options`: Azure's own words.
+    """The Operation that replaces the OS disk of an instance with its image.
 
+    `options`: `{"exactVersion": str, "tempDisk": bool, "forceUpdateOSDiskForEphemeral": bool, "osProfile":
+    {"adminPassword": str, "customData": base64 str}}`, every key optional.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/reimage
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/reimage"
-    return arm_of(auth).start("POST", path, dict(options or {}), api_version=api_version)
+    return arm_of(auth).start(
+        "POST", path, arguments.json_object({} if options is None else options, "options"), api_version=api_version
+    )
 
 
 def simulate_eviction_vmss_vm(
@@ -271,8 +298,9 @@ def simulate_eviction_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> None:
-    """Have a spot instance evicted within half an hour; gives nothing.
+    """Evict a spot instance within 30 minutes; returns nothing.
 
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/simulate-eviction
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/simulateEviction"
@@ -290,13 +318,18 @@ def retrieve_boot_diagnostics_vmss_vm(
     expiration_minutes: int | None = None,
     api_version: str | None = None,
 ) -> JsonDict:
-    """Addresses of one instance's console screenshot and serial log; they are secrets for as long as they last.
+    """Get temporary URLs of the console screenshot and the serial log of an instance.
 
+    `expiration_minutes`: 1 to 1440, Azure's default is 120. Returns `{"consoleScreenshotBlobUri": ...,
+    "serialConsoleLogBlobUri": ...}`; until they expire, anyone with these URLs can read the data.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/retrieve-boot-diagnostics-data
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/retrieveBootDiagnosticsData"
+    if expiration_minutes is not None:
+        arguments.whole_number(expiration_minutes, "expiration_minutes", 1, 1_000_000, "minutes")
     query = {"sasUriExpirationTimeInMinutes": None if expiration_minutes is None else str(expiration_minutes)}
-    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, **query))
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
 
 
 def attach_detach_data_disks_vmss_vm(
@@ -310,12 +343,15 @@ def attach_detach_data_disks_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that attaches and detaches data disks of one instance.
+    """The Operation that attaches and detaches managed data disks of an instance.
 
+    `disks`: `{"dataDisksToAttach": [{"diskId": resource id, "lun": int}], "dataDisksToDetach": [{"diskId": resource
+    id}]}`, either key optional.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/attach-detach-data-disks
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/attachDetachDataDisks"
-    return arm_of(auth).start("POST", path, disks, api_version=api_version)
+    return arm_of(auth).start("POST", path, arguments.json_object(disks, "disks"), api_version=api_version)
 
 
 def run_command_vmss_vm(
@@ -329,12 +365,15 @@ def run_command_vmss_vm(
     *,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that runs a script inside one instance; its `resource` is the output.
+    """The Operation that runs a script on an instance; its `resource` holds the output.
 
+    `command`: `{"commandId": "RunShellScript" or "RunPowerShellScript", "script": [line, ...], "parameters": [{"name":
+    ..., "value": ...}]}`; only `commandId` is required. Output: `{"value": [{"code": ..., "message": ...}]}`.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/run-command
     """
     path = f"{vm_path(subscription_id, resource_group, vmss_name, instance_id)}/runCommand"
-    return arm_of(auth).start("POST", path, command, api_version=api_version)
+    return arm_of(auth).start("POST", path, arguments.json_object(command, "command"), api_version=api_version)
 
 
 def _flexible_path(subscription_id: str, resource_group: str, vm_name: str) -> str:
@@ -344,8 +383,10 @@ def _flexible_path(subscription_id: str, resource_group: str, vm_name: str) -> s
 def get_flexible_vm(
     auth: Auth, /, subscription_id: str, resource_group: str, vm_name: str, *, api_version: str | None = None
 ) -> JsonDict:
-    """One VM of a Flexible set by its own name, as the VM API shows it.
+    """Get a VM of a Flexible set from the VM API.
 
+    `vm_name`: the name of the VM, which is also its instance id.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machines/get
     """
     path = _flexible_path(subscription_id, resource_group, vm_name)
@@ -355,9 +396,14 @@ def get_flexible_vm(
 def get_flexible_vm_instance_view(
     auth: Auth, /, subscription_id: str, resource_group: str, vm_name: str, *, api_version: str | None = None
 ) -> VmssVmInstanceView:
-    """Power and health of one VM of a Flexible set, which the scale set itself does not show. It has no domains.
+    """Get the power state and health of a VM of a Flexible set, which the scale set does not show.
 
+    `vm_name`: the name of the VM, which is also its instance id. The view has no domains.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machines/instance-view
     """
     path = f"{_flexible_path(subscription_id, resource_group, vm_name)}/instanceView"
     return cast(VmssVmInstanceView, arm_of(auth).get(path, api_version=api_version))
+
+
+conceal_tokens(globals(), arm_of)

@@ -1,15 +1,17 @@
-"""Instances of scale sets, several at once: one function for each endpoint, and nothing else.
+"""Several instances of a scale set: one function per endpoint, and nothing else.
 
-Named, or all of them in so many words: a missing list is refused, `all_instances=True` is downtime.
-Arguments are as in `vmss`. https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
+Shared arguments, results and errors are described in `azurerm_lite.vmss`. To act on every instance a caller must pass
+`all_instances=True`: without it, a missing list of ids is an InvalidInput.
+https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import wire
+from . import arguments, wire
 from .arm import Auth, arm_of
 from .operation import Operation
+from .secrecy import conceal_tokens
 from .types import Ids, JsonDict, VmssVm
 from .vmss import flag, vmss_path
 
@@ -30,9 +32,12 @@ def list_vmss_vms(
     select: str | None = None,
     api_version: str | None = None,
 ) -> list[VmssVm]:
-    """All instances of a scale set; with `expand="instanceView"` also their power, health and domains.
+    """List all instances of a scale set.
 
-    With `select` Azure shows latestModelApplied as false, whatever it is: leave it out when that matters.
+    `expand="instanceView"` adds power state, health and domains. `filter`, `select`: OData expressions, such as
+    `filter="properties/latestModelApplied eq false"`. With `select` Azure reports latestModelApplied as false, whatever
+    it is.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
     """
     options = {"expand": expand, "filter": filter, "select": select, "api_version": api_version}
@@ -51,9 +56,10 @@ def iter_vmss_vms(
     select: str | None = None,
     api_version: str | None = None,
 ) -> Iterator[VmssVm]:
-    """The same instances one by one, holding no more than a page of them, whatever the size of the set.
+    """Iterate over all instances of a scale set, holding one page in memory at a time.
 
-    Each page is asked for when the one before is used up. Bad input is refused at once.
+    The next page is requested when the previous one is used up. Arguments are those of `list_vmss_vms`.
+    Raises: InvalidInput at once; NotFoundError, another ArmError or TransportError during the iteration.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/virtualMachines"
@@ -72,8 +78,10 @@ def start_vmss_vms(
     all_instances: bool = False,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that starts instances which were stopped or deallocated.
+    """The Operation that starts stopped or deallocated instances.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/start
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/start"
@@ -94,6 +102,8 @@ def restart_vmss_vms(
 ) -> Operation:
     """The Operation that restarts instances.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/restart
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/restart"
@@ -113,8 +123,11 @@ def power_off_vmss_vms(
     skip_shutdown: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that stops instances; they are still paid for. `skip_shutdown`: pull the plug.
+    """The Operation that stops instances; they are still charged for.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `skip_shutdown=True`: power off without a graceful shutdown.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/power-off
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/poweroff"
@@ -134,8 +147,11 @@ def deallocate_vmss_vms(
     hibernate: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that stops instances and gives their hardware back.
+    """The Operation that stops instances and releases their hardware, which ends the compute charge.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `hibernate=True`: hibernate them; Flexible sets only.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/deallocate
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/deallocate"
@@ -156,6 +172,8 @@ def redeploy_vmss_vms(
 ) -> Operation:
     """The Operation that moves instances to other hardware.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/redeploy
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/redeploy"
@@ -174,8 +192,10 @@ def perform_maintenance_vmss_vms(
     all_instances: bool = False,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that does planned maintenance on instances now.
+    """The Operation that performs planned maintenance on instances now.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/perform-maintenance
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/performMaintenance"
@@ -194,8 +214,10 @@ def reimage_all_vmss_vms(
     all_instances: bool = False,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that makes all disks of instances anew, data disks too: never part of an upgrade.
+    """The Operation that replaces all disks of instances, data disks included; no upgrade needs it.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage-all
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimageall"
@@ -214,8 +236,10 @@ def approve_rolling_upgrade_vmss_vms(
     all_instances: bool = False,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that lets a deferred rolling upgrade go on with instances.
+    """The Operation that approves a deferred rolling upgrade for instances.
 
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/approve-rolling-upgrade
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/approveRollingUpgrade"
@@ -235,13 +259,19 @@ def reimage_vmss_vms(
     options: Mapping[str, Any] | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that makes the OS disk of instances anew from the image that they have.
+    """The Operation that replaces the OS disk of instances with their image.
 
-    `options`: Azure's own words, such as {"forceUpdateOSDiskForEphemeral": True} or {"exactVersion": "1.2.3"}.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `options`: `{"exactVersion": str, "tempDisk": bool, "forceUpdateOSDiskForEphemeral": bool, "osProfile":
+    {"adminPassword": str, "customData": base64 str}}`, every key optional.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reimage"
-    body = {**(options or {}), **_instances(instance_ids, all_instances)}
+    body = {
+        **arguments.json_object({} if options is None else options, "options"),
+        **_instances(instance_ids, all_instances),
+    }
     return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 
@@ -256,8 +286,10 @@ def delete_vmss_vms(
     force_deletion: bool | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that deletes instances, and lowers the capacity by as many.
+    """The Operation that deletes instances and lowers the capacity by their number.
 
+    `instance_ids`: ids such as `["0", "3"]`. `force_deletion=True`: forced deletion (a preview feature).
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete-instances
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/delete"
@@ -277,10 +309,16 @@ def migrate_availability_zone_vmss_vms(
     *,
     api_version: str = "2026-04-01",
 ) -> Operation:
-    """The Operation that moves instances to another availability zone, Azure's choice or yours. Born in 2026-04-01.
+    """The Operation that moves instances to another availability zone.
 
+    Requires api-version 2026-04-01 or later. `instance_ids`: ids such as `["0", "3"]`. `target_zone`: "1", "2" or "3";
+    by default Azure chooses.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
     body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
     return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

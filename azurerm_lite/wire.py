@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
-from . import errors
-from .errors import ArmError, InvalidInput, ProtocolError, printable
+from . import arguments, errors, parsing, responses
+from .errors import ArmError, InvalidInput, ProtocolError, printable, short_repr
+from .responses import objects, shape
 from .types import Json, JsonDict
 
 Headers = Mapping[str, str]
+own_path = responses.own_path
 
 # --- paths and addresses ---------------------------------------------------------------------------------------------
 
@@ -25,8 +27,6 @@ _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_\-()~]+(\.[A-Za-z0-9_\-()~]+)*")
 _FORBIDDEN_IN_SEGMENT = re.compile("[\x00-\x1f\x7f-\x9f<>%&:\\\\?/#\"'`{}|^*\ud800-\udfff]")
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.]+)?")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_URL = re.compile(r"(?P<origin>https?://[^/?#]*)?(?P<path>/[^?#]*)(?P<query>\?[^#]*)?(#.*)?", re.IGNORECASE)
-_URL_CHARACTERS = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z_a-z~\[\]]{1,16384}")
 
 
 def segment(value: str, what: str, longest: int = 260) -> str:
@@ -34,69 +34,50 @@ def segment(value: str, what: str, longest: int = 260) -> str:
     if isinstance(value, str) and len(value) <= longest and _PLAIN_SEGMENT.fullmatch(value):
         return value
     if not isinstance(value, str) or not value:
-        raise InvalidInput(f"{what} must be a non-empty string, not {printable(repr(value), 80)}")
+        raise InvalidInput(f"{what} must be a non-empty string, not {short_repr(value)}")
     if len(value) > longest or value != value.strip() or value.strip(".") == "" or _FORBIDDEN_IN_SEGMENT.search(value):
-        raise InvalidInput(f"{what} {printable(repr(value), 80)} is not a name that Azure could have given")
+        raise InvalidInput(f"{what} {short_repr(value)} is not a name that Azure could have given")
     return quote(value, safe="")
 
 
 def subscription_segment(value: str) -> str:
     if isinstance(value, str) and _GUID.fullmatch(value):
         return value
-    raise InvalidInput(f"subscription id must be a GUID, not {printable(repr(value), 80)}")
+    raise InvalidInput(f"subscription id must be a GUID, not {short_repr(value)}")
 
 
 def resource_group_segment(value: str) -> str:
     if isinstance(value, str) and value.endswith("."):
-        raise InvalidInput(f"resource group {printable(repr(value), 80)} may not end in a dot")
+        raise InvalidInput(f"resource group {short_repr(value)} may not end in a dot")
     return segment(value, "resource group", 90)
 
 
 def api_version(value: str) -> str:
     if isinstance(value, str) and _API_VERSION.fullmatch(value):
         return value
-    raise InvalidInput(f"api-version must look like 2024-07-01, not {printable(repr(value), 80)}")
+    raise InvalidInput(f"api-version must look like 2024-07-01, not {short_repr(value)}")
 
 
 def header_value(value: str, what: str) -> str:
     """A value that may travel as an HTTP header, verbatim."""
     if isinstance(value, str) and value and value == value.strip() and value.isascii() and value.isprintable():
         return value
-    raise InvalidInput(f"{what} cannot be sent as a header: {printable(repr(value), 80)}")
+    raise InvalidInput(f"{what} cannot be sent as a header: {short_repr(value)}")
 
 
 def region(name: object) -> str:
     """A region as Azure compares it: `East US` is eastus."""
-    return str(name or "").replace(" ", "").lower()
+    return name.replace(" ", "").lower() if isinstance(name, str) else ""
 
 
-def own_path(url: object, base: str) -> str:
-    """Path and query of a link that the server gave, or ProtocolError unless it leads to `base` itself.
-
-    Parsers disagree about backslashes, user info and dot segments, so anything unusual is refused, never repaired:
-    https://daniel.haxx.se/blog/2022/01/10/dont-mix-url-parsers/
-    """
-    match = _URL.fullmatch(url) if isinstance(url, str) and _URL_CHARACTERS.fullmatch(url) else None
-    origin = match["origin"] if match else None
-    if match is None or (origin is not None and _origin(origin) != _origin(base)):
-        raise ProtocolError(f"the server pointed to {printable(repr(url), 200)}, which is not on {base}: not followed")
-    path = match["path"]
-    if "//" in path or any(_is_dots(part) for part in path.split("/")):
-        raise ProtocolError(f"the server pointed to a path that does not stay put: {printable(path, 200)}")
-    return path + (match["query"] or "")
+_LONGEST_OPTION = 4000  # of a query; longer addresses are refused by servers and proxies
 
 
-def _is_dots(part: str) -> bool:
-    plain = unquote(unquote(part))
-    return plain in (".", "..") or "/" in plain or "\\" in plain
-
-
-def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address; None when any of them is not plainly there."""
-    if not re.fullmatch(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", address, re.IGNORECASE):
-        return None
-    parts = urlsplit(address)
-    return parts.scheme.lower(), (parts.hostname or ""), parts.port or (443 if parts.scheme.lower() == "https" else 80)
+def query_value(value: object, name: str) -> str:
+    """A value of the query, percent-encoded, or InvalidInput when it is no text that could be sent."""
+    if not isinstance(value, str) or len(value) > _LONGEST_OPTION:
+        raise InvalidInput(f"{name} must be a text of at most {_LONGEST_OPTION} characters, not {short_repr(value)}")
+    return parsing.parse_with(lambda text: quote(text, safe=""), value, InvalidInput, f"{name} {short_repr(value)}")
 
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -108,11 +89,11 @@ def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
     Takes any sequence of ids, or azurerm's JSON text of one: numbers in Uniform sets, VM names in Flexible ones.
     """
     found = _json_text(ids) if isinstance(ids, str) else ids
-    if all_instances:
+    if arguments.switch(all_instances, "all_instances"):
         if found is not None and list(found if isinstance(found, Iterable) else []) != ["*"]:
             raise InvalidInput("all_instances=True takes no list of ids besides it")
         return ["*"]
-    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes):
+    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes | bytearray):
         raise InvalidInput("instance ids must be a sequence of ids such as ['0', '3'], not one bare value")
     texts = [_id_text(one) for one in found]
     if not texts:
@@ -121,66 +102,39 @@ def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
 
 
 def _id_text(one: object) -> str:
-    text = str(one) if isinstance(one, int) and not isinstance(one, bool) else one
+    is_number = isinstance(one, int) and not isinstance(one, bool) and abs(one) < 10**20
+    text = str(one) if is_number else one
     if text == "*":
         raise InvalidInput(
             "'*' means every instance at once, which is downtime: pass all_instances=True if you mean it"
         )
     if not isinstance(text, str) or not _INSTANCE_ID.fullmatch(text):
-        raise InvalidInput(f"not an instance id: {printable(repr(one), 80)}")
+        raise InvalidInput(f"not an instance id: {short_repr(one)}")
     return text
 
 
 def _json_text(text: str) -> object:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
-        raise InvalidInput(
-            f"instance ids must be a sequence such as ['0', '3'], not the text {printable(repr(text), 80)}"
-        )
-    return found
+    refusal = InvalidInput(f"instance ids must be a sequence such as ['0', '3'], not the text {short_repr(text)}")
+    ids = parsing.parse_json(text, lambda _: refusal)
+    if not isinstance(ids, list):
+        raise refusal
+    return ids
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
-
-
-def _no_constant(word: str) -> Json:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    if (number := float(digits)) in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits} is no number that could be written back")
-    return number
-
-
-def _unique(pairs: list[tuple[str, Json]]) -> JsonDict:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-# Single resources, which may be written back, are read strictly; long lists, which may not, at full speed.
-_STRICT = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-_QUICK = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
-_LONG_BYTES = 262_144
 
 
 def decode_json(data: bytes, headers: Headers) -> Json:
     """The JSON value in a body, None for an empty one; ProtocolError for anything else, never a lossy reading."""
     if not data:
         return None
-    try:
-        return (_STRICT if len(data) <= _LONG_BYTES else _QUICK).decode(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+
+    def error(why: str) -> ProtocolError:
         kind = printable(headers.get("content-type", "no content-type"), 80)
         start = printable(data[:60].decode("utf-8", "replace"), 120)
-        why = printable(str(error) if not isinstance(error, json.JSONDecodeError) else error.msg, 120)
-    # Outside the except block: the parser's error holds the whole document, which may hold secrets.
-    raise ProtocolError(f"expected JSON, got {kind} beginning with {start!r} ({why})")
+        return ProtocolError(f"expected JSON, got {kind} beginning with {start!r} ({why})")
+
+    return parsing.parse_json(data, error)
 
 
 def encode_json(body: Json) -> bytes:
@@ -232,6 +186,10 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
         path=path,
         retry_after=retry_after(headers),
     )
+    if isinstance(error, errors.AuthError):
+        error.claims = claims_challenge(headers)
+    if status == 407:
+        error.usual_hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
     if isinstance(error, errors.ThrottledError):
         error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
     return error
@@ -250,7 +208,7 @@ def error_fields(document: Json) -> JsonDict:
         message = message.get("value")
     code, target = lower.pop("code", None), lower.pop("target", None)
     return {
-        "code": str(code) if isinstance(code, str | int) else "",
+        "code": code if isinstance(code, str) else short_repr(code) if isinstance(code, int) else "",
         "message": message if isinstance(message, str) else "",
         "target": target if isinstance(target, str) else None,
         "details": details if isinstance(details, list) else [],
@@ -260,7 +218,8 @@ def error_fields(document: Json) -> JsonDict:
 
 def error_kind(status: int, code: str, details: list[Any]) -> type[ArmError]:
     """Which class an error is. 429 and 409 each mean two things, and only the codes tell them apart."""
-    codes = {code.lower(), *(str(d.get("code", "")).lower() for d in details if isinstance(d, dict))}
+    inner = [detail.get("code") for detail in details if isinstance(detail, dict)]
+    codes = {text.lower() for text in (code, *inner) if isinstance(text, str)}
     if status in (409, 429) and codes & _BUSY_CODES:
         return errors.BusyError
     return _BY_STATUS.get(status, ArmError)
@@ -269,15 +228,20 @@ def error_kind(status: int, code: str, details: list[Any]) -> type[ArmError]:
 def _throttle_facts(details: list[Any]) -> tuple[str | None, int | None, int | None]:
     for detail in details:
         if isinstance(detail, dict) and detail.get("code") == "TooManyRequests":
-            try:
-                facts = json.loads(detail.get("message") or "{}")
-            except (ValueError, TypeError, RecursionError):
-                facts = {}
-            facts = facts if isinstance(facts, dict) else {}
+            facts = _object_in(detail.get("message"))
             counts = [facts.get(key) for key in ("allowedRequestCount", "measuredRequestCount")]
             allowed, measured = (count if isinstance(count, int) else None for count in counts)
             return printable(detail.get("target") or "", 100) or None, allowed, measured
     return None, None, None
+
+
+def _object_in(text: Json) -> JsonDict:
+    """The object that a JSON text holds; an empty one where there is none."""
+    try:
+        value = parsing.parse_json(text, ValueError)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 # --- waiting and limits ----------------------------------------------------------------------------------------------
@@ -319,8 +283,8 @@ def claims_challenge(headers: Headers) -> str | None:
     text = found[1].rstrip("=").replace("+", "-").replace("/", "_")
     try:
         claims = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8")
-        return claims if isinstance(json.loads(claims), dict) else None
-    except (ValueError, RecursionError):
+        return claims if isinstance(parsing.parse_json(claims, ValueError), dict) else None
+    except ValueError:
         return None
 
 
@@ -341,14 +305,20 @@ class Monitor(NamedTuple):
 
 
 def monitor(method: str, path: str, status: int, headers: Headers, body: Json, base: str) -> Monitor:
-    """How to follow what this answer started: Azure-AsyncOperation first, then Location, then the resource itself."""
-    location = own_path(headers["location"], base) if headers.get("location") else ""
+    """How to follow what this answer started: Azure-AsyncOperation first, then Location, then the resource itself.
+
+    Raises UnusableLink where a link that is needed cannot be followed.
+    """
+    location = headers.get("location", "")
     if headers.get("azure-asyncoperation"):
-        return Monitor("status", own_path(headers["azure-asyncoperation"], base), location)
+        result = own_path(location, base) if location and method == "POST" else ""
+        return Monitor("status", own_path(headers["azure-asyncoperation"], base), result)
     if location and status in (201, 202):
-        return Monitor("location", location, location)
+        path = own_path(location, base)
+        return Monitor("location", path, path)
     if method in ("PUT", "PATCH"):
-        return Monitor("none" if provisioning_state(body) in TERMINAL else "resource", path)
+        done = status != 202 and provisioning_state(body) in TERMINAL
+        return Monitor("none" if done else "resource", path)
     return Monitor("resource" if status == 202 else "none", path)
 
 
@@ -374,7 +344,9 @@ def is_of(document: Json, path: str) -> bool:
     """Whether an operation document is that of the operation at `path`, and not of one before: its name says so."""
     name = document.get("name") if isinstance(document, dict) else None
     own = path.partition("?")[0].rpartition("/")[2]
-    return not (_GUID.fullmatch(str(name)) and _GUID.fullmatch(own)) or str(name).lower() == own.lower()
+    if not isinstance(name, str) or not (_GUID.fullmatch(name) and _GUID.fullmatch(own)):
+        return True
+    return name.lower() == own.lower()
 
 
 def is_passing(error: Exception) -> bool:
@@ -402,7 +374,11 @@ def operation_seconds(document: Json) -> float | None:
 
 def _moment(text: Json) -> float | None:
     """Seconds since 1970 of Azure's timestamps, whose fraction has up to seven digits."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", str(text))
+    match = (
+        re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+        if isinstance(text, str)
+        else None
+    )
     if match is None:
         return None
     try:
@@ -413,8 +389,13 @@ def _moment(text: Json) -> float | None:
 
 
 def _chosen(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:
-    found = [one for one in items if isinstance(one, dict)]
-    return [one for one in found if not ids or str(one.get("instanceId")) in ids]
+    instances = [item for item in items if isinstance(item, dict)]
+    return [instance for instance in instances if not ids or _instance_id(instance) in ids]
+
+
+def _instance_id(instance: JsonDict) -> str:
+    value = instance.get("instanceId")
+    return value if isinstance(value, str) else ""
 
 
 def _on_latest_model(instance: JsonDict) -> bool:
@@ -433,23 +414,12 @@ def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
 
 def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
     """Where an upgrade of these instances stands by their own word, and who failed; those that are gone are done."""
-    states = {str(one.get("instanceId")): provisioning_state(one) for one in _chosen(items, ids)}
+    states = {_instance_id(one): provisioning_state(one) for one in _chosen(items, ids)}
     failed = [one for one, state in states.items() if state == FAILED]
     behind = [one for one in _chosen(items, ids) if not _on_latest_model(one)]
     if RUNNING in states.values() or (behind and not failed):
         return RUNNING, ""
     return (FAILED, ", ".join(failed)) if failed else (SUCCEEDED, "")
-
-
-def is_cut(headers: Headers, data: bytes) -> bool:
-    """Whether a body that only the end of the connection delimits stops in the middle."""
-    if not data or "content-length" in headers or "transfer-encoding" in headers:
-        return False
-    try:
-        json.loads(data)
-    except ValueError:
-        return data.lstrip()[:1] in (b"{", b"[")
-    return False
 
 
 def operation_error(state: str, document: Json, **context: Any) -> ArmError:
@@ -468,8 +438,8 @@ def operation_error(state: str, document: Json, **context: Any) -> ArmError:
 
 def page_of(document: Json, base: str) -> tuple[list[Any], str | None]:
     """The items of one page, and path and query of the next; an empty page may still have a next one."""
-    items = document.get("value") if isinstance(document, dict) else None
-    if not isinstance(items, list):
-        raise ProtocolError("expected a list document with `value`, got something else")
+    if not isinstance(document, dict):
+        raise ProtocolError(f"expected a list document with `value`, got {shape(document)}")
+    items = objects(document.get("value"), "a list of objects in `value`")
     link = document.get("nextLink")
-    return items, own_path(link, base) if link else None
+    return items, None if link is None or link == "" else own_path(link, base)

@@ -1,12 +1,13 @@
-"""A rolling upgrade without downtime, by the engine: plan it, show it, run it; stop it and go on; take it back.
+"""A rolling upgrade without downtime, by the engine: plan it, show it, run it; stop it and go on; roll it back.
 
     python examples/rolling_upgrade.py --emulator 22.04.202611120 --yes
     python examples/rolling_upgrade.py -r web-rg -s web 22.04.202611120 --canary 1 --journal web.jsonl
     python examples/rolling_upgrade.py --resume web.jsonl
     python examples/rolling_upgrade.py --rollback web.jsonl
 
-Logs in with what the environment has. Ctrl-C stops at a safe point, a second one at once. Exit codes: 0 done; 1 it
-stopped, and the last line says why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
+Logs in with what the environment has. An upgrade and a rollback show their plan and ask before they begin, unless --yes
+is given. Ctrl-C stops at a safe point, a second one at once. Exit codes: 0 done; 1 it stopped, and the last line says
+why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 
 import azurerm_lite as az
 from azurerm_lite import progress
-from azurerm_lite.upgrade import Locked, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade
+from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, plan_rollback, resume, upgrade
 
 
 def arguments() -> argparse.Namespace:
@@ -38,8 +39,8 @@ def arguments() -> argparse.Namespace:
     parse.add_argument("--suspend-repairs", action="store_true", help="no automatic repairs meanwhile")
     parse.add_argument("--journal", metavar="FILE", help="write each step down, so that --resume can go on")
     parse.add_argument("--resume", metavar="FILE", help="go on with the upgrade of that journal")
-    parse.add_argument("--rollback", metavar="FILE", help="take the upgrade of that journal back")
-    parse.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parse.add_argument("--rollback", metavar="FILE", help="roll the upgrade of that journal back")
+    parse.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
     parse.add_argument("--emulator", action="store_true", help="on the built-in emulator, in no time")
     return parse.parse_args()
 
@@ -65,11 +66,20 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
     def stop() -> bool:
         return bool(stopping)
 
-    with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
-        if chosen.resume:
+    if chosen.resume is not None:
+        with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
             return resume(arm, chosen.resume, on_event=view, should_stop=stop)
-        if chosen.rollback:
-            return rollback(arm, chosen.rollback, new_journal=chosen.journal, on_event=view, should_stop=stop)
+    is_rollback = chosen.rollback is not None
+    wanted = rollback_plan(arm, chosen.rollback) if is_rollback else upgrade_plan(chosen, arm, web)
+    print(wanted, flush=True)
+    if not chosen.yes and not confirmed():
+        return None
+    with progress.for_stream(sys.stdout) as view:
+        return upgrade(arm, wanted, journal=chosen.journal, on_event=view, should_stop=stop)
+
+
+def upgrade_plan(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> Plan:
+    """The plan of the upgrade that was asked for."""
     policy = Policy(
         order=chosen.order,
         max_batch_instance_percent=chosen.percent,
@@ -81,12 +91,20 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
         rollback_on_failure=chosen.take_back,
         suspend_repairs=chosen.suspend_repairs,
     )
-    wanted = plan(arm, *web, chosen.version, policy=policy)
-    print(wanted)
-    if not chosen.yes and input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        return None
-    with progress.for_stream(sys.stdout) as view:
-        return upgrade(arm, wanted, journal=chosen.journal, on_event=view, should_stop=stop)
+    return plan(arm, *web, chosen.version, policy=policy)
+
+
+def rollback_plan(arm: az.Arm, path: str) -> Plan:
+    """What a rollback of the upgrade in this journal would do. Reads only."""
+    return plan_rollback(arm, path)
+
+
+def confirmed() -> bool:
+    """Whether somebody says yes; where nobody can, that is a no."""
+    try:
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def interrupted(number: int, stopping: list[int]) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 
 import azurerm_lite as az
+from azurerm_lite.errors import printable
 
 
 def main(version: str, instance_id: str) -> None:
@@ -28,7 +29,7 @@ def main(version: str, instance_id: str) -> None:
 
     vm = az.get_vmss_vm(arm, *scale_set, instance_id)["properties"]
     running = vm["storageProfile"]["imageReference"].get("exactVersion")
-    print(f"instance {instance_id}: version {running}, {vm['provisioningState']}")
+    print(printable(f"instance {instance_id}: version {running}, {vm['provisioningState']}"))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import azurerm_lite as az
+from azurerm_lite.errors import printable
 from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, plan, upgrade
 
 
@@ -99,7 +100,7 @@ def config_file(path: Path) -> dict[str, str]:
         names = {"tenantId": "TENANT_ID", "appId": "CLIENT_ID", "appSecret": "CLIENT_SECRET"}
         names["subscriptionId"] = "SUBSCRIPTION_ID"
         return {f"AZURE_{new}": str(found[old]) for old, new in names.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise az.InvalidInput(f"{path} must be JSON with tenantId, appId, appSecret and subscriptionId") from None
 
 
@@ -131,8 +132,8 @@ def listed(text: str | None) -> list[str] | None:
         return None
     try:
         found = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
-    except ValueError:
-        raise az.InvalidInput(f"not a list of instance ids: {text!r}") from None
+    except (ValueError, RecursionError):
+        raise az.InvalidInput(f"not a list of instance ids: {text[:80]!r}") from None
     return [str(one).strip() for one in found]
 
 
@@ -190,12 +191,13 @@ def upgraded(arm: az.Arm, wanted: Plan, arguments: argparse.Namespace) -> int:
 
     def show(event: dict[str, Any]) -> None:
         if arguments.verbose:
-            print(f"  {event['kind']} {event.get('error') or event.get('reason') or ''}".rstrip())
+            print(printable(f"  {event['kind']} {event.get('error') or event.get('reason') or ''}".rstrip()))
         if event["kind"] == "intent":
-            print(f"{title(wanted, event['ids'])}: upgrading {', '.join(event['ids'])}", flush=True)
+            print(printable(f"{title(wanted, event['ids'])}: upgrading {', '.join(event['ids'])}"), flush=True)
         if event["kind"] == "settled":
             for one, how in event["classes"].items():
-                print(f"  {'ok    ' if how == 'updated' else 'FAILED'} instance {one:>4}: {text(wanted, how)}")
+                line = f"  {'ok    ' if how == 'updated' else 'FAILED'} instance {one:>4}: {text(wanted, how)}"
+                print(printable(line))
         if event.get("error"):
             errors.append(event["error"])
 
@@ -203,7 +205,8 @@ def upgraded(arm: az.Arm, wanted: Plan, arguments: argparse.Namespace) -> int:
     if not verdict.ok:
         raise az.AzurermLiteError("; ".join([str(verdict), *errors[:1]]))
     there = sum(verdict.counts.get(kind, 0) for kind in ("updated", "already-current", "arrived-current"))
-    print(f"done: {there} instances run {wanted.version or az.image_text(az.get_vmss(arm, *wanted.address))}")
+    version = wanted.version or az.image_text(az.get_vmss(arm, *wanted.address))
+    print(f"done: {there} instances run {version}")
     return 0
 
 

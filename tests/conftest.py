@@ -61,27 +61,52 @@ def openapi_judge(request: pytest.FixtureRequest, journal_file: str) -> Iterator
     Journal.listeners.remove(judge.hear)
     for entry in read(journal_file) if Path(journal_file).exists() else ():
         judge.hear(entry, ELSEWHERE)
-    wrong = judge.verdict(_whole_files(request.session))
-    shown = f"{judge.checked} different exchanges of {sum(judge.heard.values())}; heard: {dict(judge.heard)}"
-    assert not wrong, f"{len(wrong)} complaints about {shown}\n" + "\n".join(wrong[:20])
-    if reporter := request.config.pluginmanager.getplugin("terminalreporter"):
-        reporter.ensure_newline()
-        reporter.write_line(f"the OpenAPI passed {shown}")
+    _JUDGES.append(judge.to_dict())
+    _FILES.update(item.nodeid.partition("::")[0] for item in request.session.items)
+
+
+# What judges of this process and of its workers heard, and the files that they collected.
+_JUDGES: list[dict[str, Any]] = []
+_FILES: set[str] = set()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist has heard."""
+    output = getattr(node, "workeroutput", {})
+    _JUDGES.extend(output.get("openapi_judges", []))
+    _FILES.update(output.get("test_files", []))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give the verdict about the exchanges of all processes, or hand this one's to the process that gives it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output.update(openapi_judges=_JUDGES, test_files=sorted(_FILES))
+    elif _JUDGES:
+        _give_verdict(session, OpenApiJudge.merged(Path(os.environ["AZURERM_LITE_ARM_DATA"]), _JUDGES))
+
+
+def _give_verdict(session: pytest.Session, judge: OpenApiJudge) -> None:
+    complaints = judge.verdict(_whole_files(session))
+    numbers = f"{judge.checked} different exchanges of {sum(judge.heard.values())}; heard: {dict(judge.heard)}"
+    lines = [f"{len(complaints)} complaints about {numbers}", *complaints[:20]] if complaints else []
+    if reporter := session.config.pluginmanager.getplugin("terminalreporter"):
+        reporter.write_line("")
+        for line in lines or [f"the OpenAPI passed {numbers}"]:
+            reporter.write_line(line, red=bool(lines))
+    if complaints:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _whole_files(session: pytest.Session) -> set[str]:
-    """The files whose every test was run and passed: what they bring to the judge can be counted on.
-
-    Not where several processes share the tests: none of them has heard it all.
-    """
+    """The files whose every test was run and passed: what they bring to the judge can be counted on."""
     config: Any = session.config
-    if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") != "1":
-        return set()
-    chosen = config.option.keyword or config.option.markexpr or any("::" in one for one in config.args)
+    chosen = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
     if chosen or session.testsfailed or session.shouldfail or session.shouldstop:
         return set()
-    files = {one.nodeid.partition("::")[0] for one in session.items}
-    return {*files, ELSEWHERE} if set(STARTERS) <= files else files
+    return {*_FILES, ELSEWHERE} if set(STARTERS) <= _FILES else _FILES
 
 
 _sleep = time.sleep

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,23 @@ class OpenApiJudge:
         new = key not in self._seen
         self._seen.add(key)
         return new
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it has heard, as plain JSON, for the judge of another process."""
+        counts = {"failures": dict(self.failures), "heard": dict(self.heard), "checked": self.checked}
+        return {**counts, "operations": sorted(self.operations), "excused": sorted(self._excused)}
+
+    @classmethod
+    def merged(cls, folder: Path, judges: Iterable[Mapping[str, Any]]) -> "OpenApiJudge":
+        """A judge that has heard what the judges of several processes have."""
+        judge = cls(folder)
+        for stored in judges:
+            judge.failures.update(stored["failures"])
+            judge.heard.update(stored["heard"])
+            judge.operations.update(stored["operations"])
+            judge._excused.update(stored["excused"])
+            judge.checked += stored["checked"]
+        return judge
 
     def verdict(self, whole: Container[str]) -> list[str]:
         """What is wrong with the run. `whole`: the files that were run as a whole, which have to bring enough."""

@@ -1,7 +1,8 @@
 """Build wheel and sdist so that the same source gives the same bytes: `python tools/build_release.py [FOLDER]`.
 
-The wheel is reproducible by SOURCE_DATE_EPOCH; setuptools' sdist is not (it keeps times, owners and gzip's clock), so
-its members are written anew, in order, with one time for all.
+The wheel takes its times from SOURCE_DATE_EPOCH and the modes of its files from the source, so the copy that is built
+has the same modes whatever the umask. setuptools' sdist keeps times, owners and gzip's clock as well, so its members
+are written anew, in order, with one time for all.
 
 README's links are relative, which is right in a checkout and wrong on PyPI. Where REPOSITORY_URL says where the
 repository is on the Internet, what is released has links that lead there, at the tag of this version.
@@ -28,8 +29,9 @@ def main(folder: str = "dist") -> None:
     env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as source:
         copy(Path(source), os.environ.get("REPOSITORY_URL", "").rstrip("/"))
+        settle_modes(Path(source))
         line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(Path(folder).resolve()), source]
-        subprocess.run(line, check=True, env=env)
+        subprocess.run(line, check=True, env=env, umask=0o022)  # of the files that setuptools makes
     for path in Path(folder).glob("*.tar.gz"):
         settle(path, epoch)
 
@@ -46,6 +48,12 @@ def copy(source: Path, repository: str) -> None:
         readme, project = source / "README.md", source / "pyproject.toml"
         readme.write_text(linked(readme.read_text(encoding="utf-8"), repository, version), encoding="utf-8")
         project.write_text(project.read_text(encoding="utf-8") + urls(repository, version), encoding="utf-8")
+
+
+def settle_modes(folder: Path) -> None:
+    """Give files and folders the modes that git would give them, whatever the umask: nothing here is a program."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def linked(text: str, repository: str, version: str) -> str:
@@ -68,7 +76,7 @@ def settle(path: Path, epoch: int) -> None:
     """Write an sdist anew without anything that depends on when, where and by whom it was made."""
     plain = io.BytesIO()
     with tarfile.open(path) as old, tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as new:
-        for member in sorted(old.getmembers(), key=lambda one: one.name):
+        for member in sorted(old.getmembers(), key=lambda member: member.name):
             data = old.extractfile(member) if member.isfile() else None
             member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
             member.mode = 0o755 if member.isdir() else 0o644

@@ -13,7 +13,7 @@ from typing import Any
 from azurerm_lite import rolling_upgrades, vmss
 from azurerm_lite.arm import Arm
 from azurerm_lite.emulator.seed import Seed
-from azurerm_lite.errors import ArmError
+from azurerm_lite.errors import ArmError, OutcomeUnknown
 from azurerm_lite.operation import Operation
 from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import Policy, plan, upgrade
@@ -25,6 +25,7 @@ BEGIN, END = "<!-- rollouts:begin -->", "<!-- rollouts:end -->"
 NEW = "22.04.202611120"
 CAPACITY, UPDATE_DOMAINS = 20, 5
 BATCH_SECONDS = 60.0  # for everybody: what the emulated rolling policy takes, as recorded
+UNLUCKY = ("17", "18", "19")  # of other update domains than the first batch
 AFTERMATH_SECONDS = 3600.0  # what is not well by then will not become well
 CHANGE = {"properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}}
 
@@ -34,6 +35,13 @@ SCENARIOS: dict[str, Faults] = {
     "an image on which no instance becomes healthy": ({"on": "upgrade", "effect": "unhealthy", "times": 10**6},),
     "two instances fail": tuple(
         {"on": "upgrade", "instance": one, "effect": "fail", "times": 9} for one in ("6", "12")
+    ),
+    "a request is lost and three other instances become unhealthy": (
+        {"habit": "request-lost-before", "nth": 1},
+        *({"habit": "instance-unhealthy", "when": "at", "at": 20, "instance": one, "seconds": 900} for one in UNLUCKY),
+    ),
+    "two instances are evicted": tuple(
+        {"habit": "instance-evicted", "when": "at", "at": 20, "instance": one} for one in ("3", "5")
     ),
 }
 
@@ -69,7 +77,15 @@ def ours_with_a_budget(arm: Arm, address: ScaleSet) -> str:
 
 
 def script_of_2016(arm: Arm, address: ScaleSet) -> str:
-    """The algorithm of vmssupgrade, run once for each update domain in turn."""
+    """The algorithm of vmssupgrade, run once for each update domain in turn. A broken connection ends it."""
+    try:
+        _domain_by_domain(arm.once(), address)
+    except OutcomeUnknown:
+        return "traceback"
+    return "succeeded"
+
+
+def _domain_by_domain(arm: Arm, address: ScaleSet) -> None:
     for domain in range(UPDATE_DOMAINS):
         found = vmss.get_vmss(arm, *address)
         image = found["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
@@ -77,7 +93,6 @@ def script_of_2016(arm: Arm, address: ScaleSet) -> str:
             image["version"] = NEW
             vmss.put_vmss(arm, *address, found)
         _upgrade_domain(arm, address, domain)
-    return "succeeded"
 
 
 def _upgrade_domain(arm: Arm, address: ScaleSet, domain: int) -> None:
@@ -105,9 +120,12 @@ def _set_is_through(view: Mapping[str, Any]) -> bool:
 
 
 def all_at_once(arm: Arm, address: ScaleSet) -> str:
-    """`az vmss update`, then `az vmss update-instances --instance-ids "*"`."""
+    """`az vmss update`, then `az vmss update-instances --instance-ids "*"`. Neither sends a POST again."""
     _as_the_sdk_polls(arm, vmss.patch_vmss(arm, *address, CHANGE), 10.0)
-    operation = vmss.manual_upgrade_instances(arm, *address, ["*"], all_instances=True)
+    try:
+        operation = vmss.manual_upgrade_instances(arm.once(), *address, ["*"], all_instances=True)
+    except OutcomeUnknown:
+        return "error"
     _as_the_sdk_polls(arm, operation, 30.0)
     return "failed" if operation.error else "succeeded"
 

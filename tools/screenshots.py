@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 from azurerm_lite.emulator import Seed
-from azurerm_lite.progress.layout import picture
-from azurerm_lite.progress.live import styled
-from azurerm_lite.progress.watched import Watched, heard
+from azurerm_lite.progress.layout import render_window
+from azurerm_lite.progress.live import rich_text
+from azurerm_lite.progress.state import ViewState, apply_event
 from azurerm_lite.upgrade import Policy, plan, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -65,14 +65,14 @@ def keep(path: Path, data: bytes) -> None:
 # --- the terminal ----------------------------------------------------------------------------------------------------
 
 
-def under_way(batch: int) -> Watched:
+def under_way(batch: int) -> ViewState:
     """A hundred instances in the middle of an upgrade, one of them failed."""
     made = Stage(Seed.build(capacity=100, health_source="extension"))
     made.world.faults.add(on="upgrade", instance="37", effect="fail")
-    kept, views = [Watched()], list[Watched]()
+    kept, views = [ViewState()], list[ViewState]()
 
     def hear(event: dict[str, Any]) -> None:
-        kept.append(heard(kept[-1], event))
+        kept.append(apply_event(kept[-1], event))
         if event["kind"] == "polled" and event["progress"]["batch"] == batch:
             views.append(kept[-1])
 
@@ -87,8 +87,8 @@ def terminal(width: int, height: int, batch: int = 5) -> str:
     console = Console(
         file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor", highlight=False
     )
-    for line in picture(view, view.at, width, height):
-        console.print(styled(line))
+    for line in render_window(view, view.at, width, height):
+        console.print(rich_text(line))
     title = "azurerm_lite: a rolling upgrade on the emulator"
     return console.export_svg(title=title, theme=CALM, code_format=form(), unique_id="roll-out")
 

@@ -22,7 +22,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--proxy", action="store_true", help="be reachable under Azure's own names, by a loopback proxy"
     )
     parser.add_argument("--throttle", action="store_true", help="refuse what goes beyond Compute's limits")
-    parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults")
+    parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults and habits")
+    parser.add_argument(
+        "--habit", action="append", default=[], metavar="NAME", help="a reported habit of Azure, besides the usual ones"
+    )
     parser.add_argument("--journal", metavar="FILE", help="append every exchange to it, as a line of JSON")
     parser.add_argument("--env", action="store_true", help="print export lines for a shell instead of JSON")
     return parser.parse_args(argv)
@@ -31,11 +34,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
+        from .habits import USUAL  # noqa: PLC0415
         from .server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
 
         names = ("port", "time_scale", "faults", "proxy", "throttle", "journal")
         options = {name: getattr(arguments, name) for name in names}
-        emulator = serve(arguments.seed, **options)
+        emulator = serve(arguments.seed, habits=[*USUAL, *arguments.habit], **options)
     except ModuleNotFoundError as error:
         return _refuse(f"the emulator needs {error.name}: pip install 'azurerm_lite[emulator]'")
     except (SeedError, ValueError, OverflowError, OSError) as error:

@@ -54,15 +54,24 @@ def act(
     scale_set.etag += 1
     if of_set:
         world.scale_sets.hold(scale_set)
+    before = [(one, one.state, one.power) for one in instances]
     for instance in instances:
         state = "Deleting" if action.remove else "Updating"
         world.scale_sets.changing(scale_set, instance, state=state, power=action.during or instance.power)
 
     def acted() -> None:
-        _acted(world, scale_set, instances, action, force_disk)
+        outcome = world.disturbances.outcome(name, scale_set, instances) or upgrading.Outcome()
+        left = [entry for entry in before if outcome.unchanged or entry[0].instance_id in outcome.spared]
+        for instance, state, power in left:
+            world.scale_sets.changing(scale_set, instance, state=state, power=power)
+        spared = {entry[0].instance_id for entry in left}
+        _acted(world, scale_set, [one for one in instances if one.instance_id not in spared], action, force_disk)
+        if outcome.hangs:
+            return
         if of_set:
-            world.scale_sets.release(scale_set)
-        world.operations.end(record)
+            upgrading.end(world, scale_set, record, outcome.error)
+        else:
+            world.operations.end(record, outcome.error)
 
     world.after(world.seconds(name, action.shortest, action.longest), acted)
     return record

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from . import compute, front_door, identity, throttle
-from .exchange import Answer, ArmRequest, Json, Refusal
+from .exchange import DISTURBED, Answer, ArmRequest, Json, Refusal
 from .faults import Fault, misled, refusal
 from .journal import Entry, Journal, headers_kept, redacted, redacted_login
 from .world import World
@@ -53,7 +53,9 @@ class ArmApp:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         request, refused = _understood(environ)
-        rule = self.world.faults.for_request(request.method, request.path)
+        with self.world.lock:
+            self.world.settle()
+            rule = self.world.faults.for_request(request.method, request.path)
         if rule is not None and rule.delay:
             self.world.clock.sleep(rule.delay)
         if rule is not None and rule.drop == "before":
@@ -65,7 +67,7 @@ class ArmApp:
             body = rendered(answer, compact=self.compact) if rule is None or not rule.garbage else rule.garbage.encode()
             headers = self._headers(request, answer, body)
             if rule is not None:
-                headers["x-emulator-fault"] = "asked for"
+                headers[DISTURBED] = "asked for"
             self._note(request, answer, headers)
         if rule is not None and rule.drop == "after":
             raise Dropped
@@ -84,13 +86,13 @@ class ArmApp:
 
     def _answer(self, request: ArmRequest, rule: Fault | None) -> Answer:
         if rule is not None and rule.status >= 400 and not rule.drop and not rule.late:
-            return refusal(rule)  # refused before it had an effect
+            return refusal(rule, self.world.now)  # refused before it had an effect
         answer = self._real_answer(request)
         if rule is not None and rule.link:
             misled(answer, request.base_url, rule.link)
         if rule is not None and not rule.status:
             answer.headers = {name: value for name, value in (answer.headers | rule.headers).items() if value}
-        return refusal(rule) if rule is not None and rule.status else answer
+        return refusal(rule, self.world.now) if rule is not None and rule.status else answer
 
     def _real_answer(self, request: ArmRequest) -> Answer:
         try:
@@ -118,6 +120,7 @@ class ArmApp:
             raise Refusal(400, "MissingApiVersionParameter", text, gateway=True)
         (handler, action), parts = _match(self._routes, request.method, _lowered_request(request.path))
         parts = _as_sent(parts, request.path)
+        self.world.identity.check_tenants(request, principal)
         self._check_scope(parts)
         self._check_role(principal, action, request.path)
         return self._within_limits(handler, request, parts)
@@ -170,6 +173,7 @@ class ArmApp:
             "x-ms-request-id": guid,
             "x-ms-correlation-request-id": correlation,
             "x-ms-routing-request-id": f"WESTUS2:{stamp}Z:{guid}",
+            "x-emulator-world": self.world.id,
             "Server": SERVER,
             "Content-Length": str(len(body)),
         }

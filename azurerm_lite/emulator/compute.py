@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import actions, images, instances, operations, rolling, stored, upgrading, views
+from .disturbances import Disturbances
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .images import Images
 from .instances import address, check_etag, json_object, refuse_etag
@@ -18,9 +19,10 @@ from .world import World
 
 
 def install(world: World, *seeds: Seed) -> None:
-    """Give a world its operations, images, limits and scale sets, and plant the seeds."""
+    """Give a world its operations, images, limits, scale sets and habits, and plant the seeds."""
     world.operations, world.images, world.throttle = operations.Operations(world), Images(), Throttle(world)
     world.scale_sets = ScaleSets(world)
+    world.disturbances = Disturbances(world, world.uses)
     for seed in seeds:
         plant(world, seed)
 
@@ -72,13 +74,13 @@ def put_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
         made, record = world.scale_sets.create(*where, body)
         return _written(request, made, record, 201)
     check_etag(request, scale_set.etag)
-    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=False), 200)
+    return _written(request, scale_set, world.scale_sets.put(scale_set, body), 200)
 
 
 def patch_vmss(world: World, request: ArmRequest, **names: str) -> Answer:
     scale_set, body = _set(world, names), json_object(request)
     check_etag(request, scale_set.etag)
-    return _written(request, scale_set, world.scale_sets.write(scale_set, body, null_deletes=True), 200)
+    return _written(request, scale_set, world.scale_sets.patch(scale_set, body), 200)
 
 
 def _written(request: ArmRequest, scale_set: ScaleSet, record: operations.OperationRecord, status: int) -> Answer:

@@ -31,7 +31,9 @@ def new_model(world: "World", resource_id: str, body: Mapping[str, Any]) -> dict
         text = "The location property is required for this definition."
         raise Refusal(400, "LocationRequired", text, gateway=True)
     given, sku = dict(body.get("properties") or {}), body.get("sku") or {}
-    flexible = str(given.get("orchestrationMode", "Uniform")).lower() == "flexible"
+    flexible = is_flexible(given)
+    if is_no_zone(body.get("zones")):
+        body = {key: value for key, value in body.items() if key != "zones"}
     if not sku.get("name") and not flexible:
         raise Refusal(400, "InvalidParameter", "Required parameter 'sku' is missing (null).", target="sku")
     if not given.get("virtualMachineProfile") and not flexible:
@@ -45,6 +47,15 @@ def new_model(world: "World", resource_id: str, body: Mapping[str, Any]) -> dict
     if body.get("identity"):
         model["identity"] = completed_identity(world, body["identity"])
     return {**model, "sku": shown_sku, "properties": _properties(world, given, flexible, capacity, body.get("zones"))}
+
+
+def is_flexible(properties: Mapping[str, Any]) -> bool:
+    return str(properties.get("orchestrationMode", "Uniform")).lower() == "flexible"
+
+
+def is_no_zone(zones: Json) -> bool:
+    """Whether a list names no zone: recorded lists of regional Flexible sets show `[null]`."""
+    return isinstance(zones, list) and all(zone is None for zone in zones)
 
 
 def _properties(world: "World", given: dict[str, Any], flexible: bool, capacity: int, zones: Json) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def _properties(world: "World", given: dict[str, Any], flexible: bool, capacity:
     filled |= {**own, "provisioningState": "Creating", "orchestrationMode": filled["orchestrationMode"]}
     filled["upgradePolicy"] = completed_policy(filled["upgradePolicy"])
     if own.get("virtualMachineProfile"):
-        profile = completed_profile(own["virtualMachineProfile"], fresh=True)
+        profile = completed_profile(own["virtualMachineProfile"], fresh=True, keeps_empty=flexible)
         if spot:
             profile = {
                 **profile,
@@ -102,14 +113,17 @@ def completed_policy(given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: policy[key] for key in ("mode", "rollingUpgradePolicy", *policy) if key in policy}
 
 
-def completed_profile(given: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]:
-    """A VM profile with what Azure fills in, in the order in which it shows it. `fresh`: of a new scale set."""
+def completed_profile(given: Mapping[str, Any], *, fresh: bool = False, keeps_empty: bool = False) -> dict[str, Any]:
+    """A VM profile with what Azure fills in, in the order in which it shows it. `fresh`: of a new scale set.
+
+    `keeps_empty`: empty lists of an ipConfiguration stay. Recorded: Flexible sets keep them, Uniform ones do not.
+    """
     profile = {**given}
     windows = _is_windows(given)
     known = {
         "osProfile": lambda value: _os_profile(value, windows),
         "storageProfile": lambda value: _storage(value, windows),
-        "networkProfile": lambda value: _network(value, fresh),
+        "networkProfile": lambda value: _network(value, fresh, keeps_empty),
         "extensionProfile": _extensions,
     }
     for key, complete in known.items():
@@ -162,14 +176,14 @@ def _data_disk(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "caching": given.get("caching", "None"), "managedDisk": managed}
 
 
-def _network(given: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
+def _network(given: Mapping[str, Any], fresh: bool, keeps_empty: bool) -> dict[str, Any]:
     nics = given.get("networkInterfaceConfigurations") or []
-    return {**given, "networkInterfaceConfigurations": [_nic(one, fresh) for one in nics]}
+    return {**given, "networkInterfaceConfigurations": [_nic(one, fresh, keeps_empty) for one in nics]}
 
 
-def _nic(given: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
+def _nic(given: Mapping[str, Any], fresh: bool, keeps_empty: bool) -> dict[str, Any]:
     own = given.get("properties") or {}
-    addresses = [_address(one) for one in own.get("ipConfigurations") or []]
+    addresses = [_address(one, keeps_empty) for one in own.get("ipConfigurations") or []]
     filled = {"disableTcpStateTracking": False, "dnsSettings": {"dnsServers": []}, "enableIPForwarding": False}
     primary = {"primary": own["primary"]} if "primary" in own else {}
     if fresh:
@@ -191,8 +205,8 @@ def _nics(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else []
 
 
-def _address(given: Mapping[str, Any]) -> dict[str, Any]:
-    own = {key: value for key, value in (given.get("properties") or {}).items() if value != []}
+def _address(given: Mapping[str, Any], keeps_empty: bool) -> dict[str, Any]:
+    own = {key: value for key, value in (given.get("properties") or {}).items() if keeps_empty or value != []}
     return {"name": given.get("name", "ip"), "properties": {"privateIPAddressVersion": "IPv4", **own}}
 
 
@@ -268,7 +282,7 @@ def _domain(beside: "list[Instance]", key: str, count: int, position: int | None
 
 
 def next_zone(scale_set: "ScaleSet") -> str | None:
-    zones = scale_set.model.get("zones") or []
+    zones = [zone for zone in scale_set.model.get("zones") or [] if zone is not None]
     taken = Counter(one.zone for one in scale_set.instances.values())
     return min(zones, key=lambda zone: taken[zone]) if zones else None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = Any
+DISTURBED = "x-emulator-fault"  # the header of answers that a fault or a habit has changed
 
 
 @dataclass(frozen=True, slots=True)

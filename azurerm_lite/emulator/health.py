@@ -41,7 +41,7 @@ def has_source(scale_set: "ScaleSet") -> bool:
 
 def shown(world: "World", instance: "Instance") -> dict[str, Any] | None:
     """`vmHealth` of the instance view, or None where nothing reports."""
-    if instance.health not in STATES or instance.power != "running":
+    if instance.health not in STATES or (instance.power != "running" and "reports" not in instance.marks):
         return None
     status = {"code": f"HealthState/{instance.health}", "level": "Info", "displayStatus": STATES[instance.health]}
     return {"status": {**status, "time": world.timestamp(instance.health_since)}}
@@ -64,7 +64,7 @@ def warm_up(world: "World", scale_set: "ScaleSet", instance: "Instance", fault: 
         set_health(world, scale_set, instance, "unhealthy")
         return
     if effect == "flap":
-        _flap(world, scale_set, instance, times=6)
+        flap(world, scale_set, instance, times=6)
         return
     if not has_source(scale_set):
         world.scale_sets.changing(scale_set, instance, health="")
@@ -75,15 +75,19 @@ def warm_up(world: "World", scale_set: "ScaleSet", instance: "Instance", fault: 
 
 
 def _warm(world: "World", scale_set: "ScaleSet", instance: "Instance", since: float) -> None:
+    """A fresh application is up."""
     if instance.health == "initializing" and instance.health_since == since:
         set_health(world, scale_set, instance, "healthy")
 
 
-def _flap(world: "World", scale_set: "ScaleSet", instance: "Instance", times: int) -> None:
-    if instance.instance_id not in scale_set.instances or not times:
+def flap(
+    world: "World", scale_set: "ScaleSet", instance: "Instance", times: int, interval: float = FLAP_SECONDS
+) -> None:
+    """Let an application report Unhealthy and Healthy by turns, so many times."""
+    if scale_set.instances.get(instance.instance_id) is not instance or not times:
         return
     set_health(world, scale_set, instance, "unhealthy" if instance.health == "healthy" else "healthy")
-    world.after(FLAP_SECONDS, lambda: _flap(world, scale_set, instance, times - 1))
+    world.after(interval, lambda: flap(world, scale_set, instance, times - 1, interval))
 
 
 # --- automatic repairs -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Token:
     client_id: str
     ends: float
     claims: str = ""
+    tenant_id: str = ""  # "" for the tenant of the subscriptions here
 
 
 @dataclass(slots=True)
@@ -73,6 +74,18 @@ class Identity:
         # Users who confirm a device login at once, or wait for `confirm`.
         self.confirms_at_once = False
         self._keys: dict[str, list[tuple[str, str]]] = {}
+        self.other_tenants: dict[str, set[str]] = {}  # tenant -> its subscriptions, in lower case
+
+    def add_tenant(self, *subscription_ids: str) -> str:
+        """Another tenant, with these subscriptions, in which every principal may log in too; its id."""
+        tenant_id = self._world.guid()
+        self.other_tenants[tenant_id] = {subscription.lower() for subscription in subscription_ids}
+        return tenant_id
+
+    def tenant_of(self, subscription_id: str) -> str:
+        """The other tenant that a subscription is in; "" for those of this one."""
+        lower = subscription_id.lower()
+        return next((tenant for tenant, known in self.other_tenants.items() if lower in known), "")
 
     def trust_key(self, client_id: str, public_key: str, *, issuer: str = "") -> None:
         """Let a principal prove itself by assertions signed with a key (PEM): its own, or a federated issuer's."""
@@ -121,18 +134,19 @@ class Identity:
         """Continuous access evaluation: from now on a token must have been asked for with these claims (JSON)."""
         self.demanded_claims = claims
 
-    def issue(self, client_id: str, claims: str = "") -> str:
-        given = self._jwt(client_id)
-        self.tokens[given] = Token(client_id, self._world.now + self.token_seconds * self._world.pace, claims)
-        return given
+    def issue(self, client_id: str, claims: str = "", tenant_id: str = "") -> str:
+        issued = self._jwt(client_id, tenant_id or self.tenant_id)
+        end = self._world.now + self.token_seconds * self._world.pace
+        self.tokens[issued] = Token(client_id, end, claims, tenant_id)
+        return issued
 
-    def _jwt(self, client_id: str) -> str:
+    def _jwt(self, client_id: str, tenant_id: str) -> str:
         """A token in Entra's form, for clients that read who they are out of it. Nobody signs or checks it here."""
         principal = self.principals.get(client_id)
         now = int(self._world.now)
-        claims: dict[str, Json] = {"aud": "https://management.azure.com/", "tid": self.tenant_id, "appid": client_id}
+        claims: dict[str, Json] = {"aud": "https://management.azure.com/", "tid": tenant_id, "appid": client_id}
         claims |= {"oid": (principal and principal.object_id) or client_id, "iat": now, "nbf": now}
-        claims |= {"exp": now + self.token_seconds, "iss": f"https://sts.windows.net/{self.tenant_id}/", "ver": "1.0"}
+        claims |= {"exp": now + self.token_seconds, "iss": f"https://sts.windows.net/{tenant_id}/", "ver": "1.0"}
         if principal in self.managed:
             claims["xms_mirid"] = (
                 principal and principal.resource_id
@@ -154,7 +168,53 @@ class Identity:
             raise _unauthorized(self.tenant_id, "ExpiredAuthenticationToken", "The access token expiry is over.")
         if self.demanded_claims and not _has_claims(known.claims, self.demanded_claims):
             raise _challenged(self.tenant_id, self.demanded_claims)
+        if known.tenant_id:
+            raise self._wrong_tenant(known.tenant_id, self.tenant_id)
         return self.principals[known.client_id]
+
+    def _wrong_tenant(self, has: str, wants: str) -> Refusal:
+        issuer = "https://sts.windows.net"
+        text = (
+            f"The access token is from the wrong issuer '{issuer}/{has}/'. It must match the tenant "
+            f"'{issuer}/{wants}/' associated with this subscription. Please use the authority (URL) "
+            f"'https://login.microsoftonline.com/{wants}' to get the token."
+        )
+        return _unauthorized(wants, "InvalidAuthenticationTokenTenant", text)
+
+    def check_tenants(self, request: ArmRequest, principal: Principal) -> None:
+        """A Refusal of what is in another tenant: the subscription that is asked for, or a linked image.
+
+        An image needs a token of the same principal in its tenant, in the header for auxiliary tokens.
+        https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+        """
+        tenants = self._auxiliary_tenants(request, principal)
+        parts = request.path.split("/")
+        if len(parts) > 2 and (other := self.tenant_of(parts[2])):
+            raise self._wrong_tenant(self.tenant_id, other)
+        image = _image_id(request.body) if request.method in ("PUT", "PATCH") else ""
+        subscription = image.split("/")[2] if image.count("/") > 2 else ""
+        if (other := self.tenant_of(subscription)) and other not in tenants:
+            text = (
+                "The client has permission to perform action 'Microsoft.Compute/galleries/images/versions/read' on "
+                f"scope '{request.path}', however the current tenant '{self.tenant_id}' is not authorized to access "
+                f"linked subscription '{subscription}'."
+            )
+            raise Refusal(403, "LinkedAuthorizationFailed", text, gateway=True)
+
+    def _auxiliary_tenants(self, request: ArmRequest, principal: Principal) -> set[str]:
+        """The tenants that the auxiliary tokens of a request are of; a Refusal when one of them is no good."""
+        header = request.headers.get("x-ms-authorization-auxiliary", "")
+        tokens = [part.strip() for part in header.split(",")] if header else []
+        known = [self.tokens.get(text.removeprefix("Bearer ")) for text in tokens if text.startswith("Bearer ")]
+        good = [
+            t for t in known if t and t.ends > self._world.now and t.client_id == principal.client_id and t.tenant_id
+        ]
+        if len(tokens) > 3 or len(good) < len(tokens):
+            text = (
+                f"Authentication failed for auxiliary token: {len(tokens) - len(good)} of {len(tokens)} are not valid."
+            )
+            raise _unauthorized(self.tenant_id, "InvalidAuxiliaryTokens", text)
+        return {token.tenant_id for token in good}
 
     def confirm(self, user_code: str = "", *, decline: bool = False) -> None:
         """Somebody types the code of a device login (any, if none is named) and says yes, or no."""
@@ -186,6 +246,13 @@ def install(world: World) -> Principal:
     principal = world.identity.register()
     world.identity.register_managed()
     return principal
+
+
+def _image_id(body: Json) -> str:
+    """The id of the image that a model or a part of one names, if it names any."""
+    for key in ("properties", "virtualMachineProfile", "storageProfile", "imageReference", "id"):
+        body = body.get(key) if isinstance(body, Mapping) else None
+    return body if isinstance(body, str) else ""
 
 
 def _has_claims(asked: str, demanded: str) -> bool:
@@ -239,9 +306,10 @@ def _aadsts(world: World, status: int, error: str, number: int, text: str) -> Aa
 def openid_configuration(world: World, request: ArmRequest, *, tenant: str) -> Answer:
     """The v2.0 discovery document; a domain name is answered with the tenant's GUID."""
     identity = world.identity
-    if tenant.lower() not in (identity.tenant_id, "common", "organizations") and "." not in tenant:
+    tenant_id = tenant.lower() if tenant.lower() in identity.other_tenants else identity.tenant_id
+    if tenant.lower() not in (tenant_id, "common", "organizations") and "." not in tenant:
         raise _aadsts(world, 400, "invalid_tenant", 90002, f"Tenant '{tenant}' not found.")
-    base = f"{request.base_url}/{identity.tenant_id}"
+    base = f"{request.base_url}/{tenant_id}"
     document: dict[str, Json] = {
         "token_endpoint": f"{base}/oauth2/v2.0/token",
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
@@ -260,7 +328,8 @@ def openid_configuration(world: World, request: ArmRequest, *, tenant: str) -> A
 def token(world: World, request: ArmRequest, *, tenant: str) -> Answer:
     """A token by any of the flows, in the v2.0 form (scope) or the v1 form (resource, numbers as text)."""
     identity = world.identity
-    if tenant.lower() not in (identity.tenant_id, "organizations", "common") and "." not in tenant:
+    other = tenant.lower() if tenant.lower() in identity.other_tenants else ""
+    if tenant.lower() not in (identity.tenant_id, other, "organizations", "common") and "." not in tenant:
         raise _aadsts(world, 400, "invalid_request", 90002, f"Tenant '{tenant}' not found.")
     raw = request.body if isinstance(request.body, str) else ""
     form = {key: values[0] for key, values in parse_qs(raw, keep_blank_values=True).items()}
@@ -273,7 +342,7 @@ def token(world: World, request: ArmRequest, *, tenant: str) -> Answer:
     if version_two and not any(one.endswith("/.default") for one in form.get("scope", _ANY_SCOPE).split()):
         text = f"The provided value for scope {form.get('scope', '')} is not valid."
         raise _aadsts(world, 400, "invalid_scope", 1002012, text)
-    seconds, given = identity.token_seconds, identity.issue(principal.client_id, form.get("claims", ""))
+    seconds, given = identity.token_seconds, identity.issue(principal.client_id, form.get("claims", ""), other)
     if version_two:
         body: dict[str, Json] = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds}
         extra = {} if grant is _by_secret_or_assertion else _of_user(world, request, principal, form, nonce)

@@ -6,8 +6,8 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 from collections.abc import Mapping
 from typing import Any
 
-from . import actions, views
-from .exchange import Answer, ArmRequest, Refusal, Route
+from . import actions, views, writes
+from .exchange import DISTURBED, Answer, ArmRequest, Refusal, Route
 from .operations import accepted
 from .scale_sets import Instance, ScaleSet
 from .world import World
@@ -54,7 +54,7 @@ def refuse_etag(wanted: str, etag: str) -> None:
 def one_instance(world: World, names: Mapping[str, str]) -> tuple[ScaleSet, Instance]:
     scale_set = world.scale_sets.get(*address(names))
     instance = scale_set.instances.get(names["instance_id"])
-    if instance is None:
+    if instance is None or "unlisted" in instance.marks:
         raise Refusal(404, "NotFound", _GONE)
     return scale_set, instance
 
@@ -67,18 +67,31 @@ def action_of(request: ArmRequest) -> str:
 
 
 def list_vmss_vms(world: World, request: ArmRequest, **names: str) -> Answer:
+    """The instances, page by page. A list that a habit has changed is one page."""
     scale_set = world.scale_sets.get(*address(names))
-    there = list(scale_set.instances.values())
-    wanted = " ".join(request.query.get("$filter", "").lower().replace(", ", ",").split())
-    if wanted:
-        if wanted not in _FILTERS:
-            raise Refusal(400, "InvalidParameter", f"The filter '{wanted}' is not supported.", target="$filter")
-        there = [one for one in there if (one.generation == scale_set.generation) in _FILTERS[wanted]]
-    page, following = _page(world, request, there)
-    shown = [views.instance(world, scale_set, one, request) for one in page]
+    follows = "$skiptoken" in request.query
+    seen, listed, items = world.disturbances.listed(scale_set, disturbed=not follows)
+    there = _filtered(request, seen, listed)
+    page, following = _page(world, request, there) if items is None else (there, {})
+    shown = [views.instance(world, seen, instance, request) for instance in page]
     if request.query.get("$select", "").lower().startswith("instanceview"):
-        shown = [views.selected(one) for one in shown]
-    return Answer(200, {"value": shown, **following}, charge=len(page))
+        shown = [views.selected(document) for document in shown]
+    answer = Answer(200, {"value": [*shown, *(items or [])], **following}, charge=len(page))
+    marks = seen.marks.union(*(instance.marks for instance in page))
+    if items is not None or "view-no-statuses" in marks:
+        answer.headers[DISTURBED] = "asked for"
+    if not follows:
+        world.disturbances.occur("read", scale_set)
+    return answer
+
+
+def _filtered(request: ArmRequest, scale_set: ScaleSet, listed: list[Instance]) -> list[Instance]:
+    wanted = " ".join(request.query.get("$filter", "").lower().replace(", ", ",").split())
+    if not wanted:
+        return listed
+    if wanted not in _FILTERS:
+        raise Refusal(400, "InvalidParameter", f"The filter '{wanted}' is not supported.", target="$filter")
+    return [one for one in listed if (one.generation == scale_set.generation) in _FILTERS[wanted]]
 
 
 def _page(world: World, request: ArmRequest, items: list[Instance]) -> tuple[list[Instance], dict[str, str]]:
@@ -104,11 +117,20 @@ def get_vmss_vm_instance_view(world: World, _request: ArmRequest, **names: str) 
     if scale_set.flexible:
         text = "Operation 'GET instanceView' is not allowed on an instance of a Flexible scale set: ask the VM itself."
         raise Refusal(409, "OperationNotAllowed", text)
+    return _view(world, scale_set, instance)
+
+
+def _view(world: World, scale_set: ScaleSet, instance: Instance) -> Answer:
+    if form := views.view_form(scale_set, instance):
+        return Answer(200, views.broken_view(world, scale_set, instance, form), {DISTURBED: "asked for"})
     return Answer(200, views.instance_view(world, scale_set, instance))
 
 
 def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
-    """Of an instance, protection, tags, user data and data disks are the caller's; the rest is read."""
+    """Of an instance, protection, user data and data disks are the caller's; the rest is read.
+
+    Tags of a Uniform instance stay as they were, with 200: azure-libraries-for-net#1299, azure-sdk-for-go#18278.
+    """
     scale_set, instance = one_instance(world, names)
     body = json_object(request)
     check_etag(request, instance.etag)
@@ -119,8 +141,8 @@ def put_vmss_vm(world: World, request: ArmRequest, **names: str) -> Answer:
     disks = (given.get("storageProfile") or {}).get("dataDisks")
     if isinstance(disks, list):
         own["storageProfile"] = {**own.get("storageProfile", {}), "dataDisks": [_attached(one) for one in disks]}
-    if isinstance(body.get("tags"), dict):
-        instance.document["tags"] = body["tags"]
+    if scale_set.flexible and "tags" in body:
+        instance.document["tags"] = writes.checked_tags(world, body)["tags"]
     return _updating(world, request, scale_set, instance, 200)
 
 
@@ -231,14 +253,18 @@ def _flexible(world: World, names: Mapping[str, str]) -> tuple[ScaleSet, Instanc
         same = (names["subscription_id"].lower(), names["resource_group"].lower())
         if scale_set.flexible and same == (scale_set.subscription_id.lower(), scale_set.resource_group.lower()):
             for name, instance in scale_set.instances.items():
-                if name.lower() == names["vm_name"].lower():
+                if name.lower() == names["vm_name"].lower() and "unlisted" not in instance.marks:
                     return scale_set, instance
+    raise _no_vm(names)
+
+
+def _no_vm(names: Mapping[str, str]) -> Refusal:
     text = (
         f"The Resource 'Microsoft.Compute/virtualMachines/{names['vm_name']}' under resource group "
         f"'{names['resource_group']}' was not found. For more details please go to "
         "https://aka.ms/ARMResourceNotFoundFix"
     )
-    raise Refusal(404, "ResourceNotFound", text, gateway=True)
+    return Refusal(404, "ResourceNotFound", text, gateway=True)
 
 
 def get_vm(world: World, request: ArmRequest, **names: str) -> Answer:
@@ -265,7 +291,9 @@ def _shown_vm(scale_set: ScaleSet, instance: Instance) -> dict[str, Any]:
 
 def get_vm_instance_view(world: World, _request: ArmRequest, **names: str) -> Answer:
     scale_set, instance = _flexible(world, names)
-    return Answer(200, views.instance_view(world, scale_set, instance))
+    if views.view_form(scale_set, instance) in ("null", "absent"):
+        raise _no_vm(names)
+    return _view(world, scale_set, instance)
 
 
 _GROUP = "/subscriptions/<subscription_id>/resourceGroups/<resource_group>/providers/Microsoft.Compute"

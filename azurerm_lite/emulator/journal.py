@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import parse_qsl
 
+from azurerm_lite.parsing import parse_json
+
 from .exchange import Json
 
-_HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-identity-header"})
+_HIDDEN_HEADERS = frozenset(
+    {"authorization", "x-ms-authorization-auxiliary", "cookie", "proxy-authorization", "x-identity-header"}
+)
 _HIDDEN_FIELDS = frozenset({"adminPassword", "customData", "userData", "protectedSettings"}) | {
     *("protectedParameters", "runAsPassword")  # of run commands
 }
@@ -24,6 +28,8 @@ _HIDDEN_OF_LOGINS = frozenset({
     *("access_token", "id_token", "user_code", "message"),
 })  # fmt: skip
 MOST_ENTRIES = 20_000
+# A link is not followed, a FIFO without a reader is an error instead of a wait, and Windows changes no byte.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,10 @@ def redacted_login(value: Json) -> Json:
     return redacted(value, _HIDDEN_OF_LOGINS) if isinstance(value, dict) else None
 
 
+class RecordError(ValueError):
+    """A line that is no exchange, and where it stands."""
+
+
 class Journal:
     """The newest exchanges, oldest first. `listeners` hear of every exchange of every emulator in this process."""
 
@@ -91,8 +101,9 @@ class Journal:
 
     def write_to(self, path: str) -> None:
         """Append every exchange from now on to a file, which only its owner may read."""
-        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        os.fchmod(opened, 0o600)  # whoever made it readable for others before
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
+        if hasattr(os, "fchmod"):  # on Windows since Python 3.13 only
+            os.fchmod(opened, 0o600)  # whoever made it readable for others before
         self._file = os.fdopen(opened, "ab", buffering=0)
 
     def clear(self) -> None:
@@ -120,10 +131,14 @@ def _line(entry: Entry) -> bytes:
 
 
 def read(path: str) -> Iterator[Entry]:
-    """The exchanges in a file that `write_to` has made, oldest first."""
-    with Path(path).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Entry(**json.loads(line))
+    """The exchanges in a file that `write_to` has made, oldest first; RecordError for a line that is none."""
+    with Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{path!a} line {number} is no exchange"
+            found = parse_json(line, RecordError, where)
+            if not isinstance(found, dict) or set(found) != {one.name for one in fields(Entry)}:
+                raise RecordError(where)
+            yield Entry(**found)
 
 
 def headers_kept(headers: dict[str, str]) -> dict[str, Any]:

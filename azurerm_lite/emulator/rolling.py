@@ -117,6 +117,7 @@ def _next_batch(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> N
         world.scale_sets.set_state(scale_set, instance, "Updating")
         instance.upgrades.append((world.now, scale_set.generation))
     world.after(BATCH_SECONDS, lambda: _batch_done(world, scale_set, run))
+    world.disturbances.occur("during", scale_set, run.batch)
 
 
 def _leave_out_what_others_did(scale_set: "ScaleSet", run: RollingUpgrade) -> None:
@@ -139,15 +140,22 @@ def _batch(run: RollingUpgrade, total: int) -> "list[Instance]":
 def _batch_done(world: "World", scale_set: "ScaleSet", run: RollingUpgrade) -> None:
     sick: list[Instance] = []
     for instance in (one for one in run.batch if scale_set.instances.get(one.instance_id) is one):
+        if "stuck" in instance.marks:
+            instance.when_released = lambda one=instance: upgrading.to_model(
+                world, scale_set, one, scale_set.generation
+            )
+            continue
         fault = world.faults.for_instance("upgrade", instance.instance_id)
         if fault is not None and fault.effect in ("fail", "hang"):
             world.scale_sets.set_state(scale_set, instance, "Failed")
+            instance.failure = fault.code, fault.message
             sick.append(instance)
         elif fault is not None and fault.effect == "vanish":
             actions.remove(world, scale_set, instance)
         else:
             upgrading.to_model(world, scale_set, instance, scale_set.generation)
             health.warm_up(world, scale_set, instance, fault)
+    world.disturbances.occur("after", scale_set, run.batch)
     _await_health(world, scale_set, run, sick, world.now + HEALTH_SECONDS)
 
 

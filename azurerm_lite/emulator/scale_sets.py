@@ -5,11 +5,11 @@ Everything that takes time is an event of the World. Durations are drawn from wh
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import actions, creation, health, rolling, secrets, upgrading
+from . import actions, creation, health, rolling, secrets, upgrading, writes
 from .exchange import Json, Refusal
 from .operations import OperationRecord
 from .rolling import RollingUpgrade
@@ -59,6 +59,10 @@ class Instance:
     # Extensions and run commands of this instance: kind -> name -> document; and what its extensions hide.
     stored: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     secrets: Secrets = field(default_factory=dict)
+    # How it is shown otherwise than it is, by habit: "unlisted", "no-power", "silent"; "stuck": it stays in Updating.
+    marks: set[str] = field(default_factory=set)
+    failure: tuple[str, str] | None = None  # code and message of a provisioning that has failed
+    when_released: Callable[[], None] | None = None  # what an upgrade does with it when it is stuck no more
 
     @property
     def available(self) -> bool:
@@ -67,7 +71,7 @@ class Instance:
     @property
     def zone(self) -> str | None:
         zones = self.document.get("zones")
-        return str(zones[0]) if zones else None
+        return str(zones[0]) if zones and zones[0] is not None else None
 
     @property
     def protected(self) -> bool:
@@ -85,6 +89,8 @@ class ScaleSet:
     name: str
     model: dict[str, Any]
     instances: dict[str, Instance] = field(default_factory=dict)
+    ghosts: dict[str, Instance] = field(default_factory=dict)  # gone, and listed all the same
+    marks: set[str] = field(default_factory=set)  # those of instances that hold for all of them
     generation: int = 0
     etag: int = 3
     state: str = "Succeeded"
@@ -183,6 +189,7 @@ class ScaleSets:
         """A new scale set of this body, whose instances begin to be made."""
         world = self._world
         scale_set = ScaleSet(subscription_id, resource_group, name, {}, etag=1, state="Creating")
+        body = writes.checked_tags(world, body)
         scale_set.model = without_secrets(creation.new_model(world, scale_set.resource_id, body))
         scale_set.secrets = secrets.after({}, _profile_of(body))
         scale_set.asked_for = frozenset(body.get("properties") or {})
@@ -261,9 +268,10 @@ class ScaleSets:
         if "state" in fields:
             instance.state_since = self._world.now
             instance.etag += 1
+            instance.failure = instance.failure if fields["state"] == "Failed" else None
         for name, value in fields.items():
             setattr(instance, name, value)
-        if instance.available != before:
+        if instance.available != before and scale_set.instances.get(instance.instance_id) is instance:
             self.history.append((self._world.now, scale_set.name, instance.instance_id, instance.available))
 
     def set_state(self, scale_set: ScaleSet, instance: Instance, state: str) -> None:
@@ -286,10 +294,21 @@ class ScaleSets:
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
-    def write(self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool) -> OperationRecord:
-        """Lay a PUT or PATCH body over the model, and begin whatever that sets in motion."""
+    def put(self, scale_set: ScaleSet, body: Mapping[str, Any]) -> OperationRecord:
+        """Lay the body of a PUT over the model: tags are replaced, nulls are left out."""
+        return self.write(scale_set, writes.checked_tags(self._world, body), null_deletes=False)
+
+    def patch(self, scale_set: ScaleSet, body: Mapping[str, Any]) -> OperationRecord:
+        """Lay the body of a PATCH over the model, as ARM's contract and the habits of this world have it."""
+        taken = writes.as_patch(self._world, scale_set, writes.checked_tags(self._world, body))
+        return self.write(scale_set, taken, null_deletes=True, habitual=True)
+
+    def write(
+        self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool, habitual: bool = False
+    ) -> OperationRecord:
+        """Lay a change over the model, and begin whatever that sets in motion. `habitual`: it is a caller's PATCH."""
         world = self._world
-        model = self._written(scale_set, change, null_deletes=null_deletes)
+        model = self._written(scale_set, change, null_deletes=null_deletes, habitual=habitual)
         hidden = secrets.after(scale_set.secrets, _profile_of(change))
         renewed = (_made_from(model), hidden) != (_made_from(scale_set.model), scale_set.secrets)
         if renewed:
@@ -313,13 +332,16 @@ class ScaleSets:
             written()
         return record
 
-    def _written(self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool) -> dict[str, Any]:
+    def _written(
+        self, scale_set: ScaleSet, change: Mapping[str, Any], *, null_deletes: bool, habitual: bool
+    ) -> dict[str, Any]:
         kept = {key: value for key, value in change.items() if key not in READ_ONLY}
         if isinstance(kept.get("properties"), Mapping):
             inner = kept["properties"]
             kept["properties"] = {key: value for key, value in inner.items() if key not in READ_ONLY_PROPERTIES}
         _blind_to_case(kept, scale_set.model)
-        model: dict[str, Any] = merged(scale_set.model, without_secrets(kept), null_deletes=null_deletes)
+        base = writes.before_merge(self._world, scale_set.model, kept, patch=habitual)
+        model: dict[str, Any] = merged(base, without_secrets(kept), null_deletes=null_deletes)
         _complete(model, scale_set.model)
         if kept.get("identity"):
             identity = creation.completed_identity(self._world, model["identity"])
@@ -349,8 +371,10 @@ class ScaleSets:
             )
 
     def _written_down(self, scale_set: ScaleSet, record: OperationRecord, *, renewed: bool) -> None:
-        self.release(scale_set)
-        self._world.operations.end(record)
+        outcome = self._world.disturbances.outcome("write", scale_set, ()) or upgrading.Outcome()
+        if outcome.hangs:
+            return
+        upgrading.end(self._world, scale_set, record, outcome.error)
         if renewed and scale_set.mode == "Automatic":
             behind = [one for one in scale_set.instances.values() if not one.protected]
             upgrading.upgrade(self._world, scale_set, behind, lambda _error: None)
@@ -412,9 +436,16 @@ def _complete(model: dict[str, Any], before: Mapping[str, Any]) -> None:
     if profile and profile != old.get("virtualMachineProfile"):
         if profile.get("userData") == "":
             profile = {key: value for key, value in profile.items() if key != "userData"}
-        profile = creation.completed_profile(profile)
+        if str((profile.get("securityProfile") or {}).get("securityType", "")).lower() == "standard":
+            profile = {**profile, "securityProfile": _standard(profile["securityProfile"])}
+        profile = creation.completed_profile(profile, keeps_empty=creation.is_flexible(properties))
         creation.keep_acceleration(profile, old.get("virtualMachineProfile") or {})
         properties["virtualMachineProfile"] = profile
+
+
+def _standard(security: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded of a write of the type Standard: neither the type nor settings of UEFI are shown afterwards."""
+    return {key: value for key, value in security.items() if key not in ("securityType", "uefiSettings")}
 
 
 def _normalise(model: dict[str, Any]) -> None:
@@ -430,6 +461,8 @@ def _normalise(model: dict[str, Any]) -> None:
                 target="upgradePolicy.mode",
             )
         policy["mode"] = mode
+    if creation.is_no_zone(model.get("zones")):
+        del model["zones"]
     capacity = model.get("sku", {}).get("capacity")
     if isinstance(capacity, str) and capacity.isdigit():
         model["sku"]["capacity"] = int(capacity)

@@ -1,20 +1,24 @@
 """What the world holds at the start: a named seed of ours, one built by arguments, or a scale set of somebody's own.
 
 A captured file is JSON: {"model": ..., "instances": [...]} with the bodies of GET and of the list of instances (with
-`$expand=instanceView` where there is one; domains are made up where there is none). List documents ({"value": [...]}),
+`$expand=instanceView` where there is one). What it shows holds: provisioning states, power, health, protection, exact
+versions. An instance without a key `instanceView` runs, is well, and gets domains that are made up; with
+`"instanceView": null` (or {}, or no power state in it) Azure has shown no view (none, no power state), and so does the
+emulator: of a VM of a Flexible set the view is 404. List documents ({"value": [...]}),
 what `az vmss show` and `az vmss list-instances` print, and the published examples of the API are taken as they are; a
 model alone gets the instances that its capacity asks for.
 """
 
 import copy
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from . import creation, health, secrets
+from azurerm_lite.parsing import parse_json
+
+from . import creation, health, secrets, shapes
 from .exchange import Refusal
 from .images import Images
 from .scale_sets import Instance, ScaleSet
@@ -48,6 +52,7 @@ class Seed:
         page_size: int = 0,
     ) -> None:
         self.model, self.instances, self.images, self.page_size = model, instances, images, page_size
+        _refuse_misfits(model, instances, images)
         parts = str(model.get("id", "")).strip("/").split("/")
         if len(parts) != 8 or parts[6].lower() != "virtualmachinescalesets":
             raise SeedError("the model has no scale set's id: /subscriptions/…/virtualMachineScaleSets/…")
@@ -121,13 +126,12 @@ class Seed:
         named = _SEEDS / f"{name_or_path}.json"
         source = named if "/" not in name_or_path and named.is_file() else Path(name_or_path)
         try:
-            document = json.loads(source.read_text(encoding="utf-8-sig"))
-        except OSError as error:
+            text = source.read_bytes()
+        except (OSError, ValueError) as error:
             known = ", ".join(sorted(one.name[:-5] for one in _SEEDS.iterdir()))
-            raise SeedError(f"no seed {name_or_path!r}: {error.strerror}; named seeds: {known}") from None
-        except ValueError:
-            raise SeedError(f"{name_or_path} is not JSON") from None
-        return cls.from_captured(document)
+            why = getattr(error, "strerror", None) or error
+            raise SeedError(f"no seed {name_or_path!r}: {why}; named seeds: {known}") from None
+        return cls.from_captured(parse_json(text, SeedError, f"{name_or_path!a} is not JSON"))
 
     @classmethod
     def from_captured(cls, document: Any) -> "Seed":
@@ -153,6 +157,8 @@ class Seed:
     @classmethod
     def _from_example(cls, document: Mapping[str, Any]) -> "Seed":
         asked, answers = document["parameters"], document["responses"]
+        if not isinstance(asked, Mapping) or not isinstance(answers, Mapping):
+            raise SeedError("the parameters and responses of an example are objects")
         body: dict[str, Any] = next((a["body"] for a in answers.values() if isinstance(a, Mapping) and "body" in a), {})
         model = _raw({**body, **(asked.get("parameters") or {})})
         group, name = asked.get("resourceGroupName", "example-rg"), asked.get("vmScaleSetName", "example")
@@ -166,12 +172,24 @@ class Seed:
         return cls(model, None)
 
     def plant(self, world: World, images: Images) -> ScaleSet:
-        """Make it all exist in a world."""
+        """Make it all exist in a world; SeedError for what cannot."""
+        try:
+            return self._planted(world, images)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            if isinstance(error, SeedError):
+                raise
+            raise SeedError(f"that seed is not as Azure shows a scale set ({type(error).__name__}: {error})") from error
+
+    def _planted(self, world: World, images: Images) -> ScaleSet:
         for publisher, offer, sku, *versions in self.images:
             images.publish(publisher, offer, sku, *versions)
         scale_set = ScaleSet(self.subscription_id, self.resource_group, self.vmss_name, {})
         scale_set.etag = _counter(self.model.get("etag"), 3)
+        if self.instances is not None:
+            scale_set.state = str(self.model.get("properties", {}).get("provisioningState") or "Succeeded")
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if creation.is_no_zone(scale_set.model.get("zones")):
+            del scale_set.model["zones"]
         scale_set.secrets = secrets.after({}, self.model.get("properties", {}).get("virtualMachineProfile"))
         if self.instances is None:
             _publish_what_runs(images, {"properties": scale_set.profile})
@@ -205,6 +223,22 @@ class Seed:
             raise SeedError(f"Azure would refuse this scale set: {refused}") from None
 
 
+def _refuse_misfits(model: Any, instances: Any, images: Any) -> None:
+    """SeedError for values of another type than Azure shows, which would break a request later."""
+    found = [*shapes.misfits(model, shapes.MODEL, "model")]
+    for number, instance in enumerate(instances or []):
+        found += shapes.misfits(instance, shapes.INSTANCE, f"instances[{number}]")
+    if not isinstance(images, list | tuple) or not all(_is_image(image) for image in images):
+        found.append("images")
+    if found:
+        raise SeedError(f"Azure shows values of another type at {', '.join(found[:5])!a}")
+
+
+def _is_image(image: Any) -> bool:
+    """Whether this is publisher, offer, SKU and versions."""
+    return isinstance(image, list | tuple) and len(image) >= 3 and all(isinstance(part, str) for part in image)
+
+
 def _publish_what_runs(images: Images, document: Mapping[str, Any]) -> None:
     image = document.get("properties", {}).get("storageProfile", {}) or document.get("storageProfile", {})
     image = image.get("imageReference") or {}
@@ -221,7 +255,7 @@ def publish_gallery_image(world: World, image_id: str, location: str) -> None:
     """Make the version of a gallery image exist in a region, with its gallery; no other id means anything here."""
     image, _, version = image_id.partition("/versions/")
     parts = image.strip("/").split("/")
-    if len(parts) != 10 or parts[6].lower() != "galleries" or not version:
+    if len(parts) != 10 or parts[6].lower() != "galleries" or version.lower() in ("", "latest"):
         return
     key = (parts[1].lower(), parts[3].lower())
     world.resource_groups.setdefault(key, (parts[1], parts[3], location))
@@ -237,26 +271,75 @@ def _counter(etag: object, default: int) -> int:
 
 def _instance(world: World, scale_set: ScaleSet, document: dict[str, Any], position: int) -> Instance:
     properties = document.setdefault("properties", {})
-    view = properties.pop("instanceView", None) or {}
+    asked, view = "instanceView" in properties, properties.pop("instanceView", None)
     instance_id = str(document.get("instanceId") or str(document.get("name", "")).rpartition("_")[2])
     if not instance_id:
         raise SeedError(f"instance number {position} of the seed has neither instanceId nor name")
-    power = next((s["code"][11:] for s in view.get("statuses", []) if s["code"].startswith("PowerState/")), "running")
-    reported = str(((view.get("vmHealth") or {}).get("status") or {}).get("code", "")).rpartition("/")[2].lower()
-    view = {key: value for key, value in view.items() if key not in ("statuses", "vmHealth") and value is not None}
+    reported = (view or {}).get("vmHealth") if isinstance(view, Mapping) else None
+    kept = _kept_view(view)
     if not scale_set.flexible:
-        if not scale_set.model.get("zones"):
-            view.setdefault("platformUpdateDomain", position % UPDATE_DOMAINS)
-        view.setdefault("platformFaultDomain", (position // UPDATE_DOMAINS + position) % FAULT_DOMAINS)
-        view.setdefault("placementGroupId", str(uuid.uuid5(uuid.NAMESPACE_URL, scale_set.resource_id)))
-        if view["placementGroupId"] not in scale_set.placement_groups:
-            scale_set.placement_groups.append(view["placementGroupId"])
+        if not (asked and view):
+            _make_up_domains(scale_set, kept, position)
+        group = kept.get("placementGroupId")
+        if group and group not in scale_set.placement_groups:
+            scale_set.placement_groups.append(group)
     document = {**document, "instanceId": instance_id}
-    instance = Instance(instance_id, document, view, power=power, health=reported)
+    instance = Instance(instance_id, document, kept, power=_power(view), health=_health(reported))
+    instance.state = str(properties.get("provisioningState") or "Succeeded")
+    instance.marks = _marks(view, instance) if asked else set()
+    instance.power = instance.power or "running"
+    instance.failure = _failure(view)
     instance.generation = 0 if properties.get("latestModelApplied", True) else -1
     instance.booted = instance.generation
     instance.state_since, instance.etag = world.now, _counter(document.get("etag"), 2)
     return instance
+
+
+def _kept_view(view: Any) -> dict[str, Any]:
+    """What stays of a view: where the instance stands, and what its agent has said."""
+    shown = view if isinstance(view, Mapping) else {}
+    return {key: value for key, value in shown.items() if key not in ("statuses", "vmHealth") and value is not None}
+
+
+def _power(view: Any) -> str:
+    """The power state in a view; an instance of which nothing is said runs."""
+    statuses = view.get("statuses") if isinstance(view, Mapping) else None
+    codes = [str(one.get("code", "")) for one in statuses or [] if isinstance(one, Mapping)]
+    return next((code[11:] for code in codes if code.startswith("PowerState/")), "")
+
+
+def _failure(view: Any) -> tuple[str, str] | None:
+    """Code and message of a provisioning that has failed, where the view says them."""
+    statuses = view.get("statuses") if isinstance(view, Mapping) else None
+    for status in statuses or []:
+        code = str(status.get("code", "")) if isinstance(status, Mapping) else ""
+        if code.startswith("ProvisioningState/failed/"):
+            return code.rpartition("/")[2], str(status.get("message", ""))
+    return None
+
+
+def _health(reported: Any) -> str:
+    """The state in vmHealth; "" where nothing reports."""
+    if not isinstance(reported, Mapping):
+        return ""
+    state = str((reported.get("status") or {}).get("code", "")).rpartition("/")[2].lower()
+    return state if state in health.STATES or not state else "unknown"
+
+
+def _marks(view: Any, instance: Instance) -> set[str]:
+    """What of an instance's view is not shown, though an instance has it."""
+    if not view:
+        return {"view-null" if view is None else "view-empty"}
+    if "statuses" in view and view["statuses"] is None:
+        return {"view-no-statuses"}
+    return {"no-power"} if not instance.power else {"reports"}
+
+
+def _make_up_domains(scale_set: ScaleSet, view: dict[str, Any], position: int) -> None:
+    if not scale_set.model.get("zones"):
+        view.setdefault("platformUpdateDomain", position % UPDATE_DOMAINS)
+    view.setdefault("platformFaultDomain", (position // UPDATE_DOMAINS + position) % FAULT_DOMAINS)
+    view.setdefault("placementGroupId", str(uuid.uuid5(uuid.NAMESPACE_URL, scale_set.resource_id)))
 
 
 # --- what az prints: no `properties`, nulls for what is not there ----------------------------------------------------

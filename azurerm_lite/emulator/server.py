@@ -13,7 +13,7 @@ import ssl
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,8 +24,10 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
 
 from . import compute, identity
+from . import habits as _habits
 from .app import HOSTS, SERVER, ArmApp, Dropped
 from .clock import Clock, ScaledClock
+from .disturbances import Happening
 from .faults import FaultError, Faults
 from .journal import Journal
 from .proxy import HOSTS as PROXIED
@@ -110,11 +112,23 @@ class _Gateway(Gateway_10):
 class Emulator:
     """A running emulator: where it is, how to log in, and the world behind it."""
 
-    def __init__(self, seed: Seed, clock: Clock, *, port: int = 0, random_seed: int = 0, proxy: bool = False) -> None:
+    def __init__(
+        self,
+        seed: Seed,
+        clock: Clock,
+        *,
+        port: int = 0,
+        random_seed: int = 0,
+        proxy: bool = False,
+        habits: _habits.Habits = _habits.USUAL,
+        faults: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         self.clock, self.seed = clock, seed
-        self.world = World(clock, seed=random_seed)
+        self.world = World(clock, seed=random_seed, habits=habits)
         principal = identity.install(self.world)
         compute.install(self.world, seed)
+        for description in faults:
+            self.faults.add(**description)
         self.app = ArmApp(self.world, hosts=HOSTS | PROXIED if proxy else HOSTS)
         self.tenant_id, self.client_id = self.world.identity.tenant_id, principal.client_id
         self.client_secret = principal.secret
@@ -156,6 +170,15 @@ class Emulator:
         return self.world.faults
 
     @property
+    def happenings(self) -> list[Happening]:
+        """What faults and habits have done, and when: the record that judges read, oldest first."""
+        return self.world.disturbances.record
+
+    def unused_habits(self) -> list[str]:
+        """The habits that were asked for as events and have had no effect so far."""
+        return [disturbance.habit for disturbance in self.world.disturbances.unused()]
+
+    @property
     def identity(self) -> identity.Identity:
         return self.world.identity
 
@@ -185,6 +208,8 @@ class Emulator:
             "CURL_CA_BUNDLE": self.ca_file,
             "NO_PROXY": "localhost,127.0.0.1",
         }
+        if self.world.pace != 1.0:  # so that azurerm_lite may poll as much faster
+            env["AZURERM_LITE_TIME_SCALE"] = f"{self.world.pace:g}"
         if self.proxy:  # Azure's own names lead here by the proxy
             return {**env, "HTTPS_PROXY": self.proxy}
         return {
@@ -216,7 +241,10 @@ class Emulator:
             self.world.pace = scale
 
     def reset(self) -> None:
-        """Back to the seed: its instances, no faults, an empty journal; who is logged in stays so."""
+        """Back to the seed: its instances, no faults, an empty journal; who is logged in stays so.
+
+        The habits that it was made with begin anew; what was added since is gone.
+        """
         with self.world.lock:
             self.faults.clear()
             self.journal.clear()
@@ -293,28 +321,36 @@ def serve(
     clock: Clock | None = None,
     time_scale: float = 1.0,
     random_seed: int = 0,
-    faults: str | None = None,
+    faults: str | Iterable[Mapping[str, Any]] | None = None,
     proxy: bool = False,
     throttle: bool = False,
     journal: str | None = None,
-    env: Mapping[str, str] = os.environ,
+    habits: _habits.Habits = _habits.USUAL,
+    env: Mapping[str, str] | None = None,
 ) -> Emulator:
     """A running emulator, to be used in a `with` block or stopped by `stop()`.
 
     `seed`: a Seed, the name of one of ours, or a file. `clock`: real time by default, `time_scale` times as fast; a
-    VirtualClock moves only when it is told to. `faults`: a JSON file of what shall go wrong.
+    VirtualClock moves only when it is told to. `faults`: what shall go wrong, as objects or in a JSON file of them.
     `throttle`: refuse what goes beyond Compute's limits (they are shown in any case).
     `proxy`: be reachable under Azure's own names through a loopback proxy.
     `journal`: append every exchange to this file, a JSON object a line; by default to the one that the environment
     names in AZURERM_LITE_EMULATOR_JOURNAL, if it does, so that an emulator inside of a program can be listened to.
+    `habits`: reported behaviour by name, or as an object with `habit` and parameters (`habits.HABITS` has them all);
+    by default the usual ones. Raises FaultError, before it listens, for a habit or a parameter that there is not.
     """
     planted = seed if isinstance(seed, Seed) else Seed.load(seed or "default")
-    emulator = Emulator(planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy)
+    emulator = Emulator(
+        planted, clock or ScaledClock(time_scale), port=port, random_seed=random_seed, proxy=proxy, habits=habits
+    )
     emulator.world.throttle.enforced = throttle
     try:
-        if faults:
+        if isinstance(faults, str):
             emulator.faults.load(faults)
-        if to_file := journal or env.get(JOURNAL_VARIABLE):
+        else:
+            for description in faults or ():
+                emulator.faults.add(**description)
+        if to_file := journal or (os.environ if env is None else env).get(JOURNAL_VARIABLE):
             emulator.journal.write_to(to_file)
     except (FaultError, OSError):
         emulator.stop()

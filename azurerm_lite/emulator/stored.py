@@ -7,7 +7,7 @@ said nothing. https://learn.microsoft.com/rest/api/compute/virtual-machine-scale
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import creation, secrets, views
+from . import creation, secrets, views, writes
 from .exchange import Answer, ArmRequest, Json, Refusal, Route
 from .instances import address, json_object, one_instance
 from .operations import accepted
@@ -139,7 +139,7 @@ def get_stored(world: World, request: ArmRequest, *, name: str, **names: str) ->
 
 def write_stored(world: World, request: ArmRequest, *, name: str, **names: str) -> Answer:
     kind, scale_set, instance, shelf = _shelf(world, request, names)
-    old, body = shelf.get(name.lower()), without_secrets(json_object(request))
+    old, body = shelf.get(name.lower()), without_secrets(writes.checked_tags(world, json_object(request)))
     if old is None and request.method == "PATCH":
         raise Refusal(404, "NotFound", _GONE)
     instance.secrets = secrets.after_extension(instance.secrets, name, json_object(request).get("properties") or {})

@@ -85,7 +85,7 @@ def instance(world: "World", scale_set: "ScaleSet", one: "Instance", request: Ar
     """One instance as GET shows it, with its instance view when `$expand` asks for that (Uniform sets only)."""
     expand = request.query.get("$expand", "").lower()
     document = {key: value for key, value in one.document.items() if key != "etag"}
-    hidden = _NEVER_READ if world.lean else ()
+    hidden = (_NEVER_READ if "sku" in one.document else _NEVER_READ - {"hardwareProfile"}) if world.lean else ()
     properties = {key: value for key, value in one.document["properties"].items() if key not in hidden}
     properties["latestModelApplied"] = one.generation == scale_set.generation
     properties["provisioningState"] = one.state
@@ -94,7 +94,7 @@ def instance(world: "World", scale_set: "ScaleSet", one: "Instance", request: Ar
     if request.api_version < _SINCE["timeCreated"]:
         properties.pop("timeCreated", None)
     if expand == "instanceview" and not scale_set.flexible:
-        properties["instanceView"] = instance_view(world, scale_set, one)
+        properties |= _shown_view(world, scale_set, one)
     document["properties"] = properties
     if has_etag(request):
         document["etag"] = f'"{one.etag}"'
@@ -109,12 +109,35 @@ def selected(document: dict[str, Json]) -> dict[str, Json]:
     return {"id": document["id"], "instanceId": document["instanceId"], "properties": properties}
 
 
+def view_form(scale_set: "ScaleSet", one: "Instance") -> str:
+    """In which form a view is missing: "null", "absent", "empty" or "no-statuses"; "" where there is one."""
+    return next((mark[5:] for mark in one.marks | scale_set.marks if mark.startswith("view-")), "")
+
+
+def _shown_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dict[str, Json]:
+    match view_form(scale_set, one):
+        case "":
+            return {"instanceView": instance_view(world, scale_set, one)}
+        case "absent":
+            return {}
+        case "null":
+            return {"instanceView": None}
+        case form:
+            return {"instanceView": broken_view(world, scale_set, one, form)}
+
+
+def broken_view(world: "World", scale_set: "ScaleSet", one: "Instance", form: str) -> dict[str, Json]:
+    """An instance view that says too little."""
+    return {**instance_view(world, scale_set, one), "statuses": None} if form == "no-statuses" else {}
+
+
 def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dict[str, Json]:
     """Where an instance stands and how it does; what only a running VM can say is missing when it does not run."""
     view: dict[str, Json] = {**one.view}
     if one.power != "deallocated" and not world.lean:
         view |= _guest(world, scale_set, one)
-    if reported := health.shown(world, one):
+    marks = one.marks | scale_set.marks
+    if (reported := health.shown(world, one)) and "silent" not in marks:
         view["vmHealth"] = reported
     if not world.lean:
         view |= _disks(world, one)
@@ -123,8 +146,13 @@ def instance_view(world: "World", scale_set: "ScaleSet", one: "Instance") -> dic
         "level": "Error" if one.state == "Failed" else "Info",
         "displayStatus": "Provisioning succeeded" if one.state == "Succeeded" else one.state,
     }
+    if one.failure is not None:
+        state |= {"code": f"ProvisioningState/failed/{one.failure[0]}", "displayStatus": "Provisioning failed"}
+        state["message"] = one.failure[1]
     if one.state in ("Succeeded", "Failed"):
         state["time"] = world.timestamp(one.state_since)
+    if "no-power" in marks:
+        return {**view, "statuses": [state]}
     text = _POWER_TEXT.get(one.power, f"VM {one.power}")
     power = {"code": f"PowerState/{one.power}", "level": "Info", "displayStatus": text}
     return {**view, "statuses": [state, power]}

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from . import habits as _habits
 from .clock import Clock
 from .faults import Faults
 
 if TYPE_CHECKING:
+    from .disturbances import Disturbances
     from .identity import Identity
     from .images import Images
     from .operations import Operations
@@ -36,14 +38,18 @@ class World:
     scale_sets: "ScaleSets"
     identity: "Identity"
     throttle: "Throttle"
+    disturbances: "Disturbances"
     page_size: int = 0  # 0: all instances in one page, as recorded Azure answers
     lean: bool = False  # leave out of instances what no engine reads: for rehearsals by the thousand
     concurrency: str = "conflict"  # a second write while an upgrade runs: "conflict" (409) or "preempt"
 
-    def __init__(self, clock: Clock, *, seed: int = 0) -> None:
+    def __init__(self, clock: Clock, *, seed: int = 0, habits: _habits.Habits = _habits.USUAL) -> None:
         self.clock, self.rng, self.lock = clock, random.Random(seed), threading.RLock()
         self.now = clock.time()
-        self.faults = Faults()
+        self.id = uuid.uuid4().hex  # by chance alone, so that no two emulators are taken for each other
+        self.faults = Faults(lambda: self.now)
+        # The names of all habits that are on, and of those that are events what was asked for.
+        self.habits, self.uses = _habits.checked(habits)
         # Resource groups that exist: (subscription, name) in lower case -> (subscription, name, location) as spelt.
         self.resource_groups: dict[tuple[str, str], tuple[str, str, str]] = {}
         # How many of its seconds pass in one of its callers': what it asks them to wait must shrink by as much.

@@ -1,9 +1,9 @@
-"""A scale set as a picture: update domains down, fault domains across, for each zone and placement group.
+"""Draw a scale set as a heatmap: update domains as rows, fault domains as columns, one panel per zone and group.
 
 from azurerm_lite.heatmap import grid
 print(grid(az.list_vmss_vms(arm, *web, expand="instanceView"), "health", title="web"))
 """
 
-from .grid import COLOURS, Cell, Grid, Look, Panel, grid
+from .grid import STYLES, Cell, ColorBy, Grid, Panel, Style, grid
 
-__all__ = ["COLOURS", "Cell", "Grid", "Look", "Panel", "grid"]
+__all__ = ["STYLES", "Cell", "ColorBy", "Grid", "Panel", "Style", "grid"]

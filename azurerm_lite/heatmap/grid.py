@@ -1,80 +1,81 @@
-"""Where each instance stands and in which state: a value that text, HTML and SVG are made from. PURE.
+"""The position and state of each instance, as a value that text, HTML and SVG are rendered from. PURE.
 
-Every state has a colour that the colour-blind can tell apart (Okabe and Ito) and a sign of its own, so that the
-picture says the same without colour.
+Every state has a color that color-blind people can tell apart (Okabe and Ito) and a sign of its own, so that the
+heatmap can be read without color.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..errors import InvalidInput
 from ..upgrade.rules.snapshot import Member, Observation, natural, observe
 
 GREEN, ORANGE, SKY, BLUE = "#009E73", "#E69F00", "#56B4E9", "#0072B2"
-VERMILLION, PURPLE, YELLOW, GREY, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#000000"
+VERMILLION, PURPLE, YELLOW, GRAY, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#000000"
 
 
-class Look(NamedTuple):
-    """How a state is shown: its sign and its colour."""
+class Style(NamedTuple):
+    """The sign (one ASCII character) and the background color (`#RRGGBB`) of a state."""
 
     sign: str
-    colour: str
+    color: str
 
     @property
-    def ink(self) -> str:
-        """What can be read on that colour."""
-        return "#fff" if self.colour in (BLUE, BLACK) else "#000"
+    def text_color(self) -> str:
+        """White or black, whichever is readable on the background color."""
+        return "#fff" if self.color in (BLUE, BLACK) else "#000"
 
 
-STRANGE = Look("?", PURPLE)
-COLOURS: Mapping[str, Mapping[str, Look]] = {
+ColorBy = Literal["power", "health", "model", "progress"]
+UNKNOWN = Style("?", PURPLE)
+STYLES: Mapping[str, Mapping[str, Style]] = {
     "power": {
-        "running": Look("R", GREEN),
-        "starting": Look("+", SKY),
-        "creating": Look("C", SKY),
-        "stopping": Look("-", YELLOW),
-        "stopped": Look("S", ORANGE),
-        "deallocating": Look("/", GREY),
-        "deallocated": Look("D", GREY),
-        "unknown": STRANGE,
+        "running": Style("R", GREEN),
+        "starting": Style("+", SKY),
+        "creating": Style("C", SKY),
+        "stopping": Style("-", YELLOW),
+        "stopped": Style("S", ORANGE),
+        "deallocating": Style("/", GRAY),
+        "deallocated": Style("D", GRAY),
+        "unknown": UNKNOWN,
     },
     "health": {
-        "healthy": Look("H", GREEN),
-        "initializing": Look("I", SKY),
-        "busy": Look("B", BLUE),
-        "no report": Look("N", GREY),
-        "off": Look("O", ORANGE),
-        "unhealthy": Look("U", VERMILLION),
-        "failed": Look("F", VERMILLION),
-        "unknown": STRANGE,
+        "healthy": Style("H", GREEN),
+        "initializing": Style("I", SKY),
+        "busy": Style("B", BLUE),
+        "no report": Style("N", GRAY),
+        "off": Style("O", ORANGE),
+        "unhealthy": Style("U", VERMILLION),
+        "failed": Style("F", VERMILLION),
+        "unknown": UNKNOWN,
     },
-    "model": {"latest": Look("L", GREEN), "behind": Look("B", ORANGE)},
+    "model": {"latest": Style("L", GREEN), "behind": Style("B", ORANGE)},
     "progress": {
-        "updated": Look("U", GREEN),
-        "already-current": Look("A", SKY),
-        "arrived-current": Look("C", SKY),
-        "in-batch": Look("*", BLUE),
-        "not-reached": Look("W", YELLOW),
-        "rolled-back": Look("R", GREEN),
-        "in-flight": Look("I", BLUE),
-        "still-unavailable": Look("S", PURPLE),
-        "evicted": Look("E", PURPLE),
-        "skipped-protected": Look("P", ORANGE),
-        "skipped-stopped": Look("O", ORANGE),
-        "not-selected": Look("N", GREY),
-        "vanished": Look("V", BLACK),
-        "failed": Look("F", VERMILLION),
-        "unknown": STRANGE,
+        "updated": Style("U", GREEN),
+        "already-current": Style("A", SKY),
+        "arrived-current": Style("C", SKY),
+        "in-batch": Style("*", BLUE),
+        "not-reached": Style("W", YELLOW),
+        "rolled-back": Style("R", GREEN),
+        "in-flight": Style("I", BLUE),
+        "still-unavailable": Style("S", PURPLE),
+        "evicted": Style("E", PURPLE),
+        "skipped-protected": Style("P", ORANGE),
+        "skipped-stopped": Style("O", ORANGE),
+        "not-selected": Style("N", GRAY),
+        "vanished": Style("V", BLACK),
+        "failed": Style("F", VERMILLION),
+        "unknown": UNKNOWN,
     },
 }
-Place = tuple[int | None, int | None]
+Position = tuple[int | None, int | None]
 
 
 class Cell(NamedTuple):
-    """One instance in its place. `state`: the word behind its colour and sign; a domain of None is not known."""
+    """One instance. `state`: the key of its style; `group`: its placement group; an unknown domain is None."""
 
     instance_id: str
     zone: str
@@ -90,25 +91,29 @@ class Cell(NamedTuple):
     protected: bool
 
     @property
-    def place(self) -> Place:
+    def position(self) -> Position:
+        """The update domain (row) and the fault domain (column)."""
         return self.update_domain, self.fault_domain
 
 
 class Panel(NamedTuple):
-    """One zone and placement group: rows are update domains, columns fault domains, the unknown ones last."""
+    """One zone and placement group. Rows are update domains, columns fault domains; an unknown domain comes last."""
 
     zone: str
     group: str
     rows: tuple[int | None, ...]
     columns: tuple[int | None, ...]
-    places: Mapping[Place, tuple[Cell, ...]]
+    cells: Mapping[Position, tuple[Cell, ...]]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Grid:
-    """All instances by place and state. Prints as plain text, shows as HTML in notebooks, saves as HTML or SVG."""
+    """A heatmap: prints as plain text, displays as HTML in notebooks, saves as HTML or SVG.
 
-    colour: str
+    `color_by`: power, health, model or progress; `at`: when the instances were listed, in seconds since 1970.
+    """
+
+    color_by: ColorBy
     cells: tuple[Cell, ...]
     title: str = ""
     at: float = 0.0
@@ -117,42 +122,46 @@ class Grid:
     @property
     def panels(self) -> tuple[Panel, ...]:
         """The cells by zone and placement group."""
-        homes: dict[tuple[str, str], list[Cell]] = {}
+        grouped: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.cells:
-            homes.setdefault((cell.zone, cell.group), []).append(cell)
-        return tuple(_panel(*home, homes[home]) for home in sorted(homes, key=lambda one: (natural(one[0]), one[1])))
+            grouped.setdefault((cell.zone, cell.group), []).append(cell)
+        return tuple(_panel(*key, grouped[key]) for key in sorted(grouped, key=lambda key: (natural(key[0]), key[1])))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many are in which state, in the order of the legend; states that nobody is in are left out."""
-        found = Counter(cell.state for cell in self.cells)
-        order = [*COLOURS[self.colour], *found]
-        return {state: found[state] for state in dict.fromkeys(order) if found[state]}
+        """The number of instances in each state that occurs, in the order of the legend."""
+        counts = Counter(cell.state for cell in self.cells)
+        order = [*STYLES[self.color_by], *counts]
+        return {state: counts[state] for state in dict.fromkeys(order) if counts[state]}
 
     @property
-    def when(self) -> str:
-        """The time at which it was seen, or "" where nobody said."""
+    def timestamp(self) -> str:
+        """`at` as text in UTC, or "" when it is unknown."""
         if not 0 < self.at < 253_402_300_800:  # the last second that a date can hold
             return ""
         return datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
     @property
     def caption(self) -> str:
-        """What this is a picture of: the set, how many, by what, when, and whether any of it is real."""
-        many = f"{len(self.cells)} instance{'' if len(self.cells) == 1 else 's'} by {self.colour}"
-        parts = [f"{self.title}: {many}" if self.title else many, self.when, "EMULATOR" if self.emulator else ""]
+        """The title, the number of instances, what colors them, the time, and EMULATOR if it is one."""
+        subject = f"{len(self.cells)} instance{'' if len(self.cells) == 1 else 's'} by {self.color_by}"
+        titled = f"{self.title}: {subject}" if self.title else subject
+        parts = [titled, self.timestamp, "EMULATOR" if self.emulator else ""]
         return ", ".join(part for part in parts if part)
 
-    def look(self, state: str) -> Look:
-        """The sign and colour of a state; a word that nobody foresaw is shown as strange."""
-        return COLOURS[self.colour].get(state, STRANGE)
+    def style_of(self, state: str) -> Style:
+        """The style of a state; a state that has none of its own gets that of "unknown"."""
+        return STYLES[self.color_by].get(state, UNKNOWN)
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One flat dict for each instance, as `pandas.DataFrame` takes them."""
-        return [{**cell._asdict(), "sign": self.look(cell.state).sign} for cell in self.cells]
+        """One flat dict per instance: the fields of Cell and `sign`. `pandas.DataFrame` takes the list."""
+        return [{**cell._asdict(), "sign": self.style_of(cell.state).sign} for cell in self.cells]
 
     def save(self, path: str) -> None:
-        """Written to a file that needs nothing else: .html or .svg by its name."""
+        """Write a self-contained .html or .svg file; the suffix of `path` decides.
+
+        Raises: InvalidInput for another suffix, OSError when the file cannot be written.
+        """
         from . import html  # noqa: PLC0415
 
         html.save(self, path)
@@ -160,107 +169,123 @@ class Grid:
     def _repr_html_(self) -> str:
         from . import html  # noqa: PLC0415
 
-        return html.fragment(self)
+        return html.render_fragment(self)
 
     def __rich_console__(self, _console: Any, options: Any) -> Iterator[Any]:
         from . import text  # noqa: PLC0415
 
-        yield from text.rendered(self, options.max_width)
+        yield from text.render(self, options.max_width)
 
     def __str__(self) -> str:
-        from .lines import plain  # noqa: PLC0415
+        from .lines import render_text  # noqa: PLC0415
 
-        return plain(self)
+        return render_text(self)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        return f"<Grid {self.title!r} by {self.colour}: {counts or 'no instances'}>"
+        return f"<Grid {self.title!r} by {self.color_by}: {counts or 'no instances'}>"
 
 
 def grid(
     instances: Observation | Iterable[Mapping[str, Any]],
-    colour: str = "power",
+    color_by: ColorBy = "power",
     *,
     classes: Mapping[str, str] | None = None,
     title: str = "",
     at: float = 0.0,
     emulator: bool = False,
 ) -> Grid:
-    """Every instance in its place, coloured by "power", "health", "model" or "progress".
+    """Make a heatmap of the instances of a scale set.
 
-    `instances`: what `list_vmss_vms` gave with their instance views, or an Observation. `classes`: how an upgrade
-    stands, instance id to class, as a Verdict has it; with "progress" only. Without it progress is what instances show.
+    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or an Observation. `color_by`: "power",
+    "health", "model" or "progress". `classes`, with "progress" only: the state of an upgrade as `{instance id: class}`,
+    as in `Verdict.classes`; without it the instances' own state is shown. `at`: when they were listed, in seconds
+    since 1970 (an Observation knows that itself). `emulator`: adds EMULATOR to the caption.
+
+    Raises: InvalidInput for an unknown `color_by`, or for `classes` without "progress".
     """
-    if colour not in COLOURS:
-        raise InvalidInput(f"colour is one of {', '.join(COLOURS)}, not {colour!r}")
-    if classes is not None and colour != "progress":
-        raise InvalidInput("classes colour by progress: colour='progress'")
-    seen = instances if isinstance(instances, Observation) else observe(instances, at)
-    members = [*seen.members.values(), *_absent(seen, classes or {})]
-    state = _STATES[colour]
-    cells = tuple(_cell(one, (classes or {}).get(one.instance_id) or state(one)) for one in members)
-    return Grid(colour, cells, title, seen.at, emulator)
+    if color_by not in STYLES:
+        raise InvalidInput(f"color_by must be one of {', '.join(STYLES)}, not {color_by!r}")
+    if classes is not None and color_by != "progress":
+        raise InvalidInput(f"classes need color_by='progress', not {color_by!r}")
+    snapshot = instances if isinstance(instances, Observation) else observe(instances, at)
+    rows = [*snapshot.members.values(), *_vanished(snapshot, classes or {})]
+    state_of = _STATE_OF[color_by]
+    cells = tuple(_cell(row, (classes or {}).get(row.instance_id) or state_of(row)) for row in rows)
+    return Grid(color_by, cells, title, snapshot.at, emulator)
 
 
-def _absent(seen: Observation, classes: Mapping[str, str]) -> list[Member]:
-    """Instances that an upgrade knew and that are no more: their place is unknown, but they are not left out."""
-    gone = sorted(set(classes) - set(seen.members), key=natural)
-    return [Member(one, "", "", "", None, None, False, "", "", "", "", False) for one in gone]
+def _vanished(snapshot: Observation, classes: Mapping[str, str]) -> list[Member]:
+    """Instances that have a class and no longer exist; they have no domains."""
+    missing = sorted(set(classes) - set(snapshot.members), key=natural)
+    return [Member(instance_id, "", "", "", None, None, False, "", "", "", "", False) for instance_id in missing]
 
 
-def _cell(one: Member, state: str) -> Cell:
-    home = (one.instance_id, one.zone, one.group, one.update_domain, one.fault_domain)
-    return Cell(*home, state, one.power, one.health, one.state, one.latest, one.version, one.protected)
+def _cell(instance: Member, state: str) -> Cell:
+    return Cell(
+        instance_id=instance.instance_id,
+        zone=instance.zone,
+        group=instance.group,
+        update_domain=instance.update_domain,
+        fault_domain=instance.fault_domain,
+        state=state,
+        power=instance.power,
+        health=instance.health,
+        provisioning=instance.state,
+        latest=instance.latest,
+        version=instance.version,
+        protected=instance.protected,
+    )
 
 
 def _panel(zone: str, group: str, cells: list[Cell]) -> Panel:
-    found: dict[Place, list[Cell]] = {}
+    by_position: dict[Position, list[Cell]] = {}
     for cell in cells:
-        found.setdefault(cell.place, []).append(cell)
-    places = {place: tuple(there) for place, there in found.items()}
-    rows, columns = ({place[axis] for place in places} for axis in (0, 1))
-    return Panel(zone, group, _known_first(rows), _known_first(columns), places)
+        by_position.setdefault(cell.position, []).append(cell)
+    rows, columns = ({position[axis] for position in by_position} for axis in (0, 1))
+    frozen = {position: tuple(group_cells) for position, group_cells in by_position.items()}
+    return Panel(zone, group, _unknown_last(rows), _unknown_last(columns), frozen)
 
 
-def _known_first(domains: set[int | None]) -> tuple[int | None, ...]:
-    known: list[int | None] = list(sorted(one for one in domains if one is not None))  # noqa: C413
-    return (*known, *([None] if None in domains else []))
+def _unknown_last(domains: set[int | None]) -> tuple[int | None, ...]:
+    numbers = sorted(domain for domain in domains if domain is not None)
+    return (*numbers, None) if None in domains else tuple(numbers)
 
 
-def _power(one: Member) -> str:
-    if not one.power and one.state == "Creating":
+def _power(instance: Member) -> str:
+    if not instance.power and instance.state == "Creating":
         return "creating"
-    return one.power if one.power in COLOURS["power"] else "unknown"
+    return instance.power if instance.power in STYLES["power"] else "unknown"
 
 
-def _health(one: Member) -> str:
-    """The worst that is known of it, as the engine would take it: unknown health is not health."""
-    if one.state == "Failed":
+def _health(instance: Member) -> str:
+    """The worst known state, by the engine's rule that unknown health does not count as healthy."""
+    if instance.state == "Failed":
         return "failed"
-    if one.health == "unhealthy":
+    if instance.health == "unhealthy":
         return "unhealthy"
-    if one.power not in ("running", ""):
+    if instance.power not in ("running", ""):
         return "off"
-    if one.state in ("Creating", "Updating", "Deleting"):
+    if instance.state in ("Creating", "Updating", "Deleting"):
         return "busy"
-    return one.health or ("no report" if one.state == "Succeeded" else "unknown")
+    return instance.health or ("no report" if instance.state == "Succeeded" else "unknown")
 
 
-def _model(one: Member) -> str:
-    return "latest" if one.latest else "behind"
+def _model(instance: Member) -> str:
+    return "latest" if instance.latest else "behind"
 
 
-def _progress(one: Member) -> str:
-    if one.state == "Failed":
+def _progress(instance: Member) -> str:
+    if instance.state == "Failed":
         return "failed"
-    if one.state in ("Creating", "Updating", "Deleting"):
+    if instance.state in ("Creating", "Updating", "Deleting"):
         return "in-batch"
-    if one.latest:
+    if instance.latest:
         return "already-current"
-    return "skipped-protected" if one.protected else "not-reached"
+    return "skipped-protected" if instance.protected else "not-reached"
 
 
-_STATES: Mapping[str, Callable[[Member], str]] = {
+_STATE_OF: Mapping[str, Callable[[Member], str]] = {
     "power": _power,
     "health": _health,
     "model": _model,

@@ -1,7 +1,7 @@
-"""A grid as lines of text of a given width, in pieces that know their state. PURE.
+"""A heatmap as lines of text of a chosen width, in pieces that carry their state. PURE.
 
-Cells show a sign for each instance while that fits, and counts where they are crowded. Panels stand side by side where
-there is room; columns that do not fit come below.
+A cell shows one sign per instance while the signs fit, and counts otherwise. Panels stand side by side while they fit;
+columns that do not fit continue below.
 """
 
 from collections import Counter
@@ -11,201 +11,203 @@ from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from ..markup import visible
-from .grid import COLOURS, Cell, Grid, Panel, Place
+from .grid import STYLES, Cell, Grid, Panel, Position
 
-GAP = 2
-BETWEEN_PANELS = 4
-CROWDED = 16  # with more than so many in one cell, or with too many for the width, a panel shows counts
+COLUMN_GAP = 2
+PANEL_GAP = 4
+MAX_SIGNS = 16  # a panel with more instances in one cell shows counts
 
 
 class Piece(NamedTuple):
-    """Some text, and the state that colours it ("": none)."""
+    """Some text, and the state whose style it has ("": no style)."""
 
     text: str
     state: str = ""
 
 
 Line = list[Piece]
-Texts = Mapping[Place, Line]
+CellTexts = Mapping[Position, Line]
 
 
-def plain(grid: Grid, width: int = 80) -> str:
-    """The whole picture as plain text."""
-    return "\n".join("".join(piece.text for piece in line).rstrip() for line in lines(grid, width))
+def render_text(grid: Grid, width: int = 80) -> str:
+    """The whole heatmap as plain text, at most `width` columns wide."""
+    return "\n".join("".join(piece.text for piece in line).rstrip() for line in render_lines(grid, width))
 
 
-def lines(grid: Grid, width: int = 80) -> list[Line]:
-    """The whole picture, line by line: caption, panels, legend."""
+def render_lines(grid: Grid, width: int = 80) -> list[Line]:
+    """The whole heatmap: caption, panels and legend."""
     width = max(width, 20)
-    caption: list[Line] = [[Piece(fitted(visible(grid.caption), width))], []]
-    body = panels(grid, width)
-    return [*caption, *body, *([[]] if body else []), *legend(grid, width)]
+    caption: list[Line] = [[Piece(truncate(visible(grid.caption), width))], []]
+    body = render_panels(grid, width)
+    return [*caption, *body, *([[]] if body else []), *render_legend(grid, width)]
 
 
-def panels(grid: Grid, width: int) -> list[Line]:
-    """The picture alone: one panel for each zone and placement group."""
-    found: list[Line] = []
-    for row in _shelves([_block(panel, grid, width) for panel in grid.panels], width):
-        found += [[], *row] if found else row
-    return found
+def render_panels(grid: Grid, width: int) -> list[Line]:
+    """The panels without caption and legend, one for each zone and placement group."""
+    lines: list[Line] = []
+    for shelf in _shelves([_block(panel, grid, width) for panel in grid.panels], width):
+        lines += [[], *shelf] if lines else shelf
+    return lines
 
 
-def summary(grid: Grid, width: int) -> list[Line]:
-    """The picture where there is little room: the counts of each panel, side by side."""
+def render_summary(grid: Grid, width: int) -> list[Line]:
+    """The counts of each panel, side by side: for a window too small for the panels themselves."""
     names = [visible(panel_name(panel, grid) or "all") for panel in grid.panels]
-    widest = min(max(map(columns_of, names), default=0), width // 2)
-    found: list[Line] = []
+    widest = min(max(map(text_width, names), default=0), width // 2)
+    lines: list[Line] = []
     for name, panel in zip(names, grid.panels, strict=True):
-        counted = _counts(tuple(cell for cells in panel.places.values() for cell in cells), grid)
-        found.append([Piece(padded(fitted(name, widest), widest)), Piece("  "), *counted])
-    longest = max(map(length, found), default=0)
-    return [row for shelf in _shelves([[_filled(line, longest)] for line in found], width) for row in shelf]
+        counts = _counts(tuple(cell for cells in panel.cells.values() for cell in cells), grid)
+        lines.append([Piece(pad(truncate(name, widest), widest)), Piece("  "), *counts])
+    longest = max(map(line_width, lines), default=0)
+    return [row for shelf in _shelves([[_pad_line(line, longest)] for line in lines], width) for row in shelf]
 
 
-def _filled(line: Line, width: int) -> Line:
-    return [*line, Piece(" " * (width - length(line)))]
+def _pad_line(line: Line, width: int) -> Line:
+    return [*line, Piece(" " * (width - line_width(line)))]
 
 
 def panel_name(panel: Panel, grid: Grid) -> str:
-    """What tells this panel from the others: the zone, and the placement group where there are several."""
+    """The zone of a panel, and its placement group when the grid has several."""
     zones, groups = {cell.zone for cell in grid.cells}, {cell.group for cell in grid.cells}
-    enough = 8 if len({one[:8] for one in groups}) == len(groups) else 80
+    prefix_length = 8 if len({group[:8] for group in groups}) == len(groups) else 80
     zone = f"zone {panel.zone or '?'}" if zones != {""} else ""
-    group = f"group {panel.group[:enough] or '?'}" if len(groups) > 1 else ""
+    group = f"group {panel.group[:prefix_length] or '?'}" if len(groups) > 1 else ""
     return ", ".join(part for part in (zone, group) if part)
 
 
 def domain_name(domain: int | None) -> str:
-    """The number of a domain, "?" for none."""
+    """The number of a domain, or "?" when it is unknown."""
     return "?" if domain is None else visible(domain, 9)
 
 
 def _block(panel: Panel, grid: Grid, width: int) -> list[Line]:
     label = max(len(domain_name(row)) for row in panel.rows) + 3
-    texts = _texts(panel, grid, width - label)
+    texts = _cell_texts(panel, grid, width - label)
     name = panel_name(panel, grid)
-    found: list[Line] = [[Piece(fitted(visible(name), width))]] if name else []
-    for band in _bands(_widths(panel, texts), width - label):
-        found += _band(panel, texts, band, label)
-    return found
+    lines: list[Line] = [[Piece(truncate(visible(name), width))]] if name else []
+    for band in _bands(_column_widths(panel, texts), width - label):
+        lines += _band(panel, texts, band, label)
+    return lines
 
 
-def _texts(panel: Panel, grid: Grid, room: int) -> Texts:
-    """The text of every cell: its signs if they all fit, its counts else. Never both in one panel."""
-    if max(map(len, panel.places.values())) <= CROWDED:
-        texts = {place: _signs(cells, grid) for place, cells in panel.places.items()}
-        if sum(_widths(panel, texts).values()) + GAP * len(panel.columns) <= room:
+def _cell_texts(panel: Panel, grid: Grid, width: int) -> CellTexts:
+    """The text of every cell of a panel: signs if all of them fit, otherwise counts in every cell."""
+    if max(map(len, panel.cells.values())) <= MAX_SIGNS:
+        texts = {position: _signs(cells, grid) for position, cells in panel.cells.items()}
+        if sum(_column_widths(panel, texts).values()) + COLUMN_GAP * len(panel.columns) <= width:
             return texts
-    return {place: _counts(cells, grid) for place, cells in panel.places.items()}
+    return {position: _counts(cells, grid) for position, cells in panel.cells.items()}
 
 
 def _signs(cells: tuple[Cell, ...], grid: Grid) -> Line:
     runs = groupby(cell.state for cell in cells)
-    return [Piece(grid.look(state).sign * len(list(run)), state) for state, run in runs]
+    return [Piece(grid.style_of(state).sign * len(list(run)), state) for state, run in runs]
 
 
 def _counts(cells: tuple[Cell, ...], grid: Grid) -> Line:
     counts = Counter(cell.state for cell in cells)
-    order = [state for state in dict.fromkeys([*COLOURS[grid.colour], *counts]) if counts[state]]
-    return _joined([Piece(f"{grid.look(state).sign}{counts[state]}", state) for state in order])
+    order = [state for state in dict.fromkeys([*STYLES[grid.color_by], *counts]) if counts[state]]
+    return _join([Piece(f"{grid.style_of(state).sign}{counts[state]}", state) for state in order])
 
 
-def _joined(pieces: Iterable[Piece]) -> Line:
+def _join(pieces: Iterable[Piece]) -> Line:
     return [part for piece in pieces for part in (Piece(" "), piece)][1:]
 
 
-def _widths(panel: Panel, texts: Texts) -> dict[int | None, int]:
+def _column_widths(panel: Panel, texts: CellTexts) -> dict[int | None, int]:
     widths = {column: len(domain_name(column)) + 3 for column in panel.columns}
     for (_, column), text in texts.items():
-        widths[column] = max(widths[column], length(text))
+        widths[column] = max(widths[column], line_width(text))
     return widths
 
 
-def _bands(widths: dict[int | None, int], room: int) -> list[dict[int | None, int]]:
-    """The columns, cut into as many bands as their widths need."""
+def _bands(widths: dict[int | None, int], width: int) -> list[dict[int | None, int]]:
+    """The columns, split into as many bands as the width requires."""
     bands: list[dict[int | None, int]] = []
-    left = 0
-    for column, width in widths.items():
-        if not bands or width + GAP > left:
+    space = 0
+    for column, column_width in widths.items():
+        if not bands or column_width + COLUMN_GAP > space:
             bands.append({})
-            left = room
-        bands[-1][column] = width
-        left -= width + GAP
+            space = width
+        bands[-1][column] = column_width
+        space -= column_width + COLUMN_GAP
     return bands
 
 
-def _band(panel: Panel, texts: Texts, widths: dict[int | None, int], label: int) -> list[Line]:
+def _band(panel: Panel, texts: CellTexts, widths: dict[int | None, int], label: int) -> list[Line]:
     head: Line = [Piece(" " * label)]
     for column, width in widths.items():
-        head.append(Piece(" " * GAP + f"FD {domain_name(column)}".ljust(width)))
+        head.append(Piece(" " * COLUMN_GAP + f"FD {domain_name(column)}".ljust(width)))
     rows = [row for row in panel.rows if any((row, column) in texts for column in widths)]
     return [head, *(_row(row, texts, widths, label) for row in rows)]
 
 
-def _row(row: int | None, texts: Texts, widths: dict[int | None, int], label: int) -> Line:
+def _row(row: int | None, texts: CellTexts, widths: dict[int | None, int], label: int) -> Line:
     line: Line = [Piece(f"UD {domain_name(row)}".ljust(label))]
     for column, width in widths.items():
         text = texts.get((row, column), [])
-        line += [Piece(" " * GAP), *text, Piece(" " * (width - length(text)))]
+        line += [Piece(" " * COLUMN_GAP), *text, Piece(" " * (width - line_width(text)))]
     return line
 
 
 def _shelves(blocks: list[list[Line]], width: int) -> list[list[Line]]:
-    """Blocks side by side, as many as there is room for."""
+    """Blocks side by side on shelves of that width."""
     shelves: list[list[list[Line]]] = []
-    left = 0
+    space = 0
     for block in blocks:
-        needed = max(map(length, block)) + BETWEEN_PANELS
-        if not shelves or needed - BETWEEN_PANELS > left:
+        needed = max(map(line_width, block)) + PANEL_GAP
+        if not shelves or needed - PANEL_GAP > space:
             shelves.append([])
-            left = width
+            space = width
         shelves[-1].append(block)
-        left -= needed
-    return [_beside(shelf) for shelf in shelves]
+        space -= needed
+    return [_side_by_side(shelf) for shelf in shelves]
 
 
-def _beside(blocks: list[list[Line]]) -> list[Line]:
-    widths = [max(map(length, block)) for block in blocks]
-    found: list[Line] = []
+def _side_by_side(blocks: list[list[Line]]) -> list[Line]:
+    widths = [max(map(line_width, block)) for block in blocks]
+    lines: list[Line] = []
     for number in range(max(map(len, blocks))):
         line: Line = []
         for block, width in zip(blocks, widths, strict=True):
             part = block[number] if number < len(block) else []
-            line += [*part, Piece(" " * (width - length(part) + BETWEEN_PANELS))]
-        found.append(line[:-1])
-    return found
+            line += [*part, Piece(" " * (width - line_width(part) + PANEL_GAP))]
+        lines.append(line[:-1])
+    return lines
 
 
-def legend(grid: Grid, width: int) -> list[Line]:
-    """Every state that occurs with its sign and how many, on as many lines as that takes."""
-    found: list[Line] = [[]]
+def render_legend(grid: Grid, width: int) -> list[Line]:
+    """Every state that occurs, with its sign and its count."""
+    lines: list[Line] = [[]]
     for state, count in grid.counts.items():
-        rest = f" {fitted(visible(state), 30)} {count}"
-        start = [Piece("   ")] if found[-1] else []
-        if found[-1] and length(found[-1]) + 4 + len(rest) > width:
-            found.append([])
-            start = []
-        found[-1] += [*start, Piece(grid.look(state).sign, state), Piece(rest)]
-    return found if found[0] else [[Piece("no instances")]]
+        label = f" {truncate(visible(state), 30)} {count}"
+        gap = [Piece("   ")] if lines[-1] else []
+        if lines[-1] and line_width(lines[-1]) + 4 + len(label) > width:
+            lines.append([])
+            gap = []
+        lines[-1] += [*gap, Piece(grid.style_of(state).sign, state), Piece(label)]
+    return lines if lines[0] else [[Piece("no instances")]]
 
 
-def length(line: Line) -> int:
-    return sum(columns_of(piece.text) for piece in line)
+def line_width(line: Line) -> int:
+    """The width of a line in terminal columns."""
+    return sum(text_width(piece.text) for piece in line)
 
 
-def columns_of(text: str) -> int:
-    """How many columns of a terminal it takes."""
+def text_width(text: str) -> int:
+    """The width of a text in terminal columns: wide characters take two, combining ones none."""
     if text.isascii():
         return len(text)
-    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def padded(text: str, width: int) -> str:
-    """The text, and blanks up to a width."""
-    return text + " " * (width - columns_of(text))
+def pad(text: str, width: int) -> str:
+    """The text, filled with blanks to a width in columns."""
+    return text + " " * (width - text_width(text))
 
 
-def fitted(text: str, width: int) -> str:
-    while columns_of(text) > width:
+def truncate(text: str, width: int) -> str:
+    """The text, cut to a width in columns; a cut text ends with an ellipsis."""
+    while text_width(text) > width:
         text = text[: max(0, min(len(text) - 2, width - 1))] + "…"
     return text

@@ -1,4 +1,4 @@
-"""Watch an upgrade: in a terminal, in a notebook, as lines, as JSON. Nothing here writes but to what it is given.
+"""Watch an upgrade: in a terminal, in a notebook, as lines of text, as JSON. Each view writes only to its own stream.
 
 from azurerm_lite import progress
 with progress.for_stream(sys.stderr) as view:
@@ -11,23 +11,25 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
 from .. import _lazy
+from .event_text import EventText, describe
 from .lines import JsonLines, Lines, LogLines
-from .pace import View
-from .words import Words, words
+from .view import View
 
 if TYPE_CHECKING:
     from .live import LiveView as LiveView
     from .notebook import NotebookView as NotebookView
 
 _, __getattr__ = _lazy.names(__name__, {"live": "LiveView", "notebook": "NotebookView"})
-__all__ = ["JsonLines", "Lines", "LiveView", "LogLines", "NotebookView", "View", "Words", "for_stream", "words"]
+__all__ = ["EventText", "JsonLines", "Lines", "LiveView", "LogLines", "NotebookView", "View", "describe", "for_stream"]
 
 
 def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> Lines | View:
-    """What suits the stream: the live view on a terminal, the picture in a notebook, lines everywhere else.
+    """Choose the view that suits a stream: LiveView on a terminal, NotebookView in a notebook, Lines otherwise.
 
-    It is given as on_event= and is a context manager that leaves the stream in order. Lines are for pipes and files,
-    for TERM=dumb, and where rich is not installed. `clock`: seconds, for how often it is drawn.
+    Pass it as `on_event=`, and use it as a context manager: it restores the terminal on exit. Lines are also chosen for
+    TERM=dumb and when rich is not installed. `clock`: seconds as a float; limits how often the view is drawn.
+
+    Raises: nothing of its own; a view ignores a stream that is closed or cannot be written.
     """
     if type(stream).__module__.partition(".")[0] == "ipykernel":
         from .notebook import NotebookView  # noqa: PLC0415

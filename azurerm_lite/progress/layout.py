@@ -1,141 +1,141 @@
-"""A roll-out as lines of text for a window of a given size, in pieces that know their style. PURE.
+"""An upgrade as lines of text for a window of a given size, in pieces that carry their style. PURE.
 
-From above: what becomes of whom, how far it is, the facts that one looks for, the heatmap, the last events. A heatmap
-that is too tall becomes one line for each panel; where events have no room beside it, they stand below.
+Top to bottom: title, progress bar, key figures, heatmap, last events. A heatmap that is too tall becomes one line per
+panel; events that do not fit beside the heatmap stand below it.
 """
 
 from collections import Counter
 from typing import NamedTuple
 
 from ..heatmap.grid import Grid
-from ..heatmap.lines import Line, Piece, fitted, legend, length, padded, panels, summary
+from ..heatmap.lines import Line, Piece, line_width, pad, render_legend, render_panels, render_summary, truncate
 from ..markup import listing
 from ..upgrade.rules.events import Now
-from .watched import Told, Watched
-from .words import about, span, time_of_day
+from .event_text import format_duration, format_estimate, format_time
+from .state import EventLine, ViewState
 
-BESIDE, BETWEEN = 52, 4  # what events need to stand beside the heatmap, and the gap
-FEWEST_EVENTS, MOST_EVENTS = 3, 8
-LABEL = 11
-WIDEST_BAR = 120  # beyond that its two ends are not seen at one glance
-# Styles besides the states of instances, which look as in the heatmap.
+EVENTS_WIDTH, GAP = 52, 4  # the least width for events beside the heatmap, and the gap between them
+MIN_EVENTS, MAX_EVENTS = 3, 8
+LABEL_WIDTH = 11
+MAX_BAR_WIDTH = 120  # a longer bar cannot be read at a glance
+# Styles besides those of the states, which are the heatmap's.
 QUIET, STRONG, GOOD, BAD, BUSY = "quiet", "strong", "good", "bad", "busy"
 DONE = ("updated", "already-current", "arrived-current")
-ASIDE = ("not-selected", "skipped-protected", "vanished")
+EXCLUDED = ("not-selected", "skipped-protected", "vanished")
 
 
-class Marks(NamedTuple):
-    """The characters of the bar: for each share one that is told from the others without colour."""
+class BarCharacters(NamedTuple):
+    """The characters of the progress bar; they differ, so that the bar can be read without color."""
 
     done: str
     busy: str
     failed: str
-    rest: str
+    remaining: str
 
 
-DRAWN, ASCII = Marks("━", "╍", "x", "─"), Marks("#", "*", "x", "-")
+UNICODE_BAR, ASCII_BAR = BarCharacters("━", "╍", "x", "─"), BarCharacters("#", "*", "x", "-")
 
 
-class Shares(NamedTuple):
-    """How many are through, under way, failed and still to come; others have no part in it."""
+class InstanceCounts(NamedTuple):
+    """How many instances are upgraded, under way, failed, and still to come; excluded ones are not counted."""
 
     done: int
     busy: int
     failed: int
-    rest: int
+    remaining: int
 
 
-def shares(now: Now) -> Shares:
-    """How far an upgrade is, by instances."""
+def count_instances(now: Now) -> InstanceCounts:
+    """The progress of an upgrade in instances."""
     counts = Counter(now.classes.values())
-    done, aside = (sum(counts[kind] for kind in kinds) for kinds in (DONE, ASIDE))
+    done, excluded = (sum(counts[kind] for kind in kinds) for kinds in (DONE, EXCLUDED))
     busy, failed = counts["in-batch"], counts["failed"]
-    return Shares(done, busy, failed, counts.total() - done - aside - busy - failed)
+    return InstanceCounts(done, busy, failed, counts.total() - done - excluded - busy - failed)
 
 
-def picture(watched: Watched, at: float, width: int, height: int = 1000, marks: Marks = DRAWN) -> list[Line]:
-    """All of it. `at`: the time now."""
+def render_window(
+    state: ViewState, at: float, width: int, height: int = 1000, characters: BarCharacters = UNICODE_BAR
+) -> list[Line]:
+    """The whole view. `at`: the time now, in seconds since 1970; `width` and `height` in columns and lines."""
     width = max(width, 40)
-    top = min(width, WIDEST_BAR)
-    head = [_heading(watched, top), *_bar(watched, top, marks), [], *_facts(watched, at, width)]
-    grid, room = watched.picture, height - len(head) - 1
-    body = _events(watched.told, width, room - 1) if grid is None else _body(watched, grid, width, room)
+    top = min(width, MAX_BAR_WIDTH)
+    head = [_heading(state, top), *_bar(state, top, characters), [], *_figures(state, at, width)]
+    grid, space = state.grid, height - len(head) - 1
+    body = _events(state.events, width, space - 1) if grid is None else _body(state, grid, width, space)
     return [*head, *_after_a_gap(body)][: max(height, 1)]
 
 
-def _heading(watched: Watched, width: int) -> Line:
-    mark = "EMULATOR" if watched.now is not None and watched.now.emulator else ""
-    room = width - len(mark)
-    return [Piece(padded(fitted(watched.title, room - 2), room), STRONG), Piece(mark, STRONG)]
+def _heading(state: ViewState, width: int) -> Line:
+    mark = "EMULATOR" if state.now is not None and state.now.emulator else ""
+    space = width - len(mark)
+    return [Piece(pad(truncate(state.title, space - 2), space), STRONG), Piece(mark, STRONG)]
 
 
-def _bar(watched: Watched, width: int, marks: Marks) -> list[Line]:
-    if watched.now is None:
+def _bar(state: ViewState, width: int, characters: BarCharacters) -> list[Line]:
+    if state.now is None:
         return []
-    found = shares(watched.now)
-    words = f"  {found.done} of {sum(found)} done"
-    sizes = spread(found, width - len(words))
+    counts = count_instances(state.now)
+    label = f"  {counts.done} of {sum(counts)} done"
+    sizes = bar_widths(counts, width - len(label))
     styles = (GOOD, BUSY, BAD, QUIET)
-    return [[*(Piece(*one) for one in zip(map(_times, marks, sizes), styles, strict=True)), Piece(words)]]
+    parts = zip(characters, sizes, styles, strict=True)
+    return [[*(Piece(character * size, style) for character, size, style in parts), Piece(label)]]
 
 
-def _times(mark: str, size: int) -> str:
-    return mark * size
-
-
-def spread(parts: tuple[int, ...], width: int) -> list[int]:
-    """A width shared out by size: together they fill it, and nobody who is there is left without."""
+def bar_widths(parts: tuple[int, ...], width: int) -> list[int]:
+    """The width of each part of a bar, in proportion; they sum to `width`, and a part above 0 gets at least 1."""
     total = sum(parts)
     if not total or width <= 0:
         return [0] * len(parts)
     sizes = [max(width * part // total, 1) if part else 0 for part in parts]
-    largest = max(range(len(parts)), key=lambda one: sizes[one])
+    largest = max(range(len(parts)), key=lambda index: sizes[index])
     sizes[largest] += width - sum(sizes)
     return sizes
 
 
-# --- the facts -------------------------------------------------------------------------------------------------------
+# --- the key figures -------------------------------------------------------------------------------------------------
 
 
-def _facts(watched: Watched, at: float, width: int) -> list[Line]:
-    if watched.now is None:
-        counts = ", ".join(f"{count} {kind}" for kind, count in watched.counts.items())
-        return [[Piece(padded("instances", LABEL), QUIET), Piece(fitted(counts or watched.doing, width - LABEL))]]
-    now, passed = watched.now, span(at - watched.now.first["at"])
-    values = [_of(now.batch_number, now.batches), _of(now.available, now.instances), passed]
+def _figures(state: ViewState, at: float, width: int) -> list[Line]:
+    if state.now is None:
+        counts = ", ".join(f"{count} {kind}" for kind, count in state.counts.items())
+        text = truncate(counts or state.activity, width - LABEL_WIDTH)
+        return [[Piece(pad("instances", LABEL_WIDTH), QUIET), Piece(text)]]
+    now, elapsed = state.now, format_duration(at - state.now.first["at"])
+    values = [_ratio(now.batch_number, now.batches), _ratio(now.available, now.instances), elapsed]
     widest = max(map(len, values)) + 3
-    room = width - LABEL - widest
-    rest = [_doing(watched, at, room), floor_of(now), _rest(watched, at)]
+    space = width - LABEL_WIDTH - widest
+    details = [_activity(state, at, space), describe_floor(now), _time_left(state, at)]
     return [
         [
-            Piece(padded(name, LABEL), QUIET),
-            Piece(padded(value, widest), STRONG),
-            Piece(fitted(more.text, room), more.state),
+            Piece(pad(name, LABEL_WIDTH), QUIET),
+            Piece(pad(value, widest), STRONG),
+            Piece(truncate(detail.text, space), detail.state),
         ]
-        for name, value, more in zip(("batch", "available", "time"), values, rest, strict=True)
+        for name, value, detail in zip(("batch", "available", "time"), values, details, strict=True)
     ]
 
 
-def _of(some: int | None, all_: int) -> str:
-    return f"{'?' if some is None else some} of {all_}"
+def _ratio(part: int | None, total: int) -> str:
+    return f"{'?' if part is None else part} of {total}"
 
 
-def _doing(watched: Watched, at: float, room: int) -> Piece:
-    """What it is at; of an operation on Azure also for how long, and who is in it where there is room for that."""
-    if watched.verdict is not None:
-        why = f": {watched.verdict['reason']}" if watched.verdict["reason"] else ""
+def _activity(state: ViewState, at: float, width: int) -> Piece:
+    """What the upgrade is doing. For a batch at Azure also for how long, and its instances if they fit."""
+    if state.verdict is not None:
+        reason = f": {state.verdict['reason']}" if state.verdict["reason"] else ""
         styles = {"succeeded": GOOD, "paused": STRONG}
-        return Piece(f"{watched.verdict['outcome']}{why}", styles.get(watched.verdict["outcome"], BAD))
-    batch = watched.now.batch if watched.now is not None else None
+        return Piece(f"{state.verdict['outcome']}{reason}", styles.get(state.verdict["outcome"], BAD))
+    batch = state.now.batch if state.now is not None else None
     if batch is not None and batch.ended is None:
-        since = span(at - batch.begun)
-        who = f"upgrading {listing(batch.ids)} for {since}"
-        return Piece(who if len(who) <= room else f"upgrading {len(batch.ids)} instances for {since}", BUSY)
-    return Piece(watched.doing, BAD if watched.told and watched.told[-1].bad else "")
+        elapsed = format_duration(at - batch.begun)
+        text = f"upgrading {listing(batch.ids)} for {elapsed}"
+        return Piece(text if len(text) <= width else f"upgrading {len(batch.ids)} instances for {elapsed}", BUSY)
+    return Piece(state.activity, BAD if state.events and state.events[-1].bad else "")
 
 
-def floor_of(now: Now) -> Piece:
-    """The floor, and how far above it the set is now."""
+def describe_floor(now: Now) -> Piece:
+    """The floor, and the number of available instances above it."""
     if now.available is None:
         return Piece(f"floor {now.floor}", QUIET)
     spare = now.available - now.floor
@@ -144,62 +144,63 @@ def floor_of(now: Now) -> Piece:
     return Piece(f"floor {now.floor}, {spare or 'none'} to spare", QUIET)
 
 
-def _rest(watched: Watched, at: float) -> Piece:
-    left = watched.now.seconds_left if watched.now is not None else None
-    if left is None:
-        return Piece(f"ended {time_of_day(watched.at)} UTC", QUIET)
-    left = max(0.0, left - (at - watched.at))
-    return Piece(f"about {about(left)} left, until {time_of_day(at + left, seconds=False)} UTC", QUIET)
+def _time_left(state: ViewState, at: float) -> Piece:
+    seconds = state.now.seconds_left if state.now is not None else None
+    if seconds is None:
+        return Piece(f"ended {format_time(state.at)} UTC", QUIET)
+    seconds = max(0.0, seconds - (at - state.at))
+    end = format_time(at + seconds, seconds=False)
+    return Piece(f"about {format_estimate(seconds)} left, until {end} UTC", QUIET)
 
 
 # --- the heatmap and the events --------------------------------------------------------------------------------------
 
 
-def _body(watched: Watched, grid: Grid, width: int, room: int) -> list[Line]:
-    drawn = panels(grid, width)
-    widest = max(map(length, drawn), default=0)
-    if width >= widest + BETWEEN + BESIDE:
-        keys = legend(grid, width)
-        return [*_beside(_tall(drawn, grid, width, room - len(keys) - 1), watched, width), [], *keys]
-    keys = legend(grid, width)
-    wanted = min(MOST_EVENTS, len(watched.told))
-    events = max(min(FEWEST_EVENTS, wanted), min(wanted, room - len(drawn) - len(keys) - 2))
-    body = _tall(drawn, grid, width, room - len(keys) - events - 2)
-    return [*body, [], *keys, *_after_a_gap(_events(watched.told, width, events))]
+def _body(state: ViewState, grid: Grid, width: int, height: int) -> list[Line]:
+    panels = render_panels(grid, width)
+    widest = max(map(line_width, panels), default=0)
+    legend = render_legend(grid, width)
+    if width >= widest + GAP + EVENTS_WIDTH:
+        heatmap = _shorten(panels, grid, width, height - len(legend) - 1)
+        return [*_beside(heatmap, state, width), [], *legend]
+    available = min(MAX_EVENTS, len(state.events))
+    count = max(min(MIN_EVENTS, available), min(available, height - len(panels) - len(legend) - 2))
+    heatmap = _shorten(panels, grid, width, height - len(legend) - count - 2)
+    return [*heatmap, [], *legend, *_after_a_gap(_events(state.events, width, count))]
 
 
-def _tall(drawn: list[Line], grid: Grid, width: int, room: int) -> list[Line]:
-    """The heatmap if it is not too tall; else a line for each panel, as many as there is room for."""
-    if len(drawn) <= room:
-        return drawn
-    short = summary(grid, width)
-    if len(short) <= room:
-        return short
-    shown = room - 1
-    if shown < 1:
+def _shorten(panels: list[Line], grid: Grid, width: int, height: int) -> list[Line]:
+    """The heatmap if it fits the height; otherwise one line per panel, as many as fit."""
+    if len(panels) <= height:
+        return panels
+    lines = render_summary(grid, width)
+    if len(lines) <= height:
+        return lines
+    count = height - 1
+    if count < 1:
         return []
-    return [*short[:shown], [Piece(f"and {len(short) - shown} lines more", QUIET)]]
+    return [*lines[:count], [Piece(f"and {len(lines) - count} lines more", QUIET)]]
 
 
-def _beside(body: list[Line], watched: Watched, width: int) -> list[Line]:
-    """The heatmap, and right of it the events."""
-    left = max(map(length, body), default=0) + BETWEEN
-    told = _events(watched.told, width - left, len(body))
+def _beside(heatmap: list[Line], state: ViewState, width: int) -> list[Line]:
+    """The heatmap with the events to its right."""
+    column = max(map(line_width, heatmap), default=0) + GAP
+    events = _events(state.events, width - column, len(heatmap))
     lines = []
-    for number, line in enumerate(body):
-        beside = [Piece(" " * (left - length(line))), *told[number]] if number < len(told) else []
-        lines.append([*line, *beside])
+    for number, line in enumerate(heatmap):
+        event = [Piece(" " * (column - line_width(line))), *events[number]] if number < len(events) else []
+        lines.append([*line, *event])
     return lines
 
 
-def _events(told: tuple[Told, ...], width: int, count: int) -> list[Line]:
-    """The last events, the newest below."""
-    return [_event(one, width) for one in told[-min(count, MOST_EVENTS) :]] if count > 0 else []
+def _events(events: tuple[EventLine, ...], width: int, count: int) -> list[Line]:
+    """The last events, newest at the bottom."""
+    return [_event(event, width) for event in events[-min(count, MAX_EVENTS) :]] if count > 0 else []
 
 
-def _event(one: Told, width: int) -> Line:
-    moment = time_of_day(one.at)
-    return [Piece(padded(moment, 10), QUIET), Piece(fitted(one.text, width - 10), BAD if one.bad else "")]
+def _event(event: EventLine, width: int) -> Line:
+    style = BAD if event.bad else ""
+    return [Piece(pad(format_time(event.at), 10), QUIET), Piece(truncate(event.text, width - 10), style)]
 
 
 def _after_a_gap(block: list[Line]) -> list[Line]:

@@ -1,7 +1,6 @@
-"""Events as lines: for people in a stream or a log, for programs as JSON.
+"""Events as lines: as text into a stream or a log, as JSON for programs.
 
-The caller gives the stream; nothing is written anywhere else. A reader that has gone away, or a stream that cannot hold
-a character, never stops an upgrade.
+They write only to their stream. A stream whose reader is gone, or that lacks a character, never stops an upgrade.
 """
 
 import json
@@ -9,28 +8,28 @@ import logging
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from .words import Event, Words, stamp, words
+from .event_text import Event, EventText, describe, format_timestamp
 
 
 class Lines:
-    """`on_event=Lines(sys.stderr)`: one line for each thing that is done, with its time."""
+    """`on_event=Lines(sys.stderr)`: a line of text with its time for each event that has something to say."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._reason = stream, ""
 
     def __call__(self, event: Event) -> None:
-        said = self._said(event)
-        if said.text:
-            write(self._stream, f"{stamp(float(event['at']))} {said.line}\n")
+        text = self._describe(event)
+        if text.text:
+            write(self._stream, f"{format_timestamp(float(event['at']))} {text.line}\n")
 
-    def _said(self, event: Event) -> Words:
-        """The words; what is waited for, which is looked at again and again, once for each time that it is."""
+    def _describe(self, event: Event) -> EventText:
+        """The text of an event. A reason to wait comes with every poll: it is written when it changes."""
         if event["kind"] != "waiting":
-            said = words(event)
-            self._reason = "" if said.text else self._reason
-            return said
-        known, self._reason = self._reason, str(event["reason"])
-        return Words("") if self._reason == known else words({**event, "kind": "waiting for"})
+            text = describe(event)
+            self._reason = "" if text.text else self._reason
+            return text
+        previous, self._reason = self._reason, str(event["reason"])
+        return EventText("") if self._reason == previous else describe({**event, "kind": "waiting for"})
 
     def __enter__(self) -> "Lines":
         return self
@@ -47,27 +46,27 @@ class JsonLines(Lines):
 
 
 class LogLines(Lines):
-    """`on_event=LogLines(logging.getLogger("roll-out"))`: the same lines as records; what is bad as a warning."""
+    """`on_event=LogLines(logging.getLogger("upgrade"))`: the lines as INFO records, bad news as WARNING."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log, self._reason = log, ""
 
     def __call__(self, event: Event) -> None:
-        said = self._said(event)
-        if said.text:
-            self._log.log(logging.WARNING if said.bad else logging.INFO, "%s", said.line)
+        text = self._describe(event)
+        if text.text:
+            self._log.log(logging.WARNING if text.bad else logging.INFO, "%s", text.line)
 
 
 def as_json(event: Event) -> Mapping[str, Any]:
-    """The event without what only views use."""
+    """The event without "now", which only views use and which is not JSON."""
     return {key: value for key, value in event.items() if key != "now"}
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Written at once, in what characters the stream has."""
+    """Write and flush; characters that the stream's encoding lacks are escaped."""
     try:
         encoding = stream.encoding or "utf-8"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except (OSError, ValueError):  # nobody reads any more, or it is closed
+    except (OSError, ValueError):  # the reader is gone, or the stream is closed
         return

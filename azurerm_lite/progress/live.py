@@ -1,7 +1,7 @@
-"""A roll-out in a terminal, drawn in place by rich (`pip install 'azurerm_lite[cli]'`).
+"""A view of an upgrade in a terminal, drawn in place by rich (`pip install 'azurerm_lite[cli]'`).
 
-Rich knows how large the window is, which colours there are, NO_COLOR, and how to give the terminal back. A thread of
-its own moves the clock on while Azure is waited for.
+Rich detects the size of the window, its colors and NO_COLOR, and restores the terminal. A thread of rich moves the
+clock on between events.
 """
 
 import contextlib
@@ -14,73 +14,77 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
-from ..heatmap.grid import COLOURS
+from ..heatmap.grid import STYLES as STATE_STYLES
 from ..heatmap.lines import Line
-from ..heatmap.text import style
+from ..heatmap.text import rich_style
 from . import layout
-from .pace import OFTEN, View
+from .view import MIN_INTERVAL_SECONDS, View
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-TICKS = 2  # a second: how often the clock moves
+CLOCK_UPDATES_PER_SECOND = 2
 STYLES = {layout.QUIET: "dim", layout.STRONG: "bold", layout.GOOD: "green", layout.BAD: "bold red", layout.BUSY: "blue"}
 
 
 class LiveView(View):
-    """`with LiveView(sys.stderr) as view: upgrade(…, on_event=view)`. What is printed meanwhile stands above it."""
+    """Draws an upgrade in place on a terminal; other output of the program appears above it.
+
+    `with LiveView(sys.stderr) as view: upgrade(…, on_event=view)`. `auto_refresh`: redraw between events, so that the
+    clock moves. Other keywords go to `rich.console.Console`.
+    """
 
     def __init__(
         self,
         stream: TextIO,
         *,
         clock: Callable[[], float] = time.monotonic,
-        every: float = OFTEN,
-        ticking: bool = True,
+        interval_seconds: float = MIN_INTERVAL_SECONDS,
+        auto_refresh: bool = True,
         **console: Any,
     ) -> None:
-        super().__init__(clock, every)
+        super().__init__(clock, interval_seconds)
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False, **console)
         self._live = Live(
             console=self.console,
-            get_renderable=self._shown,
-            auto_refresh=ticking,
-            refresh_per_second=TICKS,
+            get_renderable=self._renderable,
+            auto_refresh=auto_refresh,
+            refresh_per_second=CLOCK_UPDATES_PER_SECOND,
             vertical_overflow="crop",
         )
-        # The cursor comes back even where nobody closes this.
-        self._given_back = weakref.finalize(self, _stopped, self._live)
+        # Restores the cursor when the view is never closed.
+        self._finalizer = weakref.finalize(self, _stop, self._live)
 
     def draw(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody looks any more
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone or closed
             self._live.start() if not self._live.is_started else self._live.refresh()
 
     def close(self) -> None:
-        _stopped(self._live)
+        _stop(self._live)
 
-    def _shown(self) -> "RenderableType":
+    def _renderable(self) -> "RenderableType":
         return Picture(self)
 
 
 class Picture:
-    """The view as it is when rich asks for it."""
+    """The state of a view at the moment when rich renders it."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        marks = layout.ASCII if options.ascii_only else layout.DRAWN
-        height = max(console.size.height - 1, 1)  # the last line is the cursor's
-        for line in layout.picture(self._view.watched, self._view.at, options.max_width, height, marks):
-            yield styled(line, ascii_only=options.ascii_only)
+        bar = layout.ASCII_BAR if options.ascii_only else layout.UNICODE_BAR
+        height = max(console.size.height - 1, 1)  # the last line is for the cursor
+        for line in layout.render_window(self._view.state, self._view.at, options.max_width, height, bar):
+            yield rich_text(line, ascii_only=options.ascii_only)
 
 
-def styled(line: Line, *, ascii_only: bool = False) -> Text:
-    """A line in rich's words."""
+def rich_text(line: Line, *, ascii_only: bool = False) -> Text:
+    """A line as rich Text."""
     text = Text(no_wrap=True, overflow="crop", end="\n")
     for piece in line:
-        shown = piece.text.encode("ascii", "replace").decode() if ascii_only else piece.text
-        text.append(shown, _style(piece.state))
+        content = piece.text.encode("ascii", "replace").decode() if ascii_only else piece.text
+        text.append(content, _style(piece.state))
     text.rstrip()
     return text
 
@@ -88,10 +92,10 @@ def styled(line: Line, *, ascii_only: bool = False) -> Text:
 def _style(state: str) -> str:
     if state in STYLES:
         return STYLES[state]
-    look = COLOURS["progress"].get(state)
-    return "" if look is None else style(look)
+    style = STATE_STYLES["progress"].get(state)
+    return "" if style is None else rich_style(style)
 
 
-def _stopped(live: Live) -> None:
+def _stop(live: Live) -> None:
     with contextlib.suppress(OSError, ValueError):
         live.stop()

@@ -1,25 +1,27 @@
-"""A roll-out in a notebook: one output that changes in place, by IPython's display handle. No widgets, no script."""
+"""A view of an upgrade in a notebook: one output, updated in place. It needs no widgets and no script."""
 
 import importlib
 import time
 from collections.abc import Callable
 from typing import Any
 
-from .pace import OFTEN, View
-from .page import fragment_of
+from .html import render_html
+from .view import MIN_INTERVAL_SECONDS, View
 
 
 class NotebookView(View):
-    """`upgrade(…, on_event=NotebookView())` in a cell: the picture appears below it and follows the upgrade."""
+    """Shows an upgrade below a notebook cell: `upgrade(…, on_event=NotebookView())`."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, every: float = OFTEN) -> None:
-        super().__init__(clock, every)
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, interval_seconds: float = MIN_INTERVAL_SECONDS
+    ) -> None:
+        super().__init__(clock, interval_seconds)
         self._handle: Any = None
 
     def draw(self) -> None:
-        ipython = importlib.import_module("IPython.display")  # there in every notebook, and needed nowhere else
-        shown = ipython.HTML(fragment_of(self.watched))
+        ipython = importlib.import_module("IPython.display")  # part of every notebook; no other module needs it
+        output = ipython.HTML(render_html(self.state))
         if self._handle is None:
-            self._handle = ipython.display(shown, display_id=True)
+            self._handle = ipython.display(output, display_id=True)
         else:
-            self._handle.update(shown)
+            self._handle.update(output)

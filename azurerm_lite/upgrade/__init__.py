@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from .health import http_gate as http_gate
     from .health import tcp_gate as tcp_gate
     from .journal import Journal as Journal
-    from .journal import Locked as Locked
-    from .legs import plan_rollback as plan_rollback
+    from .lock import Locked as Locked
     from .planning import Plan as Plan
     from .planning import look as look
     from .planning import plan as plan
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .rules.snapshot import Observation as Observation
     from .rules.verdict import Verdict as Verdict
     from .runner import Runner as Runner
+    from .runs import plan_rollback as plan_rollback
     from .runs import repair as repair
     from .runs import resume as resume
     from .runs import rollback as rollback
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 _HOME = {
     "fleet": "FleetReport upgrade_fleet",
     "health": "Gate command_gate http_gate tcp_gate",
-    "journal": "Journal Locked",
+    "journal": "Journal",
+    "lock": "Locked",
     "rules.snapshot": "Observation",
-    "legs": "plan_rollback",
     "planning": "Plan look plan",
     "platform": "roll watch",
     "rules.policy": "Policy",
     "rules.preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse what_if",
     "runner": "Runner",
-    "runs": "repair resume rollback upgrade",
+    "runs": "plan_rollback repair resume rollback upgrade",
     "rules.verdict": "Verdict",
 }
 _ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)

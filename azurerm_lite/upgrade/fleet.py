@@ -4,30 +4,34 @@ Each scale set is an upgrade of its own, with its own plan, journal and verdict.
 is: every step that the engine takes is drawn from the budget of its subscription and region first.
 """
 
+import contextlib
 import hashlib
 import heapq
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from .. import markup
-from ..arm import Arm, Auth
-from ..errors import AzurermLiteError, InvalidInput
+from .. import arguments, markup, model, vmss
+from ..arm import Arm, Auth, arm_of
+from ..errors import AzurermLiteError, InvalidInput, short_repr
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
-from ..vmss import get_vmss
-from . import journal as journals
-from .planning import Change, changed, plan
+from . import journal
+from .planning import Change, changed, pin, plan
+from .rules import checks, trust
 from .rules.budget import Budget, Cost, Place
-from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, set_aside, taken_up
+from .runs import lasting, opened, taken_up
 
+_IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
 PLANNING: Cost = {"GetVMScaleSet": 3, "HighCostGetVMScaleSet": 2}
 
@@ -81,7 +85,7 @@ class FleetReport:
         yield from ((name, f"refused: {why}") for name, why in self.refused.items())
 
     def __repr__(self) -> str:
-        return f"<FleetReport {self._headline}>"
+        return f"<FleetReport {markup.visible(self._headline, 400)}>"
 
     @property
     def _headline(self) -> str:
@@ -90,52 +94,25 @@ class FleetReport:
         return f"{self.outcome}: scale sets {sets or 'none'}; instances {vms or 'none'}; {self.seconds:.0f} s"
 
     def __str__(self) -> str:
-        return "\n".join([self._headline, *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles())])
+        return "\n".join(
+            [
+                markup.visible(self._headline, 400),
+                *(f"  {markup.visible(f'{n}: {why}', 400)}" for n, why in self._troubles()),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         return markup.card(self._headline, self._troubles())
-
-
-class _Earlier:
-    """What a journal that is there already says of its run."""
-
-    def __init__(self, entries: list[journals.Entry]) -> None:
-        self._first, self._state = journals.begun(entries), journals.fold(entries)
-        stored = self._state.verdict
-        fields = {key: value for key, value in (stored or {}).items() if key != "counts"}
-        self.verdict = None if stored is None else Verdict(**fields)
-
-    @property
-    def ok(self) -> bool:
-        return self.verdict is not None and self.verdict.ok
-
-    @property
-    def is_final(self) -> bool:
-        return self.verdict is not None and self.verdict.outcome not in ("paused", "cancelled")
-
-    def is_done(self, change: Change) -> bool:
-        """Whether it has brought the set to this very version, so that there is nothing to ask."""
-        return self.ok and self._asked(change)
-
-    def _asked(self, change: Change) -> bool:
-        return isinstance(change, str) and change != "latest" and self._first.get("asked") == change
-
-    def is_of(self, arm: Arm, address: ScaleSet, change: Change) -> bool:
-        """Whether it is of this change, by what that makes of the model."""
-        if self._asked(change):
-            return True
-        leg = self._state.legs[0]
-        after, _ = changed(arm, address, {**get_vmss(arm, *address)}, change)
-        return outline(after) == leg.outline
 
 
 class _Member:
     """One scale set of the fleet: waiting for its turn, under way, or ended with a verdict or a refusal."""
 
     def __init__(
-        self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, journal: str | None, on_event: OnEvent
+        self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, folder: str | None, on_event: OnEvent
     ) -> None:
-        self.arm, self.address, self._change, self._policy, self._journal = arm, address, change, policy, journal
+        self.arm, self.address, self._policy, self._folder = arm, address, policy, folder
+        self._change = _reporting(change)
         self._on_event: OnEvent = _silent
         if on_event is not _silent:
             self._on_event = lambda event: on_event({**event, "scale_set": address.resource_id})
@@ -165,49 +142,71 @@ class _Member:
                 self._ended(self.runner)
             return seconds
         try:
-            self.runner = self._begun()
+            self._begin()
         except (AzurermLiteError, OSError) as error:
             self.refused = str(error)
-            return None
-        except Exception as error:  # of the caller's own `change`: the others go on
-            self.refused = f"{type(error).__name__}: {error}"
-            return None
-        if self.runner is None:
-            return None
-        if self.runner.verdict is None:
-            return 0.0
-        self._closed(self.runner, self.runner.verdict)
-        return None
+        return None if self.runner is None else 0.0
 
-    def _begun(self) -> Runner | None:
-        """A Runner of a new run, or of one that was not ended; None where the journal says that all is done."""
-        earlier, journal = self._earlier(), self._journal
-        if earlier is not None and journal is not None and not earlier.is_final:
-            if not earlier.is_of(self.arm, self.address, self._change):
-                raise InvalidInput(f"{journal} is of another change that was not ended: resume it, or move it away")
-            return taken_up(self.arm, journal, on_event=self._on_event)
-        if earlier is not None and earlier.is_done(self._change):
-            self.verdict = earlier.verdict
-            return None
-        wanted = plan(self.arm, *self.address, self._change, policy=self._policy)
+    def _begin(self) -> None:
+        """Go on with its newest journal, or plan and begin anew; a journal that has succeeded is its verdict."""
+        number, path = _newest_journal(self._folder, self.address)
+        if path is None or not Path(path).exists():
+            self._plan(path)
+            return
+        entries = journal.read_trusted(path)
+        if not entries:  # nothing was begun
+            self._plan(_journal_path(self._folder, self.address, number + 1))
+            return
+        attempt = self._attempt(path, entries)
+        if attempt.verdict is not None and attempt.verdict.ok and attempt.same:
+            self.verdict = attempt.verdict
+        elif attempt.ended:
+            path = _journal_path(self._folder, self.address, number + 1)
+            self._plan(path, accept_failed=attempt.same)  # it is this upgrade that left the set as Failed
+        elif attempt.same:
+            self.runner = taken_up(self.arm, path, on_event=self._on_event)
+        else:
+            why = "is of another change or policy, and that upgrade has not ended: resume it or roll it back"
+            raise InvalidInput(f"the journal {path} {why}, or choose another folder")
+
+    def _plan(self, path: str | None, *, accept_failed: bool = False) -> None:
+        wanted = plan(self.arm, *self.address, self._change, policy=self._policy, accept_failed=accept_failed)
         self.region = str(wanted.before.get("location", ""))
-        if earlier is not None and earlier.ok and not wanted.batches and not wanted.patch:
-            self.verdict = earlier.verdict
-            return None
-        if earlier is not None and journal is not None:
-            set_aside(journal)
-        return opened(self.arm, wanted, journal, on_event=self._on_event)
+        self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
 
-    def _earlier(self) -> "_Earlier | None":
-        if self._journal is None or not Path(self._journal).exists():
-            return None
-        return _Earlier(journals.read(self._journal))
+    def _attempt(self, path: str, entries: Sequence[journal.Entry]) -> "_Attempt":
+        """What a journal in the folder is to this call; InvalidInput for one of another scale set or endpoint."""
+        first, stored = journal.begun(entries), journal.fold(entries).verdict
+        if ScaleSet.parse(first["scale_set"]).resource_id.lower() != self.address.resource_id.lower():
+            raise InvalidInput(f"the journal {path} is of another scale set: {first['scale_set']}")
+        trust.refuse_other_endpoint(first, self.arm.base)
+        if self.arm.world is not None:
+            trust.refuse_other_world(first, self.arm.world)
+        verdict = None if stored is None else Verdict(**{key: stored[key] for key in stored if key != "counts"})
+        ended = verdict is not None and verdict.outcome not in ("paused", "cancelled")
+        return _Attempt(verdict, ended, self._is_same(first))
 
-    def release(self) -> None:
-        """After an exception that ends the fleet: guards are removed, the lock is given back."""
-        if self.runner is not None:
-            self.runner.release()
-            self.runner.journal.close()
+    def _is_same(self, first: journal.Entry) -> bool:
+        """Whether a journal is of this change, under this policy."""
+        if Policy.from_dict(first["policy"]) != (self._policy or Policy()):
+            return False
+        if isinstance(self._change, str) and self._change != "latest":
+            only_image = all(path.startswith(_IMAGE_PATH) for path in first["paths"])
+            return only_image and first["version"] == self._change
+        found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
+        after, _ = changed(self.arm, self.address, found, self._change)
+        planned = model.apply_patch(found, first["patch"])
+        return not trust.paths_of(planned, after) and pin(after) == first["version"]
+
+    def abandon(self) -> None:
+        """Remove its guards and release its lock, whatever ended the fleet; its journal lets it be resumed."""
+        runner, self.runner = self.runner, None
+        if runner is None:
+            return
+        try:
+            runner.release()
+        finally:
+            runner.journal.close()
 
     def _ended(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
@@ -224,6 +223,14 @@ class _Member:
             self._ended(self.runner)
 
 
+class _Attempt(NamedTuple):
+    """What a journal in a fleet's folder is: how it ended, if it did, and whether it is of the same change."""
+
+    verdict: Verdict | None
+    ended: bool
+    same: bool
+
+
 Turn = tuple[float, int, _Member]  # when, in which order, who
 
 
@@ -237,7 +244,25 @@ class _Fleet:
         self.stopped = False
 
     def run(self, members: Sequence[_Member], failures_allowed: Callable[[], bool]) -> None:
-        """Drive a wave to its end. When too many have failed, or on request, no further one begins."""
+        """Drive a wave to its end. When too many have failed, or on request, no further one begins.
+
+        Whatever ends it, no lock is held and no guard stays.
+        """
+        try:
+            self._drive(members, failures_allowed)
+        except BaseException:
+            self._abandon(members)
+            raise
+
+    def _abandon(self, members: Sequence[_Member]) -> None:
+        """Let steps under way end, then release what every member holds, one interruption more or not."""
+        with contextlib.ExitStack() as stack:
+            for member in members:
+                stack.callback(member.abandon)
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+
+    def _drive(self, members: Sequence[_Member], failures_allowed: Callable[[], bool]) -> None:
         waiting, queue, flying = list(reversed(members)), list[Turn](), dict[Future[float | None], _Member]()
         while waiting or queue or flying:
             self.stopped = self.stopped or self._should_stop()
@@ -303,13 +328,18 @@ def upgrade_fleet(
     `waves`: percent of the fleet, in the order given, that has ended by the end of each wave, such as (5, 25, 100).
     `at_once`: how many are under way at a time.
     `failures_allowed`: scale sets that may fail before no further one begins; those under way go on to their end.
-    `workers`: threads; 1 keeps everything in the calling one. `journals`: a folder that gets a journal for each; one
-    that is there already is resumed, so the same call goes on with a fleet that was interrupted.
+    `workers`: threads; 1 keeps everything in the calling one. `journals`: a folder that gets a journal for each. The
+    same call again goes on with what was interrupted, leaves what has succeeded, and plans anew what a rule stopped. A
+    journal of another change or policy is never resumed: one that has ended stays, and a new one is begun beside it;
+    one that has not refuses its scale set.
     `on_event` hears the events of all, each with its `scale_set`. Raises InvalidInput before anything is read.
     """
-    arm, addresses = lasting(auth), list(scale_sets)
+    addresses, waves = _addresses(scale_sets), arguments.sequence(waves, "waves", "(5, 25, 100)")
     _refuse(addresses, waves, at_once, failures_allowed, workers)
-    members = [_Member(arm, one, change, policy, _journal_of(journals, one), on_event) for one in addresses]
+    checks.of_plan(change, policy)
+    checks.of_run(journals, None, on_event, should_stop)
+    arm = lasting(auth)
+    members = [_Member(arm, one, change, policy, journals, on_event) for one in addresses]
     fleet, begun = _Fleet(arm, at_once, workers, should_stop), arm.time()
 
     def may_begin() -> bool:
@@ -322,18 +352,37 @@ def upgrade_fleet(
                 break
     finally:
         fleet.close()
-        for member in members:
-            member.release()
     return _report(members, "cancelled" if fleet.stopped else "", may_begin(), arm.time() - begun)
 
 
-def _refuse(addresses: list[ScaleSet], waves: Sequence[int], at_once: int, failures: int, workers: int) -> None:
+def _addresses(scale_sets: object) -> list[ScaleSet]:
+    """The scale sets of a fleet; ScaleSets, or tuples of subscription id, resource group and name."""
+    if isinstance(scale_sets, ScaleSet):
+        raise InvalidInput("scale_sets must be a sequence of ScaleSets: put the one that you have into a list")
+    listed = arguments.sequence(scale_sets, "scale_sets", "[ScaleSet(subscription_id, resource_group, vmss_name)]")
+    return [_address(item) for item in listed]
+
+
+def _address(item: object) -> ScaleSet:
+    if not isinstance(item, tuple | list) or len(item) != 3 or not all(isinstance(part, str) for part in item):
+        example = "ScaleSet(subscription_id, resource_group, vmss_name)"
+        raise InvalidInput(f"each of scale_sets must be {example}, not {short_repr(item)}")
+    address = ScaleSet(*item)
+    vmss.vmss_path(*address)  # which refuses what cannot be part of an address
+    return address
+
+
+def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failures: int, workers: int) -> None:
+    for percent in waves:
+        arguments.whole_number(percent, "each item of waves", 1, 100, "percent, whole numbers")
+    for name, value, least in (("at_once", at_once, 1), ("workers", workers, 1), ("failures_allowed", failures, 0)):
+        arguments.whole_number(value, name, least, 100_000, "a whole number")
     if twice := [one for one, count in Counter(one.resource_id.lower() for one in addresses).items() if count > 1]:
         raise InvalidInput(f"a scale set stands twice in the fleet: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
-        raise InvalidInput(f"waves are rising percents that end with 100, such as (5, 25, 100), not {waves!r}")
-    if at_once < 1 or workers < 1 or failures < 0:
-        raise InvalidInput("at_once and workers must be at least 1, failures_allowed at least 0")
+        raise InvalidInput(
+            f"waves are rising percents that end with 100, such as (5, 25, 100), not {short_repr(waves)}"
+        )
 
 
 def _cut(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]]:
@@ -344,11 +393,38 @@ def _cut(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]
         begun = upto
 
 
-def _journal_of(folder: str | None, address: ScaleSet) -> str | None:
+def _journal_path(folder: str | None, address: ScaleSet, number: int = 1) -> str | None:
+    """The journal of a scale set's first or later upgrade in a folder."""
     if folder is None:
         return None
     mark = hashlib.sha256(address.resource_id.lower().encode()).hexdigest()[:8]
-    return str(Path(folder) / f"{address.vmss_name}-{mark}.jsonl")
+    suffix = "" if number == 1 else f".{number}"
+    return str(Path(folder) / f"{address.vmss_name}-{mark}{suffix}.jsonl")
+
+
+def _newest_journal(folder: str | None, address: ScaleSet) -> tuple[int, str | None]:
+    """Number and path of the last journal of a scale set in a folder; of the first where there is none."""
+    number = 1
+    while folder is not None and os.path.lexists(_journal_path(folder, address, number + 1) or ""):
+        number += 1
+    return number, _journal_path(folder, address, number)
+
+
+def _reporting(change: Change) -> Change:
+    """The change, whose own errors refuse a scale set by name instead of ending the fleet."""
+    if not callable(change):
+        return change
+    function = change
+
+    def applied(found: Any) -> Any:
+        try:
+            return function(found)
+        except AzurermLiteError:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"change raised {type(error).__name__}: {error}") from error
+
+    return applied
 
 
 def _report(members: list[_Member], outcome: str, within: bool, seconds: float) -> FleetReport:
@@ -358,3 +434,6 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
+
+
+conceal_tokens(globals(), arm_of)

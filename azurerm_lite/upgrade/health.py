@@ -10,8 +10,10 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
+from .. import arguments
 from ..errors import InvalidInput, printable
 from .rules.snapshot import Member
 
@@ -24,6 +26,9 @@ def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
 
     `address_of` gives the host name or IP address of a Member, as this machine reaches it; `timeout` in seconds.
     """
+    arguments.function(address_of, "address_of")
+    arguments.whole_number(port, "port", 1, 65_535, "a port")
+    arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[Member]) -> bool:
         return all(_accepts(address_of(one), port, timeout) for one in members)
@@ -36,6 +41,9 @@ def http_gate(url_of: AddressOf, *, status: int = 200, timeout: float = 5.0) -> 
 
     `url_of` gives the http or https URL of a Member; certificates are checked as usual; `timeout` in seconds.
     """
+    arguments.function(url_of, "url_of")
+    arguments.whole_number(status, "status", 100, 599, "a status")
+    arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[Member]) -> bool:
         return all(_status(url_of(one), timeout) == status for one in members)
@@ -48,15 +56,29 @@ def command_gate(command: Sequence[str], *, timeout: float = 60.0) -> Gate:
 
     The command is run without a shell and finds the instance ids, separated by commas, in AZURERM_LITE_INSTANCES.
     """
-    if isinstance(command, str) or not command:
-        raise InvalidInput("command is a list: the program and its arguments")
+    parts = [arguments.text(part, "each part of command", 100_000) for part in _parts(command)]
+    arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[Member]) -> bool | None:
-        asked = {**os.environ, "AZURERM_LITE_INSTANCES": ",".join(one.instance_id for one in members)}
-        ended = subprocess.run(list(command), env=asked, timeout=timeout, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+        ids = ",".join(one.instance_id for one in members)
+        # No local variable holds the environment: the frames of what fails here would show it.
+        ended = subprocess.run(  # noqa: S603
+            parts,
+            env={**os.environ, "AZURERM_LITE_INSTANCES": ids},
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         return {0: True, 1: False}.get(ended.returncode)
 
     return gate
+
+
+def _parts(command: object) -> tuple[Any, ...]:
+    parts = arguments.sequence(command, "command", "['curl', '--fail', 'https://…']")
+    if not parts:
+        raise InvalidInput("command is a list: the program and its arguments")
+    return parts
 
 
 def ask(gate: Gate, members: Sequence[Member], timeout: float) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import model, vmss
-from ..arm import Arm, Auth, arm_of
+from ..arm import Arm
 from ..types import JsonDict, ScaleSet
 from . import journal as _journal
 from .planning import Plan, image_problem, planned
@@ -32,9 +32,18 @@ def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     return model.merge_patch(found, model_of(stored, found))
 
 
+def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
+    """The PATCH of a plan for the tags that the model has now: tags that others wrote since the plan stay.
+
+    `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
+    """
+    tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
+    return model.retagged(patch, {"tags": tags}, found)
+
+
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+    after: Any = model.apply_patch(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -100,17 +109,6 @@ def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
     if model.fingerprint(found) != state.fingerprint:
         return {"legs": [], "unreturnable": [DRIFTED]}
     return legs_back(arm, found, touched(state), state, first)
-
-
-def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
-    """What a rollback of the upgrade in a journal would do. Reads only.
-
-    Each instance that was touched goes back to the exact version that it ran before, and the model names that version
-    afterwards. `over_later_changes`: even where somebody has written the model since. Raises PlanRefused for what
-    cannot be brought back at all, and for a journal of a rollback.
-    """
-    arm, entries = arm_of(auth), _journal.read(journal)
-    return rollback_of(arm, entries, over_later_changes=over_later_changes)
 
 
 def rollback_of(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:
@@ -192,7 +190,7 @@ def _joined(first: Plan, second: Plan) -> Plan:
 
 def undo(wanted: Plan) -> JsonDict:
     """The patch that takes the change of a plan back."""
-    after: Any = model.without_secrets(model.merged(wanted.before, wanted.patch))
+    after: Any = model.without_secrets(model.apply_patch(wanted.before, wanted.patch))
     before: Any = model.without_secrets(wanted.before)
     return _difference(after, before)
 

@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import edits, images, markup, model, wire
+from .. import arguments, edits, images, markup, model, wire
 from ..arm import Arm, Auth, arm_of
-from ..errors import AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..errors import AuthError, AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss, list_vmss_skus
 from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import iter_vmss_vms
-from .rules import preflight, selection
+from .rules import checks, preflight, selection
+from .rules.forecast import Needs, forecast
 from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.preflight import PlanRefused
 from .rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
-from .rules.state import Leg
+from .rules.state import Leg, State
 
 Change = str | Callable[[Any], Any] | None
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
@@ -97,24 +99,29 @@ class Plan:
         shown = f" ({', '.join(places)})" if places else ""
         stay = f"at least {least} stay healthy{shown}"
         lines.append(f"  {stay}; about {self.seconds / 60:.0f} min and {self.requests} requests")
-        return "\n".join([*lines, *(f"  warning: {one}" for one in self.warnings)])
+        lines += [f"  warning: {one}" for one in self.warnings]
+        return "\n".join(markup.visible(line, 1000) for line in lines)
 
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
     """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+    before = arm.requests
     found = _viewed(arm, address) if flexible else iter_vmss_vms(arm, *address, expand="instanceView")
-    return observe(found, arm.time())
+    seen = observe(found, arm.time())
+    return seen._replace(requests=arm.requests - before)
 
 
 def _viewed(arm: Arm, address: ScaleSet) -> Iterator[JsonDict]:
     for item in iter_vmss_vms(arm, *address):
+        if not isinstance(item, dict) or "instanceId" not in item:  # as in other lists, what is no instance is left out
+            continue
         one: JsonDict = {**item}
         try:
             view = get_flexible_vm_instance_view(arm, address[0], address[1], one["instanceId"])
         except NotFoundError:
             yield one
         else:
-            yield {**one, "properties": {**one["properties"], "instanceView": view}}
+            yield {**one, "properties": {**(one.get("properties") or {}), "instanceView": view}}
 
 
 def is_flexible(vmss: Mapping[str, Any]) -> bool:
@@ -137,6 +144,8 @@ def plan(
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
     None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
     """
+    checks.of_plan(change, policy)
+    arguments.switch(accept_failed, "accept_failed")
     address = ScaleSet(subscription_id, resource_group, vmss_name)
     return planned(arm_of(auth), address, change, policy or Policy(), accept_failed=accept_failed)
 
@@ -176,6 +185,7 @@ def planned(
         raise PlanRefused(course.why_not)
     warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
     warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
+    needs = _needs(before, after, replace(state, stages=stages, anew=anew, hosted=hosted), bool(patch))
     return Plan(
         address,
         policy,
@@ -190,11 +200,11 @@ def planned(
         seen,
         tuple(warnings),
         stages,
-        *_estimate(policy, course.batches, stages),
+        *forecast(policy, [len(ids) for ids in course.batches], needs, seen.requests),
         anew=anew,
         hosted=hosted,
         source=seen.source,
-        outline=outline(model.merged(model.without_read_only(before), patch)),
+        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
         asked=change if isinstance(change, str) else "",
     )
 
@@ -230,12 +240,11 @@ def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
     return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
 
-def _estimate(policy: Policy, batches: list[tuple[str, ...]], stages: tuple[str, ...]) -> tuple[float, int]:
-    """About how many seconds and requests it takes."""
-    pauses, bakes = policy.pause_seconds * max(0, len(batches) - 1), policy.bake_seconds * len(batches)
-    bakes += policy.canary_bake_seconds - policy.bake_seconds if batches and policy.canary_instances else 0.0
-    seconds = sum(selection.USUAL_BATCH_SECONDS * len(stages) for _ in batches) + pauses + bakes
-    return seconds, 8 + 15 * len(batches)
+def _needs(before: JsonDict, after: JsonDict, state: State, writes: bool) -> Needs:
+    """What a forecast must know of the change. `state`: as a plan has it, with the stages."""
+    repairs = ((before.get("properties") or {}).get("automaticRepairsPolicy") or {}).get("enabled") is True
+    facts = (writes, preflight.watches_health(after), repairs, is_flexible(before))
+    return Needs(state.stages, state.anew, state.hosted, *facts)
 
 
 def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tuple[JsonDict, list[str]]:
@@ -262,7 +271,7 @@ def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str
         where = (address.subscription_id, str(before.get("location", "")))
         return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
     if version == "latest" and (gallery := preflight.gallery(before)):
-        with contextlib.suppress(ForbiddenError, NotFoundError):  # what may not be read stays `latest`
+        with contextlib.suppress(AuthError, ForbiddenError, NotFoundError):  # what may not be read stays `latest`
             return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
     return version
 
@@ -289,7 +298,7 @@ def _of_image(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) ->
         return ["whether the image is there was not looked at: Azure says so when the model is written"]
     try:
         versions = _gallery_versions(arm, gallery)
-    except ForbiddenError:
+    except (AuthError, ForbiddenError):  # 401: a gallery of another tenant
         return ["the gallery may not be read from here, so whether the image is in this region was not looked at"]
     preflight.refuse_by_gallery(gallery, versions, images.newest_gallery_version(versions, region), region)
     return []
@@ -377,7 +386,7 @@ def _with_image(found: JsonDict, image: str) -> JsonDict:
 
 def _imaged(found: Any, reference: JsonDict | None) -> Any:
     storage: JsonDict = {"storageProfile": {"imageReference": reference}}
-    return model.merged(found, {"properties": {"virtualMachineProfile": storage}})
+    return model.apply_patch(found, {"properties": {"virtualMachineProfile": storage}})
 
 
 def _of_quota(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict) -> list[str]:
@@ -417,3 +426,6 @@ def pin(after: Mapping[str, Any]) -> str:
     version = image_version(named)
     open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
+
+
+conceal_tokens(globals(), arm_of)

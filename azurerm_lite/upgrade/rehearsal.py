@@ -10,21 +10,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arm import Arm, Auth, arm_of
-from ..auth import Credential, Token
+from ..auth import Credential
 from ..clouds import custom_cloud
 from ..emulator import compute, identity
+from ..emulator import habits as habits_table
 from ..emulator.adapter import InProcessAdapter
 from ..emulator.app import ArmApp
 from ..emulator.clock import VirtualClock
-from ..emulator.faults import EFFECTS
+from ..emulator.disturbances import Happening
+from ..emulator.faults import EFFECTS, FaultError, Faults
+from ..emulator.habits import USUAL, Habits
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
-from ..errors import InvalidInput
+from ..errors import CredentialError, InvalidInput, NotFoundError
+from ..secrecy import conceal_tokens
+from ..tokens import Token
 from ..types import JsonDict, ScaleSet
 from ..vmss import get_vmss
+from ..vmss_vm import get_flexible_vm_instance_view
 from ..vmss_vms import list_vmss_vms
-from .planning import Change, Plan, changed, plan, resolved
-from .rules import preflight
+from .planning import Change, Plan, changed, is_flexible, plan, resolved
+from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .runner import OnEvent, _silent
@@ -33,13 +39,17 @@ from .runs import upgrade
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What would happen. `lowest`: the fewest instances that were really available, by the emulator's own record."""
+    """What would happen. `lowest`: the fewest instances that were really available, by the emulator's own record.
+
+    `happenings`: what faults and habits have done, when and to which instances, by that record.
+    """
 
     plan: Plan
     verdict: Verdict
     seconds: float
     lowest: int
     requests: Mapping[str, int] = field(default_factory=dict)
+    happenings: tuple[Happening, ...] = ()
 
     def __str__(self) -> str:
         asked = sum(self.requests.values())
@@ -49,18 +59,19 @@ class Rehearsal:
 class Stage:
     """A world of one scale set, and an Arm in it."""
 
-    def __init__(self, seed: Seed, *, random_seed: int = 0, start: float = 1_790_000_000.0) -> None:
+    def __init__(
+        self, seed: Seed, *, random_seed: int = 0, start: float = 1_790_000_000.0, habits: Habits = USUAL
+    ) -> None:
         self.clock = VirtualClock(start)
-        self.world = World(self.clock, seed=random_seed)
+        self.world = World(self.clock, seed=random_seed, habits=habits)
         principal = identity.install(self.world)
         compute.install(self.world, seed)
         self.app = ArmApp(self.world)
         self.app.compact = self.world.lean = True
         self.app.journal.keeps_answers = False
         self.address = ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name)
-        token = Token(self.world.identity.issue(principal.client_id), 2**40)
-        self.world.identity.tokens[token.token].ends = float(2**40)
-        credential = Credential("rehearsal", lambda _scope, _claims: token, now=self.clock.time)
+        self._client_id = principal.client_id
+        credential = Credential("rehearsal", self._token, now=self.clock.time)
         self.arm = Arm(
             credential,
             cloud=custom_cloud("https://localhost", "https://localhost"),
@@ -70,6 +81,15 @@ class Stage:
             monotonic=self.clock.time,
             chance=self.world.rng.random,
         )
+
+    def _token(self, _scope: str, _claims: str | None) -> Token:
+        """A token that does not end by itself; none while a fault or habit keeps the login service away."""
+        refused = self.world.faults.for_request("POST", "/oauth2/v2.0/token")
+        if refused is not None and refused.status >= 400:
+            raise CredentialError(f"the login service answered {refused.status}, as it was told to")
+        token = Token(self.world.identity.issue(self._client_id), 2**40)
+        self.world.identity.tokens[token.token].ends = float(2**40)
+        return token
 
     @property
     def scale_set(self) -> Any:
@@ -88,12 +108,33 @@ class Stage:
 
 
 def capture(auth: Auth, address: ScaleSet) -> JsonDict:
-    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …}."""
+    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …}.
+
+    Each instance has its instance view, null where Azure shows none; of a Flexible set each VM is asked for its own.
+    """
     arm = arm_of(auth)
-    return {
-        "model": {**get_vmss(arm, *address)},
-        "instances": [{**one} for one in list_vmss_vms(arm, *address, expand="instanceView")],
-    }
+    model: JsonDict = {**get_vmss(arm, *address)}
+    flexible = is_flexible(model)
+    listed = _instances(arm, address, flexible)
+    if len(listed) < int((model.get("sku") or {}).get("capacity") or 0):  # a list may be short once
+        listed = _instances(arm, address, flexible)
+    return {"model": model, "instances": [_with_view(arm, address, one, flexible=flexible) for one in listed]}
+
+
+def _instances(arm: Arm, address: ScaleSet, flexible: bool) -> list[JsonDict]:
+    items = list_vmss_vms(arm, *address, expand=None if flexible else "instanceView")
+    return [{**item} for item in items if isinstance(item, dict) and item.get("instanceId")]
+
+
+def _with_view(arm: Arm, address: ScaleSet, instance: JsonDict, *, flexible: bool) -> JsonDict:
+    properties = instance.get("properties") or {}
+    view = properties.get("instanceView")
+    if flexible:
+        try:
+            view = get_flexible_vm_instance_view(arm, address[0], address[1], str(instance["instanceId"]))
+        except NotFoundError:
+            view = None
+    return {**instance, "properties": {**properties, "instanceView": view}}
 
 
 def rehearse(
@@ -106,6 +147,7 @@ def rehearse(
     *,
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
+    habits: Habits = (),
     unlucky_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
@@ -113,15 +155,22 @@ def rehearse(
     """What that upgrade would do, tried on a copy of the scale set. Of Azure it reads only.
 
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
+    `habits`: what Azure has been seen to do, besides the usual: names, or objects with `habit` and parameters. Their
+    time begins with the upgrade.
     `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
+    Raises InvalidInput, before Azure is asked, for faults, habits and shares that there are not.
     """
+    checks.of_plan(change, policy)
+    faults = checks.faults(faults)
     _refuse_odd_luck(unlucky_percent)
+    faults, habits = _checked_faults(faults), _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     return rehearse_captured(
         found,
         change,
         policy=policy,
         faults=faults,
+        habits=habits,
         unlucky_percent=unlucky_percent,
         random_seed=random_seed,
         on_event=on_event,
@@ -137,11 +186,14 @@ def what_if(
     change: Change = None,
     *,
     policy: Policy | None = None,
+    habits: Habits = (),
 ) -> dict[str, Rehearsal]:
     """What each failure would do: a rehearsal for each way in which the first instance, or the image, may be bad.
 
-    The first one is without any.
+    The first one is without any. `habits`: a rehearsal more for each of these, by its name (`emulator.habits.EVENTS`
+    has all that happen). Raises InvalidInput for one that there is not, before Azure is asked.
     """
+    asked = _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     calm = rehearse_captured(found, change, policy=policy)
     first = next((ids[0] for ids in calm.plan.batches), "")
@@ -151,7 +203,16 @@ def what_if(
     ways |= {f"the image lets all {said}": {"effect": effect, "times": 10**6} for effect, said in _ALL.items()}
     faults: dict[str, list[dict[str, Any]]] = {name: [{"on": "upgrade", **way}] for name, way in ways.items() if first}
     bad = {name: rehearse_captured(found, change, policy=policy, faults=one) for name, one in faults.items()}
-    return {"nothing goes wrong": calm, **bad}
+    rude = {_title(one): rehearse_captured(found, change, policy=policy, habits=[one]) for one in asked}
+    return {"nothing goes wrong": calm, **bad, **rude}
+
+
+def _title(habit: str | Mapping[str, Any]) -> str:
+    """A habit by its name, with the parameters that were asked for."""
+    if isinstance(habit, str):
+        return habit
+    wanted = ", ".join(f"{key} {value}" for key, value in habit.items() if key != "habit")
+    return f"{habit['habit']} ({wanted})" if wanted else str(habit["habit"])
 
 
 _ONE = {"fail": "fails", "unhealthy": "stays unhealthy", "flap": "flaps", "vanish": "vanishes", "hang": "hangs"}
@@ -183,26 +244,54 @@ def rehearse_captured(
     *,
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
+    habits: Habits = (),
     unlucky_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
-    """The same from what was captured before, or from a Seed; without any Azure."""
+    """A rehearsal on what was captured before, or on a Seed; without any Azure. The arguments are those of rehearse."""
     _refuse_odd_luck(unlucky_percent)
-    stage = Stage(captured if isinstance(captured, Seed) else Seed.from_captured(captured), random_seed=random_seed)
+    faults, habits = _checked_faults(faults), _checked_habits(habits)
+    names, events = habits_table.checked(habits)
+    seed = captured if isinstance(captured, Seed) else Seed.from_captured(captured)
+    stage = Stage(seed, random_seed=random_seed, habits=USUAL | (names - habits_table.EVENTS.keys()))
     if change is not None and change != "latest":
         _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
     for fault in [*faults, *_bad_luck(stage, wanted, unlucky_percent)]:
         stage.world.faults.add(**fault)
+    for event in events:
+        stage.world.disturbances.add(event)
     begun = stage.clock.time()
     verdict = upgrade(stage.arm, wanted, on_event=on_event)
     requests = Counter(entry.method for entry in stage.app.journal.entries)
-    return Rehearsal(wanted, verdict, stage.clock.time() - begun, stage.lowest(), dict(requests))
+    seconds, happenings = stage.clock.time() - begun, tuple(stage.world.disturbances.record)
+    return Rehearsal(wanted, verdict, seconds, stage.lowest(), dict(requests), happenings)
+
+
+def _checked_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """These faults; InvalidInput for what the emulator would not understand."""
+    listed, trial = list(faults), Faults()
+    trial.add_habit = habits_table.use
+    try:
+        for fault in listed:
+            trial.add(**fault)
+    except (FaultError, TypeError) as error:
+        raise InvalidInput(f"a fault of the rehearsal: {error}") from None
+    return listed
+
+
+def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
+    """These habits; InvalidInput for what is none."""
+    try:
+        habits_table.checked(habits)
+    except FaultError as error:
+        raise InvalidInput(f"a habit of the rehearsal: {error}") from None
+    return habits_table.listed(habits)
 
 
 def _refuse_odd_luck(percent: float) -> None:
-    if not 0 <= percent <= 100:
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
 
 
@@ -211,3 +300,6 @@ def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, 
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
         if 100 * stage.world.rng.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}
+
+
+conceal_tokens(globals(), arm_of)

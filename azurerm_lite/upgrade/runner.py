@@ -17,6 +17,7 @@ from ..errors import (
     ConcurrencyError,
     InvalidInput,
     OutcomeUnknown,
+    ProtocolError,
     ThrottledError,
     TransportError,
 )
@@ -157,6 +158,8 @@ class Runner:
             self._done_at = self.arm.time()
             facts = trouble_of(error)
             facts["cause"] = {"lost": "outage", "inactive": "refused"}.get(facts["cause"], facts["cause"])
+            if action.kind == "look" and isinstance(error, ProtocolError):
+                facts["cause"] = "outage"  # a snapshot that cannot be read is read again
             self._record({"kind": "trouble", "of": action.kind, **facts})
             return 0.0
 
@@ -199,6 +202,8 @@ class Runner:
         patch = self._patch if self._patch is not None and self.state.leg == 0 else None
         if patch is None or self.state.direction == "back":
             patch = legs.patch_of(self.state.goal.stored, found)
+        if self.state.direction != "back" and not self._first["takes_back"]:
+            patch = legs.on_present_tags(patch, self._first["undo"], found)
         operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         self._operations = [operation]
         self._answer = _fingerprint(operation.resource)

@@ -4,24 +4,24 @@ Here is what surrounds the steps: the lock on this machine, the journal's file, 
 What one step does is `runner`'s.
 """
 
-import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from .. import model, vmss
+from .. import arguments, model, vmss
 from ..arm import Arm, Auth, arm_of
-from ..errors import InvalidInput
-from ..types import ScaleSet
+from ..errors import ArmError, InvalidInput, TransportError, short_repr
+from ..secrecy import conceal_tokens
+from ..types import JsonDict, ScaleSet
 from . import guards
 from . import journal as _journal
 from .health import Gate
 from .journal import Journal
-from .legs import rollback_of, undo
+from .legs import patch_of, rollback_of, undo
 from .planning import Plan, is_flexible, look, seen_model
-from .rules import preflight, selection
+from .rules import checks, preflight, selection, trust
 from .rules.preflight import PlanRefused
 from .rules.snapshot import Observation
+from .rules.state import State
 from .rules.verdict import Verdict
 from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
 
@@ -45,6 +45,9 @@ def upgrade(
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
     the plan, Locked when this machine upgrades that scale set already.
     """
+    checks.of_run(journal, gate, on_event, should_stop)
+    if not isinstance(plan, Plan):
+        raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {short_repr(plan)}")
     runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 
@@ -58,7 +61,8 @@ def opened(
     try:
         baseline = _refuse_a_moved_world(arm, plan)
         kept.create()
-        kept.append(first_entry(plan, arm.time(), gated=gate is not None, baseline=baseline))
+        entry = first_entry(plan, arm.time(), gated=gate is not None, baseline=baseline)
+        kept.append({**entry, **_origin(arm, plan)})
         runner = Runner(arm, kept, on_event, gate)
         runner.patch = plan.patch
         runner.seen = None if on_event is _silent else plan.observation
@@ -83,14 +87,52 @@ def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEv
 def reopened(arm: Arm, journal: str) -> Journal:
     """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
     kept = Journal(journal)
-    kept.entries = _journal.read(journal)
-    kept.lock(_journal.begun(kept.entries)["scale_set"], arm.place, arm.correlation_id)
+    first = _journal.begun(_journal.read_trusted(journal))
+    trust.refuse_other_endpoint(first, arm.base)
+    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
     try:
         kept.reopen()
+        if kept.entries[:1] != [first]:
+            raise InvalidInput(f"the journal {kept.path} became another one while it was opened: try again")
+        found = _refuse_other_world(arm, first)
+        if found is not None:
+            _refuse_other_plan(first, _journal.fold(kept.entries), found)
     except BaseException:
         kept.close()
         raise
     return kept
+
+
+def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
+    """The model as it is now; InvalidInput when another world answers than the one that the journal is of.
+
+    None where nothing answers: the run finds that out by itself, and what is known of the world stands.
+    """
+    try:
+        found: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
+    except (ArmError, TransportError):
+        found = None
+    if found is not None or arm.world is not None:
+        trust.refuse_other_world(first, arm.world or "")
+    return found
+
+
+def _refuse_other_plan(first: _journal.Entry, state: State, found: JsonDict) -> None:
+    """InvalidInput when a model that is still to be written is not one of the plan."""
+    for number, leg in enumerate(state.legs[state.leg :]):
+        if number or state.model != "written":
+            trust.refuse_other_change(first, leg.stored, found, _model_after(leg.stored, found))
+
+
+def _model_after(leg: Any, found: JsonDict) -> JsonDict:
+    return dict(model.apply_patch(model.without_read_only(found), patch_of(leg, found)))
+
+
+def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
+    """Where the journal is from, and the paths that its patches may change."""
+    legs = plan.legs or ({"patch": plan.patch},)
+    paths = {path for leg in legs for path in trust.paths_of(plan.before, _model_after(leg, plan.before))}
+    return {"endpoint": arm.base, "world": arm.world or "", "paths": sorted(paths)}
 
 
 def _run(runner: Runner, should_stop: Stop) -> Verdict:
@@ -110,6 +152,7 @@ def resume(
 
     One that was begun with a gate needs it again.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
     runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
     if runner.verdict is not None:
         runner.journal.close()
@@ -131,12 +174,34 @@ def rollback(
 
     The model is brought back with them, and names that version afterwards; several old versions are several writes.
     What GET never shows (passwords, protected settings) is not sent. `plan_rollback` shows what it would do. Raises
-    PlanRefused where somebody has written the model since, unless `over_later_changes`. A rollback cannot be taken
-    back itself.
+    PlanRefused where somebody has written the model since, unless `over_later_changes`; InvalidInput for a journal of
+    another endpoint, or one that others may have written. A rollback cannot be taken back itself.
     """
+    checks.of_resume(journal, gate, on_event, should_stop)
+    checks.path(new_journal, "new_journal")
     arm = lasting(auth)
-    wanted = rollback_of(arm, _journal.read(journal), over_later_changes=over_later_changes)
+    wanted = plan_rollback(arm, journal, over_later_changes=over_later_changes)
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
+
+
+def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
+    """The plan that rolls an upgrade back, from its journal.
+
+    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model
+    names that version afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
+
+    Raises: PlanRefused for what cannot be brought back and for a journal of a rollback, InvalidInput for a journal that
+    may not be acted on, another ArmError, TransportError.
+    """
+    checks.of_resume(journal, None, _silent, _never)
+    arguments.switch(over_later_changes, "over_later_changes")
+    arm, entries = arm_of(auth), _journal.read_trusted(journal)
+    first = _journal.begun(entries)
+    trust.refuse_other_endpoint(first, arm.base)
+    found = _refuse_other_world(arm, first)
+    if found is not None and not first["takes_back"]:
+        trust.refuse_other_undo(first, found)
+    return rollback_of(arm, entries, over_later_changes=over_later_changes)
 
 
 def repair(auth: Auth, journal: str) -> bool:
@@ -146,6 +211,7 @@ def repair(auth: Auth, journal: str) -> bool:
     Safe at any time; `resume` does the same when it ends. Raises AzurermLiteError for an instance that is still being
     upgraded.
     """
+    checks.of_resume(journal, None, _silent, _never)
     arm = arm_of(auth)
     kept = reopened(arm, journal)
     try:
@@ -160,14 +226,6 @@ def repair(auth: Auth, journal: str) -> bool:
         return state.guarded or bool(state.shielded)
     finally:
         kept.close()
-
-
-def set_aside(journal: str) -> None:
-    """Rename a journal of a run that has ended, so that a new one can have its name: web.jsonl to web.1.jsonl."""
-    path = Path(journal)
-    numbers = itertools.count(1)
-    free = next(there for n in numbers if not (there := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists())
-    path.rename(free)
 
 
 def lasting(auth: Auth) -> Arm:
@@ -218,7 +276,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "flexible": is_flexible(plan.before),
         "reports": seen.reports,
         "source": plan.source,
-        "grace_seconds": preflight.grace_seconds(model.merged(plan.before, plan.patch)),
+        "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
         "takes_back": plan.takes_back,
         "asked": plan.asked,
@@ -227,7 +285,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),
         "anew": plan.anew,
         "hosted": plan.hosted,
-        "size": preflight.size(model.merged(plan.before, plan.patch)),
+        "size": preflight.size(model.apply_patch(plan.before, plan.patch)),
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),
         "unavailable": sorted(begun.unavailable),
@@ -274,3 +332,6 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
 def _steps(runner: Runner) -> Iterator[float]:
     while (wait := safe_step(runner)) is not None:
         yield wait
+
+
+conceal_tokens(globals(), arm_of)

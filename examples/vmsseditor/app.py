@@ -1,41 +1,43 @@
 """The web application: who may ask (security), what is asked (routes), and the answer as JSON. Werkzeug, no more."""
 
 import json
+import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
 import azurerm_lite as az
-from azurerm_lite.heatmap import grid
+from azurerm_lite.heatmap import ColorBy, grid
 from azurerm_lite.images import list_gallery_image_versions
-from azurerm_lite.upgrade import Locked, PlanRefused, Policy, plan
+from azurerm_lite.upgrade import Locked, PlanRefused, plan
 
-from . import rollout, security, views
-from .desk import Desk
+from . import messages, rollout, security, serving, views
+from .desk import Desk, Outdated, Proposal
 from .security import Door
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 ROUTES = Map([
-    Rule("/", endpoint="page"),
-    Rule("/looks.css", endpoint="looks"),
-    Rule("/static/<name>", endpoint="static"),
-    Rule("/api/sets", endpoint="list_sets"),
-    Rule("/api/sets/<group>/<name>/picture", endpoint="picture"),
-    Rule("/api/sets/<group>/<name>/now", endpoint="now"),
-    Rule("/api/sets/<group>/<name>/choices", endpoint="choices"),
+    Rule("/", endpoint="page", methods=["GET"]),
+    Rule("/looks.css", endpoint="looks", methods=["GET"]),
+    Rule("/static/<name>", endpoint="static", methods=["GET"]),
+    Rule("/api/sets", endpoint="list_sets", methods=["GET"]),
+    Rule("/api/sets/<group>/<name>/picture", endpoint="picture", methods=["GET"]),
+    Rule("/api/sets/<group>/<name>/now", endpoint="now", methods=["GET"]),
+    Rule("/api/sets/<group>/<name>/choices", endpoint="choices", methods=["GET"]),
     Rule("/api/sets/<group>/<name>/draft", endpoint="draft", methods=["POST"]),
     Rule("/api/sets/<group>/<name>/write", endpoint="write", methods=["POST"]),
     Rule("/api/sets/<group>/<name>/act", endpoint="act", methods=["POST"]),
+    Rule("/api/sets/<group>/<name>/plan", endpoint="shown_plan", methods=["GET"]),
     Rule("/api/sets/<group>/<name>/plan", endpoint="make_plan", methods=["POST"]),
     Rule("/api/sets/<group>/<name>/upgrade", endpoint="steer", methods=["POST"]),
-])  # fmt: skip
+], merge_slashes=False)  # fmt: skip
 Json = dict[str, Any]
 
 
@@ -60,6 +62,9 @@ def application(desk: Desk, door: Door) -> Callable[..., Iterable[bytes]]:
             response = _failure(403, str(error))
         except az.AzurermLiteError as error:
             response = _failure(status_of(error), str(error))
+        except Exception:
+            traceback.print_exc()  # a fault of the editor: the terminal says which, the page stays as safe as ever
+            response = _failure(500, "the editor has a fault: its terminal shows which")
         response.headers.update(security.HEADERS)
         return response
 
@@ -76,7 +81,7 @@ def _answer(desk: Desk, door: Door, request: Request, endpoint: str, values: Map
     if why := security.foreign_page(request.method, dict(request.headers)):
         raise Refused(why)
     if not door.has_key(request.cookies.get(door.cookie, ""), request.headers.get(security.KEY_HEADER, "")):
-        return _failure(401, "this page has no session: open the link that the terminal shows")
+        return _no_session()
     return _api(desk, request, endpoint, values)
 
 
@@ -94,9 +99,9 @@ def _api(desk: Desk, request: Request, endpoint: str, values: Mapping[str, str])
 
 def _page(door: Door, request: Request) -> Response:
     if token := request.args.get("token"):
-        opened = door.enter(token)
+        opened = door.enter(token, request.cookies.get(door.cookie, ""))
         if opened is None:
-            raise Refused("that link has been used, or is of another editor: press Enter in the terminal for a new one")
+            raise Refused("that link was used, is too old, or is of another editor: press Enter in the terminal")
         session, key = opened
         response = Response((STATIC / "enter.html").read_text().replace("{key}", key), mimetype="text/html")
         response.set_cookie(door.cookie, session, httponly=True, samesite="Strict")
@@ -125,14 +130,21 @@ def _fresh(request: Request, document: Any) -> Response:
 
 
 def _failure(status: int, text: str) -> Response:
-    return _json({"error": {"status": status, "title": HTTPStatus(status).phrase, "text": text}}, status)
+    return Response(serving.failure(status, text), status, mimetype="application/json")
+
+
+def _no_session() -> Response:
+    """The session has ended, and with it what the browser stored for it."""
+    response = _failure(401, "this page has no session, or it has ended: press Enter in the terminal for a new link")
+    response.headers["Clear-Site-Data"] = '"storage"'
+    return response
 
 
 def status_of(error: az.AzurermLiteError) -> int:
     """The HTTP status that says to the page what an error means."""
     if isinstance(error, az.ConcurrencyError):
         return 412
-    if isinstance(error, PlanRefused | Locked | az.ConflictError):
+    if isinstance(error, PlanRefused | Locked | Outdated | az.ConflictError):
         return 409
     if isinstance(error, az.NotFoundError):
         return 404
@@ -140,10 +152,11 @@ def status_of(error: az.AzurermLiteError) -> int:
 
 
 def _body(request: Request) -> Json:
-    found = request.get_json()
-    if not isinstance(found, dict):
-        raise az.InvalidInput("a request is a JSON object")
-    return found
+    try:
+        data = request.get_data()
+    except (OSError, ValueError):  # cut off, or chunks that are none
+        raise az.InvalidInput("the request did not arrive whole") from None
+    return messages.body(data)
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------
@@ -160,11 +173,9 @@ def picture(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
     """A set as it is now: its properties, and its instances by power, health, model or progress."""
     seen, by = desk.seen(address), asked.get("by", "power")
     running = desk.last_rollout(address)
-    classes = None
-    if by == "progress" and running is not None and (running.classes or running.ids):
-        classes = {**running.classes, **dict.fromkeys(running.ids, "in-batch")}
+    classes = rollout.classes(running, seen.instances) if by == "progress" and running is not None else None
     timeless = seen.instances._replace(at=0.0)  # so that a page which has this picture is told so
-    drawn = grid(timeless, by, classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
+    drawn = grid(timeless, cast(ColorBy, by), classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
     fit = sum(map(seen.instances.fit, seen.instances.members.values()))
     return {
         "properties": views.properties(seen.model),
@@ -175,14 +186,24 @@ def picture(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
 
 
 def now(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
-    """What is under way, and what happened since the line of the log that the page has."""
-    after = asked.get("after", "0")
-    running = desk.last_rollout(address)
+    """What is under way, which plan can be started, and the log since the line that the page has."""
+    running, proposal = desk.last_rollout(address), desk.proposal(address)
     return {
-        "log": desk.lines(address, int(after) if after.isdigit() else 0),
+        "log": desk.lines(address, messages.line_number(asked.get("after", "0"))),
         "working": desk.working(address),
         "rollout": running.to_dict() if running else None,
+        "plan": proposal.number if proposal else 0,
     }
+
+
+def shown_plan(desk: Desk, address: az.ScaleSet, _asked: Mapping[str, str]) -> Json:
+    """The newest plan of a set, which can be started; its number is 0 when there is none."""
+    proposal = desk.proposal(address)
+    return _proposal(proposal) if proposal else {"number": 0}
+
+
+def _proposal(proposal: Proposal) -> Json:
+    return views.plan(proposal.plan, proposal.number, "rollback" if proposal.undoes else "upgrade")
 
 
 def choices(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
@@ -193,11 +214,10 @@ def choices(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
 
 
 def _versions(desk: Desk, model: Mapping[str, Any], sku: str) -> list[str]:
-    storage = model["properties"].get("virtualMachineProfile", {}).get("storageProfile", {})
-    image = storage.get("imageReference") or {}
+    image = views.image(model)
     if image.get("publisher"):
-        names = (image["publisher"], image["offer"], sku or image["sku"])
-        return az.list_image_versions(desk.arm, desk.subscription_id, model["location"], *names)
+        names = (str(image["publisher"]), str(image.get("offer", "")), sku or str(image.get("sku", "")))
+        return az.list_image_versions(desk.arm, desk.subscription_id, str(model.get("location", "")), *names)
     parts = str(image.get("id", "")).strip("/").split("/")
     if len(parts) < 10 or parts[6].lower() != "galleries":
         return []
@@ -209,52 +229,64 @@ def _versions(desk: Desk, model: Mapping[str, Any], sku: str) -> list[str]:
 
 
 def draft(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
-    return desk.draft(address, asked)
+    """What an edit would change; kept under a number, so that it can be written as it was shown."""
+    return desk.draft(address, messages.wishes(asked))
 
 
 def write(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
-    desk.write(address, asked.get("number", 0))
+    """Write the edit with that number."""
+    desk.write(address, messages.number(asked))
     return {}
 
 
 def act(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
     """Begin an action on the ids that were sent; on all of them only when that was said in so many words."""
-    ids = None if asked.get("all") is True and "ids" not in asked else asked.get("ids", [])
-    desk.act(address, str(asked.get("action")), ids)
+    desk.act(address, *messages.action(asked))
     return {}
 
 
 def make_plan(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
-    """What an upgrade would do; kept, so that it can be begun as it was shown."""
-    version = asked.get("version") or None
-    made = plan(desk.arm, *address, version, policy=Policy.from_dict(asked.get("policy") or {}))
-    desk.plans[address] = made
-    found = made.to_dict()
-    return {name: found[name] for name in ("changes", "version", "batches", "lowest", "warnings", "seconds", "stages")}
+    """What an upgrade or a rollback would do; kept under a number, so that it can be started as it was shown.
+
+    A rollback names the upgrade that it is of: `{"rollback": number}`.
+    """
+    if "rollback" not in asked:
+        version, policy = messages.upgrade_wish(asked)
+        return _proposal(desk.propose(address, plan(desk.arm, *address, version, policy=policy)))
+    running = desk.known_rollout(address, messages.number(asked, "rollback"), "roll back")
+    return _proposal(desk.propose(address, rollout.rollback_plan(desk.arm, running), undoes=running))
 
 
 def steer(desk: Desk, address: az.ScaleSet, asked: Json) -> Json:
-    """Begin the planned upgrade, or pause, cancel, resume or take back the one that is there."""
-    wish, running = asked.get("do"), desk.last_rollout(address)
-    if wish == "start" and (made := desk.plans.pop(address, None)):
-        begun = rollout.planned(made, desk.new_journal(address), desk.pace)
-        desk.roll(address, begun, rollout.upgrading(desk.arm, made, begun))
-    elif running is None or wish not in running.offers:
-        raise az.InvalidInput(f"there is nothing to {wish}: look at it again")
-    elif wish in ("pause", "cancel"):
-        running.wish = wish
-        desk.say(address, f"{wish} asked for: it stops at the next safe point")
-    elif wish == "resume":
-        desk.roll(address, running, rollout.resuming(desk.arm, running))
-    else:
-        desk.roll(address, *rollout.taking_back(desk.arm, running))
+    """Start the plan with that number, or pause, cancel or resume the upgrade with that number.
+
+    Outdated (409) when something else is the newest by now: what a click begins is what the page showed.
+    """
+    word, number = messages.order(asked)
+    with desk.steering(address):
+        if word in ("start", "roll back"):
+            _start(desk, address, desk.take(address, number, word))
+        elif word == "resume":
+            running = desk.known_rollout(address, number, word)
+            desk.roll(address, running, rollout.resuming(desk.arm, running))
+        else:
+            desk.known_rollout(address, number, word).wish = word
+            desk.say(address, f"{word} asked for: it stops at the next safe point")
     return {}
+
+
+def _start(desk: Desk, address: az.ScaleSet, proposal: Proposal) -> None:
+    undoes = proposal.undoes
+    path = rollout.rollback_path(undoes) if undoes else desk.new_journal(address)
+    begun = rollout.planned(proposal.plan, path, desk.pace, "rollback" if undoes else "upgrade")
+    desk.roll(address, begun, rollout.upgrading(desk.arm, proposal.plan, begun))
 
 
 READS: Mapping[str, Callable[[Desk, az.ScaleSet, Mapping[str, str]], Json]] = {
     "picture": picture,
     "now": now,
     "choices": choices,
+    "shown_plan": shown_plan,
 }
 WRITES: Mapping[str, Callable[[Desk, az.ScaleSet, Json], Json]] = {
     "draft": draft,
@@ -268,18 +300,14 @@ WRITES: Mapping[str, Callable[[Desk, az.ScaleSet, Json], Json]] = {
 # --- serving ---------------------------------------------------------------------------------------------------------
 
 
-class _Quiet(WSGIRequestHandler):
-    """No line for each request (they hold what the user looks at), and connections that stay open."""
+def serve(
+    desk: Desk, port: int = 0, *, now: Callable[[], float] = time.time, silent_seconds: float = serving.SILENT_SECONDS
+) -> tuple[BaseWSGIServer, Door]:
+    """A server on this machine's own address, which nobody else can reach, and the door to it.
 
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "vmsseditor", ""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
-
-
-def serve(desk: Desk, port: int = 0) -> tuple[BaseWSGIServer, Door]:
-    """A server on this machine's own address, which nobody else can reach, and the door to it."""
-    server = make_server("127.0.0.1", port, Response("not yet"), threaded=True, request_handler=_Quiet)
-    door = Door(server.server_port)
+    `now`: the time by which links and sessions end. `silent_seconds`: within which a request must arrive whole.
+    """
+    server = serving.server(port, silent_seconds)
+    door = Door(server.server_port, now)
     server.app = application(desk, door)
     return server, door

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import azurerm_lite as az
-from azurerm_lite.errors import printable
+from azurerm_lite.markup import visible
 from azurerm_lite.types import Vmss
 from azurerm_lite.upgrade import Observation, Plan, look
 from azurerm_lite.upgrade.planning import is_flexible
@@ -34,6 +34,18 @@ class Seen(NamedTuple):
     instances: Observation
     at: float
     took: float
+
+
+class Outdated(az.AzurermLiteError):
+    """A page asks on the ground of something that is no longer so; nothing was begun."""
+
+
+class Proposal(NamedTuple):
+    """A plan that was shown and can be started: the newest of its set. `undoes`: the upgrade that it rolls back."""
+
+    number: int
+    plan: Plan
+    undoes: Rollout | None
 
 
 class Draft(NamedTuple):
@@ -58,10 +70,11 @@ class Desk:
     ) -> None:
         self.arm, self.subscription_id, self.folder, self.pace, self._now = arm, subscription_id, folder, pace, now
         self.rollouts: dict[az.ScaleSet, Rollout] = {}
-        self.plans: dict[az.ScaleSet, Plan] = {}
+        self._proposals: dict[az.ScaleSet, Proposal] = {}
         self._drafts: dict[int, Draft] = {}
         self._seen: dict[az.ScaleSet, Seen] = {}
         self._locks: dict[az.ScaleSet, threading.Lock] = {}
+        self._steering: dict[az.ScaleSet, threading.Lock] = {}
         self._working: dict[int, tuple[az.ScaleSet, dict[str, Any]]] = {}
         self._lines: deque[dict[str, Any]] = deque(maxlen=MOST_LINES)
         self._numbers = itertools.count(1)
@@ -70,7 +83,7 @@ class Desk:
 
     def say(self, address: az.ScaleSet, text: str, mood: str = "") -> None:
         """One line in the event log of a set. `mood`: "good", "bad" or nothing."""
-        line = {"number": next(self._numbers), "at": self._now(), "mood": mood, "text": printable(text, 1000)}
+        line = {"number": next(self._numbers), "at": self._now(), "mood": mood, "text": visible(text, 1000)}
         self._lines.append({**line, "set": address.resource_id})
 
     def lines(self, address: az.ScaleSet, after: int) -> list[dict[str, Any]]:
@@ -162,7 +175,7 @@ class Desk:
         """Write a draft, if the model is still the one that it was made for; ConcurrencyError (412) if not."""
         draft = self._drafts.pop(number, None)
         if draft is None or draft.address != address:
-            raise az.InvalidInput("that change has been written already, or is too old: look at it again")
+            raise Outdated("that change was written already, or is too old: look at it again")
         operation = az.patch_vmss(self.arm, *address, draft.patch, if_match=draft.etag)
         self.say(address, "write the model: begun")
         self._in_background(address, "write the model", None, iter([operation]))
@@ -172,18 +185,54 @@ class Desk:
     def last_rollout(self, address: az.ScaleSet) -> Rollout | None:
         """The last upgrade of a set, also one that an editor before this one has left unfinished."""
         if address not in self.rollouts and (left := rollout.left_over(self.folder, address)):
-            self.rollouts[address] = left
+            left.number = next(self._numbers)
+            self.rollouts.setdefault(address, left)
         return self.rollouts.get(address)
 
+    def known_rollout(self, address: az.ScaleSet, number: int, wish: str) -> Rollout:
+        """The upgrade that a page showed under that number, if this can still be asked of it; else Outdated."""
+        running = self.last_rollout(address)
+        if running is None or running.number != number:
+            raise Outdated("another upgrade of this scale set was begun since: look at it again")
+        if wish not in running.offers:
+            raise Outdated(f"there is nothing to {wish}, it is {running.state}: look at it again")
+        return running
+
+    def propose(self, address: az.ScaleSet, plan: Plan, *, undoes: Rollout | None = None) -> Proposal:
+        """Keep a plan to be started under its number. An older plan of the set is outdated by it."""
+        proposal = self._proposals[address] = Proposal(next(self._numbers), plan, undoes)
+        return proposal
+
+    def proposal(self, address: az.ScaleSet) -> Proposal | None:
+        """The newest plan of a set, if it has not been started."""
+        return self._proposals.get(address)
+
+    def take(self, address: az.ScaleSet, number: int, wish: str) -> Proposal:
+        """The plan that a page showed under that number, to be started now; Outdated if it is not the newest."""
+        proposal, running = self._proposals.get(address), self.rollouts.get(address)
+        if running is not None and running.running:
+            raise Outdated("this scale set is being upgraded already: look at it again")
+        if proposal is None or proposal.number != number or (wish == "roll back") != (proposal.undoes is not None):
+            raise Outdated("another plan was made since, or that one was started: look at the newest before you start")
+        if proposal.undoes is not None and proposal.undoes is not running:
+            raise Outdated("another upgrade of this scale set was begun since: look at it again")
+        return proposal
+
+    @contextmanager
+    def steering(self, address: az.ScaleSet) -> Iterator[None]:
+        """One click at a time for each set: of two that race, the second sees what the first has done."""
+        with self._steering.setdefault(address, threading.Lock()):
+            yield
+
     def new_journal(self, address: az.ScaleSet) -> Path:
+        """A file for the next upgrade of a set."""
         when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._now()))
         return self.folder / f"vmsseditor-{when}-{next(self._numbers)}-{address.vmss_name}.jsonl"
 
     def roll(self, address: az.ScaleSet, made: Rollout, run: rollout.Run) -> None:
-        """Let an upgrade run in a thread of its own; a set has one at a time."""
-        before = self.rollouts.get(address)
-        if before is not None and before.running:
-            raise az.InvalidInput("this scale set is being upgraded already")
+        """Let an upgrade run in a thread of its own. Its number is new, and plans made before it are outdated."""
+        self._proposals.pop(address, None)
+        made.number = next(self._numbers)
         self.rollouts[address] = made
 
         def say(text: str, mood: str = "") -> None:

@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import azurerm_lite as az
-from azurerm_lite.errors import printable
-from azurerm_lite.upgrade import Plan, Verdict, journal, resume, rollback, upgrade
+from azurerm_lite.markup import visible
+from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, journal, plan_rollback, resume, upgrade
 from azurerm_lite.upgrade.runner import OnEvent, Stop
 
 from . import views
 
 Run = Callable[[OnEvent, Stop], Verdict]
 Say = Callable[..., None]
+# What a file that is no journal of ours may end in, whatever stands in it.
+NO_JOURNAL = (az.AzurermLiteError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
 
 
 @dataclass
 class Rollout:
-    """One upgrade, or the taking back of one, as far as it is known here. Its thread writes, pages read."""
+    """One upgrade, or the rollback of one, as far as it is known here. Its thread writes, pages read."""
 
     address: az.ScaleSet
     journal: Path
+    policy: Policy
     kind: str = "upgrade"
+    selected: frozenset[str] | None = None  # the instances of a rollback; None: those that the policy selects
+    number: int = 0  # new each time it begins or is resumed: what a page sends back to steer it
     version: str = ""
     batches: int = 0  # planned; 0 where nobody planned them here
     instances: int = 0  # that are to be upgraded
@@ -41,7 +46,7 @@ class Rollout:
     batch: int = 0
     ids: tuple[str, ...] = ()
     classes: dict[str, str] = field(default_factory=dict)
-    touched: bool = False  # an instance was upgraded: there is something to take back
+    touched: bool = False  # an instance was upgraded: there is something to roll back
     began: float = 0.0
 
     @property
@@ -58,8 +63,8 @@ class Rollout:
         if self.running:
             return [] if self.wish else ["pause", "cancel"]
         open_ended = self.outcome in ("paused", "cancelled") and self.wish != "cancel"
-        taken_back = self.kind == "rollback" or self.outcome.startswith("roll")
-        return ["resume"] * open_ended + ["roll back"] * (self.touched and not taken_back)
+        is_rolled_back = self.kind == "rollback" or self.outcome.startswith("roll")
+        return ["resume"] * open_ended + ["roll back"] * (self.touched and not is_rolled_back)
 
     @property
     def state(self) -> str:
@@ -74,7 +79,19 @@ class Rollout:
         return max(0, self.batches - self.batch + bool(self.ids)) * self.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("kind", "version", "batches", "instances", "floor", "batch", "ids", "done", "failed", "offers")
+        names = (
+            "number",
+            "kind",
+            "version",
+            "batches",
+            "instances",
+            "floor",
+            "batch",
+            "ids",
+            "done",
+            "failed",
+            "offers",
+        )
         also = ("running", "state", "outcome", "reason")
         found = {name: getattr(self, name) for name in (*names, *also)}
         return {**found, "journal": self.journal.name, "seconds_left": self.seconds_left()}
@@ -83,37 +100,47 @@ class Rollout:
 # --- the ways to get one ---------------------------------------------------------------------------------------------
 
 
-def planned(plan: Plan, path: Path, pace: float) -> Rollout:
-    """An upgrade that does what the plan says."""
+def planned(plan: Plan, path: Path, pace: float, kind: str) -> Rollout:
+    """An upgrade or rollback that does what the plan says."""
     sizes = list(map(len, plan.batches))
     each = plan.seconds / len(sizes) / pace if sizes else 0.0
-    floor = plan.lowest.get("", 0)
-    return Rollout(plan.address, path, "upgrade", plan.version, len(sizes), sum(sizes), floor, each)
+    made = Rollout(plan.address, path, plan.policy, kind, version=plan.version, batches=len(sizes))
+    if kind == "rollback":
+        made.selected = frozenset(name for ids in plan.batches for name in ids)
+    made.instances, made.floor, made.seconds = sum(sizes), plan.lowest.get("", 0), each
+    return made
 
 
 def left_over(folder: Path, address: az.ScaleSet) -> Rollout | None:
-    """The newest upgrade of this set that was left unfinished, and has not been taken back."""
+    """The newest upgrade of this set that was left unfinished, and was not rolled back."""
     for path in sorted(folder.glob("vmsseditor-*.jsonl"), reverse=True):
         try:
-            entries = journal.read(path)
-            first, state = journal.begun(entries), journal.fold(entries)
-        except az.AzurermLiteError:
-            continue  # no journal of ours
-        if (
-            first["scale_set"].lower() != address.resource_id.lower()
-            or path.with_name(f"{path.name}.rollback").exists()
-        ):
-            continue
-        verdict = state.verdict or {"outcome": "paused", "reason": "the editor ended before the upgrade did"}
-        return None if verdict["outcome"] not in ("paused", "cancelled") else _resumable(address, path, first, verdict)
+            is_ours, left = _stored(path, address)
+        except (*NO_JOURNAL, TypeError, ValueError):
+            continue  # no journal, or none that can be resumed; another file may be
+        if is_ours:
+            return left
     return None
 
 
+def _stored(path: Path, address: az.ScaleSet) -> tuple[bool, Rollout | None]:
+    """Whether a file is the journal of an upgrade of this set, and that upgrade if it was left unfinished."""
+    if not path.is_file() or path.with_name(f"{path.name}.rollback").exists():
+        return False, None
+    entries = journal.read(path)
+    first, state = journal.begun(entries), journal.fold(entries)
+    if first["scale_set"].lower() != address.resource_id.lower():
+        return False, None
+    verdict = state.verdict or {"outcome": "paused", "reason": "the editor ended before the upgrade did"}
+    unfinished = verdict["outcome"] in ("paused", "cancelled")
+    return True, _resumable(address, path, first, verdict) if unfinished else None
+
+
 def _resumable(address: az.ScaleSet, path: Path, first: Mapping[str, Any], verdict: Mapping[str, Any]) -> Rollout:
-    batches = first["batches"]
-    made = Rollout(address, path, "upgrade", first["version"], len(batches), sum(map(len, batches)))
+    made = Rollout(address, path, Policy.from_dict(first["policy"]), version=str(first["version"]))
+    made.batches, made.instances = len(first["batches"]), sum(map(len, first["batches"]))
     made.floor = min(first["lowest"].values(), default=0) if "lowest" in first else 0
-    made.outcome, made.reason = verdict["outcome"], verdict["reason"]
+    made.outcome, made.reason = str(verdict["outcome"]), str(verdict["reason"])
     _take_up(made)
     return made
 
@@ -137,15 +164,40 @@ def resuming(arm: az.Arm, made: Rollout) -> Run:
     return lambda on_event, stop: resume(arm, str(made.journal), on_event=on_event, should_stop=stop)
 
 
-def taking_back(arm: az.Arm, before: Rollout) -> tuple[Rollout, Run]:
-    """The rollback of an upgrade, with a journal beside its own."""
-    progress = journal.fold(journal.read(before.journal)).progress
-    touched = len(progress.posted) if progress else 0
-    path = before.journal.with_name(f"{before.journal.name}.rollback")
-    made = Rollout(before.address, path, "rollback", instances=touched)
-    return made, lambda on_event, stop: rollback(
-        arm, str(before.journal), new_journal=str(path), on_event=on_event, should_stop=stop
+def rollback_plan(arm: az.Arm, before: Rollout) -> Plan:
+    """What a rollback of an upgrade would do. Reads only."""
+    return plan_rollback(arm, str(before.journal))
+
+
+def rollback_path(before: Rollout) -> Path:
+    """The journal of the rollback of an upgrade: beside its own."""
+    return before.journal.with_name(f"{before.journal.name}.rollback")
+
+
+def classes(made: Rollout, seen: Observation) -> dict[str, str] | None:
+    """How each instance stands in an upgrade, for the picture; None while nothing is known of any.
+
+    Instances that the policy leaves out are not selected. In a rollback these are all that the upgrade did not touch,
+    whichever model they have.
+    """
+    if made.selected is not None:
+        outside = dict.fromkeys(set(seen.members) - made.selected, "not-selected")
+        known = {**made.classes, **outside}
+    else:
+        behind = {name: instance for name, instance in seen.members.items() if not instance.latest}
+        outside = {name: "not-selected" for name, instance in behind.items() if not _selects(made.policy, instance)}
+        known = {**outside, **made.classes}
+    return {**known, **dict.fromkeys(made.ids, "in-batch")} or None
+
+
+def _selects(policy: Policy, instance: Any) -> bool:
+    wanted = (
+        (policy.instances, instance.instance_id),
+        (policy.zones, instance.zone),
+        (policy.update_domains, instance.update_domain),
+        (policy.fault_domains, instance.fault_domain),
     )
+    return all(allowed is None or value in allowed for allowed, value in wanted)
 
 
 # --- the thread ------------------------------------------------------------------------------------------------------
@@ -160,7 +212,7 @@ def start(made: Rollout, run: Run, say: Say) -> None:
             verdict = run(lambda event: _heard(made, event, say), lambda: bool(made.wish))
             made.outcome, made.reason, made.classes = verdict.outcome, verdict.reason, dict(verdict.classes)
         except az.AzurermLiteError as error:
-            made.outcome, made.reason = "refused", printable(error)
+            made.outcome, made.reason = "refused", visible(error)
             say(f"{made.kind} refused: {error}", "bad")
         finally:
             made.ids, made.running = (), False

@@ -50,7 +50,8 @@ class Stand:
         self.emulator = serve(Seed.build("web", capacity=20, health_source="extension"), time_scale=PACE)
         clock: Any = self.emulator.clock
         self.arm = az.connect(env=self.emulator.env(), sleep=clock.sleep, now=clock.time)
-        self.server, self.door = app.serve(self.desk(Path()))
+        self.clock = 1_000_000.0  # the time by which links and sessions end
+        self.server, self.door = app.serve(self.desk(Path()), now=lambda: self.clock)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def desk(self, folder: Path) -> Any:

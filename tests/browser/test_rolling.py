@@ -71,6 +71,8 @@ def test_an_upgrade_is_paused_resumed_by_the_next_editor_cancelled_and_taken_bac
     headline(page, "cancelled")
     assert 0 < versions(stand)[NEW] < 20
     press(page, "Roll back")
+    assert f"{NEW} -> {OLD}" in page.locator("dialog .change").inner_text()
+    press(page, "Roll back", "dialog")
     headline(page, "Rollback: succeeded")
     assert versions(stand) == {OLD: 20}
 

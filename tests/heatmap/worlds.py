@@ -1,4 +1,4 @@
-"""Scale sets to draw: plain, zonal, spread over placement groups, of a thousand, hostile."""
+"""Scale sets to draw: plain, zonal, in several placement groups, with a thousand instances, with hostile names."""
 
 import random
 from typing import Any
@@ -21,40 +21,40 @@ HOSTILE = [
 ]
 
 
-def member(number: int | str, **changes: Any) -> Member:
+def instance(number: int | str, **changes: Any) -> Member:
     plain = Member(str(number), "", "", "", 0, 0, True, "22.04.202608150", "Succeeded", "running", "healthy", False)
     return plain._replace(**changes)
 
 
-def seen(*members: Member) -> Observation:
-    return Observation({one.instance_id: one for one in members}, AT, True)
+def snapshot(*members: Member) -> Observation:
+    return Observation({instance.instance_id: instance for instance in members}, AT, True)
 
 
 def spread(count: int, *, zones: int = 0, groups: int = 1, **changes: Any) -> Observation:
     """`count` instances over five by five domains, in every kind of state."""
-    chance = random.Random(count)
+    rng = random.Random(count)
     members = []
     for number in range(count):
         members.append(
-            member(
+            instance(
                 number,
                 zone=str(number % zones + 1) if zones else "",
                 group=f"{number % groups:08x}-1111-4222-8333-9e0f1a2b3c4d",
-                update_domain=chance.randrange(5),
-                fault_domain=chance.randrange(5),
-                latest=chance.random() < 0.5,
-                state=chance.choice(["Succeeded"] * 8 + ["Updating", "Failed"]),
-                power=chance.choice(["running"] * 8 + ["stopped", "deallocated", "starting", ""]),
-                health=chance.choice(["healthy"] * 8 + ["unhealthy", "initializing", "unknown", ""]),
+                update_domain=rng.randrange(5),
+                fault_domain=rng.randrange(5),
+                latest=rng.random() < 0.5,
+                state=rng.choice(["Succeeded"] * 8 + ["Updating", "Failed"]),
+                power=rng.choice(["running"] * 8 + ["stopped", "deallocated", "starting", ""]),
+                health=rng.choice(["healthy"] * 8 + ["unhealthy", "initializing", "unknown", ""]),
                 **changes,
             )
         )
-    return seen(*members)
+    return snapshot(*members)
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(HOSTILE)
 DOMAINS = st.none() | st.integers(-3, 25) | st.integers()
-MEMBERS = st.builds(
+INSTANCES = st.builds(
     Member,
     TEXTS,
     TEXTS,
@@ -69,4 +69,4 @@ MEMBERS = st.builds(
     st.sampled_from(["", "healthy", "unhealthy", "initializing", "unknown"]),
     st.booleans(),
 )
-OBSERVATIONS = st.lists(MEMBERS, max_size=12).map(lambda found: seen(*found))
+SNAPSHOTS = st.lists(INSTANCES, max_size=12).map(lambda members: snapshot(*members))

@@ -1,4 +1,4 @@
-"""Events as lines, into pipes, logs and JSON: everything is said, nothing steers, nothing stops the upgrade."""
+"""Events as lines in pipes, logs and JSON: complete, without control characters, and never stopping the upgrade."""
 
 import io
 import json
@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from azurerm_lite.heatmap.grid import COLOURS
-from azurerm_lite.progress import JsonLines, Lines, LogLines, words
-from azurerm_lite.progress.words import about, span, stamp
+from azurerm_lite.heatmap.grid import STYLES
+from azurerm_lite.progress import JsonLines, Lines, LogLines, describe
+from azurerm_lite.progress.event_text import format_duration, format_estimate, format_timestamp
 from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import roll
 from tests.heatmap.worlds import HOSTILE
 
-from .worlds import FAILING, NEW, stage, watched
+from .worlds import FAILING, NEW, make_stage, run_upgrade
 
 COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, "floor": 16, "seconds_left": 200.0}
 
@@ -49,17 +49,17 @@ COUNTS = {"batch": 2, "batches": 5, "updated": 4, "known": 20, "instances": 20, 
         ({"kind": "of-tomorrow", "reason": "new"}, "of-tomorrow: new"),
     ],
 )
-def test_each_kind_in_words(event: dict[str, Any], line: str) -> None:
-    assert words({"at": 0.0, "progress": COUNTS, **event}).line == line
+def test_the_text_of_each_kind(event: dict[str, Any], line: str) -> None:
+    assert describe({"at": 0.0, "progress": COUNTS, **event}).line == line
 
 
-def test_what_is_bad_is_called_so() -> None:
-    assert words({"kind": "settled", "classes": {"1": "failed"}, "progress": COUNTS}).bad
-    assert not words({"kind": "settled", "classes": {"1": "updated"}, "progress": COUNTS}).bad
+def test_a_failure_is_marked_as_bad() -> None:
+    assert describe({"kind": "settled", "classes": {"1": "failed"}, "progress": COUNTS}).bad
+    assert not describe({"kind": "settled", "classes": {"1": "updated"}, "progress": COUNTS}).bad
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_that_somebody_else_wrote_steers_a_terminal(hostile: str) -> None:
+def test_untrusted_text_has_no_control_characters(hostile: str) -> None:
     for event in (
         {"kind": "stuck", "reason": hostile},
         {"kind": "ended", "error": hostile},
@@ -67,53 +67,53 @@ def test_nothing_that_somebody_else_wrote_steers_a_terminal(hostile: str) -> Non
         {"kind": "intent", "ids": [hostile]},
         {"kind": hostile, "reason": hostile},
     ):
-        line = words({"progress": COUNTS, **event}).line
-        assert not [one for one in line if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+        line = describe({"progress": COUNTS, **event}).line
+        assert not [char for char in line if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(39, "0:39"), (252, "4:12"), (3852, "1:04:12"), (-1, "0:00")])
-def test_spans(seconds: float, said: str) -> None:
-    assert span(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(39, "0:39"), (252, "4:12"), (3852, "1:04:12"), (-1, "0:00")])
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(3, "10 s"), (44, "40 s"), (360, "6 min"), (4200, "1 h 10 min")])
-def test_estimates_claim_no_more_than_they_know(seconds: float, said: str) -> None:
-    assert about(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(3, "10 s"), (44, "40 s"), (360, "6 min"), (4200, "1 h 10 min")])
+def test_estimates_are_rounded(seconds: float, text: str) -> None:
+    assert format_estimate(seconds) == text
 
 
-def test_a_pipe_gets_the_whole_story() -> None:
+def test_a_pipe_gets_a_line_for_each_event() -> None:
     stream = io.StringIO()
-    watched(stage(FAILING, capacity=20), Lines(stream), failure_budget=1, bake_seconds=60)
+    run_upgrade(make_stage(FAILING, capacity=20), Lines(stream), failure_budget=1, bake_seconds=60)
     lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
     assert lines[0] == f"web: 20 instances to {NEW}, 5 batches, at least 16 stay available, EMULATOR"
     assert "batch 2 of 5: upgrading 1, 6, 11, 16" in lines
     assert any("3 updated, 1 failed (3); 15 of 20 updated" in line for line in lines)
     assert lines[-1] == "succeeded (1 failed, 19 updated; 6 batches)"
-    assert lines.count("waiting for: baking") == 6  # once for each batch, not at each look
+    assert lines.count("waiting for: baking") == 6  # once for each batch, not at each poll
     assert "\x1b" not in stream.getvalue()
-    assert stream.getvalue().startswith(stamp(1_790_000_000.0))
+    assert stream.getvalue().startswith(format_timestamp(1_790_000_000.0))
 
 
-def test_a_log_gets_the_same_and_bad_news_as_warnings(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_gets_the_same_lines_and_warnings(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        watched(stage(FAILING, capacity=10), LogLines(logging.getLogger("roll-out")))
+        run_upgrade(make_stage(FAILING, capacity=10), LogLines(logging.getLogger("roll-out")))
     levels = {record.getMessage().partition(" (")[0]: record.levelname for record in caplog.records}
     assert levels["writing the model"] == "INFO"
     assert any(text.startswith("stopped: 1 failed") and level == "WARNING" for text, level in levels.items())
 
 
-def test_json_lines_are_events_that_a_program_can_count_on() -> None:
+def test_json_lines_hold_every_event() -> None:
     stream = io.StringIO()
-    verdict, events = watched(stage(capacity=10), JsonLines(stream))
-    found = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [one["kind"] for one in found] == [one["kind"] for one in events]
-    assert found[-1]["verdict"]["counts"] == verdict.counts
-    assert all("now" not in one for one in found)
+    verdict, events = run_upgrade(make_stage(capacity=10), JsonLines(stream))
+    parsed = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["kind"] for event in parsed] == [event["kind"] for event in events]
+    assert parsed[-1]["verdict"]["counts"] == verdict.counts
+    assert all("now" not in event for event in parsed)
 
 
-def test_azures_own_engine_is_told_too() -> None:
-    made, stream = stage(mode="Rolling", capacity=10), io.StringIO()
-    assert roll(made.arm, *made.address, NEW, on_event=Lines(stream)).ok
+def test_a_rolling_upgrade_by_azure_has_lines() -> None:
+    stage, stream = make_stage(mode="Rolling", capacity=10), io.StringIO()
+    assert roll(stage.arm, *stage.address, NEW, on_event=Lines(stream)).ok
     assert "Azure's rolling upgrade: RollingForward, " in stream.getvalue()
 
 
@@ -122,11 +122,11 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_reader_that_is_gone_does_not_stop_the_upgrade() -> None:
+def test_a_closed_stream_does_not_stop_the_upgrade() -> None:
     closed = io.StringIO()
     closed.close()
     for stream in (Gone(), closed):
-        verdict, _ = watched(stage(capacity=5), Lines(stream), JsonLines(stream))
+        verdict, _ = run_upgrade(make_stage(capacity=5), Lines(stream), JsonLines(stream))
         assert verdict.ok
 
 
@@ -137,27 +137,27 @@ def test_a_stream_of_ascii_gets_ascii() -> None:
     assert raw.getvalue() == rb"1970-01-01T00:00:01Z waiting: Z\xfcrich ist \xfcberlastet" + b"\n"
 
 
-def test_a_broken_view_of_ones_own_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """What is wrong in a caller's code is shown to the caller, and no instance is left in the middle for it."""
+def test_an_error_in_a_callers_view_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It appears in the log, and no batch is left unfinished for it."""
 
     def wrong(_event: Any) -> None:
         raise RuntimeError("mine")
 
-    verdict, _ = watched(stage(capacity=5), wrong)
+    verdict, _ = run_upgrade(make_stage(capacity=5), wrong)
     assert verdict.ok
     assert "mine" in caplog.text
 
 
-def test_every_class_has_a_look_in_the_picture() -> None:
-    assert "in-batch" in COLOURS["progress"]
+def test_the_heatmap_has_a_style_for_instances_in_a_batch() -> None:
+    assert "in-batch" in STYLES["progress"]
 
 
 def test_the_block_of_watching_md_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = stage(capacity=5)
+    stage = make_stage(capacity=5)
     page = Path(__file__).parents[2] / "docs" / "watching.md"
     (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"arm": made.arm, "web": made.address}
+    names: dict[str, Any] = {"arm": stage.arm, "web": stage.address}
     exec(block, names)
     assert names["verdict"].ok
     assert (tmp_path / "watched.jsonl").exists()
@@ -167,5 +167,5 @@ def test_the_numbers_that_watching_md_lists_are_those_of_an_event() -> None:
     page = (Path(__file__).parents[2] / "docs" / "watching.md").read_text(encoding="utf-8")
     table = page.partition("| Number | Is |")[2].partition("\n\n")[0]
     listed = {name for row in table.splitlines() for name in re.findall(r"`([a-z_]+)`", row.split(" | ")[0])}
-    _, events = watched(stage(capacity=5))
+    _, events = run_upgrade(make_stage(capacity=5))
     assert listed == set(events[0]["progress"])

@@ -1,4 +1,4 @@
-"""The pictures of README and docs: made by the tool, small, and in need of nothing else."""
+"""The pictures of README and docs: made by the tool, small and self-contained."""
 
 import importlib.util
 import re
@@ -23,7 +23,7 @@ def tool() -> Any:
 
 
 @pytest.mark.parametrize("name", ["terminal", "terminal-wide"])
-def test_the_terminal_is_the_same_whenever_it_is_made_and_loads_nothing(tool: Any, name: str) -> None:
+def test_the_terminal_picture_is_reproducible_and_self_contained(tool: Any, name: str) -> None:
     made = tool.terminal(*tool.SIZES[name])
     assert made == tool.terminal(*tool.SIZES[name])
     for text in (made, (IMAGES / f"{name}.svg").read_text(encoding="utf-8")):
@@ -32,11 +32,11 @@ def test_the_terminal_is_the_same_whenever_it_is_made_and_loads_nothing(tool: An
             "http://www.w3.org/2000/svg",
             "https://www.textualize.io",
         }
-        for said in ("EMULATOR", "available", "in-batch", "failed"):
-            assert said in text.replace("&#160;", " ")
+        for text_part in ("EMULATOR", "available", "in-batch", "failed"):
+            assert text_part in text.replace("&#160;", " ")
 
 
-def test_they_are_small_and_all_are_shown() -> None:
+def test_the_pictures_are_small_and_used() -> None:
     shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
     for path in IMAGES.iterdir():
         assert path.stat().st_size < 200_000

@@ -1,4 +1,4 @@
-"""Upgrades to watch: whole ones on an emulator in virtual time, with their events kept."""
+"""Upgrades on an emulator in virtual time, with their events."""
 
 from typing import Any
 
@@ -10,26 +10,26 @@ NEW, OLD = "22.04.202611120", "22.04.202608150"
 Event = dict[str, Any]
 
 
-def stage(*faults: dict[str, Any], **seed: Any) -> Stage:
-    made = Stage(Seed.build(**seed))
+def make_stage(*faults: dict[str, Any], **seed: Any) -> Stage:
+    stage = Stage(Seed.build(**seed))
     for fault in faults:
-        made.world.faults.add(**fault)
-    return made
+        stage.world.faults.add(**fault)
+    return stage
 
 
-def wanted(made: Stage, **policy: Any) -> Plan:
-    return plan(made.arm, *made.address, NEW, policy=Policy(**policy))
+def make_plan(stage: Stage, **policy: Any) -> Plan:
+    return plan(stage.arm, *stage.address, NEW, policy=Policy(**policy))
 
 
-def watched(made: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[Verdict, list[Event]]:
-    """An upgrade, all its events, and whatever else shall hear them."""
+def run_upgrade(stage: Stage, *views: Any, gate: Any = None, **policy: Any) -> tuple[Verdict, list[Event]]:
+    """Run an upgrade; returns its verdict and events, which go to `views` as well."""
     events: list[Event] = []
 
-    def hear(event: Event) -> None:
+    def record(event: Event) -> None:
         for view in (events.append, *views):
             view(event)
 
-    return upgrade(made.arm, wanted(made, **policy), gate=gate, on_event=hear), events
+    return upgrade(stage.arm, make_plan(stage, **policy), gate=gate, on_event=record), events
 
 
 FAILING = {"on": "upgrade", "instance": "3", "effect": "fail"}

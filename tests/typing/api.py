@@ -41,6 +41,7 @@ class Foreign:
 def foreign_credentials_fit(subscription_id: str) -> None:
     az.get_vmss(Foreign(), subscription_id, "web-rg", "web")
     az.connect(Foreign(), cloud=az.US_GOVERNMENT)
+    az.connect(auxiliary_tenants=["contoso.com"], strict_certificates=False)
     az.get_vmss(DefaultAzureCredential(), subscription_id, "web-rg", "web")
 
 

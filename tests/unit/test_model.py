@@ -38,9 +38,8 @@ def test_a_new_version_changes_one_path_and_leaves_the_old_model_alone() -> None
     edit = e.set_image_version(old, "22.04.20")
     assert edit.paths == (VERSION_PATH,)
     assert old == before
-    assert m.merge_patch(old, edit.model) == {
-        "properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": "22.04.20"}}}}
-    }
+    storage = {"osDisk": {}, "imageReference": {**PLATFORM, "version": "22.04.20"}}
+    assert m.merge_patch(old, edit.model) == {"properties": {"virtualMachineProfile": {"storageProfile": storage}}}
 
 
 def test_the_version_that_is_there_already_changes_nothing() -> None:
@@ -61,11 +60,44 @@ def test_versions_that_are_none_are_refused(version: Any) -> None:
         (f"{GALLERY}/versions/1.0.0", "2.0.0", f"{GALLERY}/versions/2.0.0"),
         (GALLERY, "2.0.0", f"{GALLERY}/versions/2.0.0"),
         (f"{GALLERY}/versions/1.0.0", "latest", GALLERY),
+        (f"{GALLERY}/versions/latest", "2.0.0", f"{GALLERY}/versions/2.0.0"),
+        (f"{GALLERY}/versions/latest", "latest", f"{GALLERY}/versions/latest"),
+        (f"{GALLERY}/versions/LATEST", "latest", f"{GALLERY}/versions/LATEST"),
+        (GALLERY, "latest", GALLERY),
     ],
 )
 def test_a_gallery_image_gets_its_version_in_the_id(old: str, version: str, new: str) -> None:
     edit = e.set_image_version(model({"id": old}), version)
     assert edit.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"] == {"id": new}
+
+
+@pytest.mark.parametrize(
+    ("key", "image"),
+    [
+        ("id", GALLERY),
+        ("sharedGalleryImageId", "/SharedGalleries/u/images/i"),
+        ("communityGalleryImageId", "/CommunityGalleries/u/images/i"),
+    ],
+)
+def test_versions_latest_of_a_gallery_image_is_no_version(key: str, image: str) -> None:
+    """reports/r11."""
+
+    def named(edit: e.Edit) -> Any:
+        return edit.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
+
+    for newest in (f"{image}/versions/latest", f"{image}/Versions/Latest"):
+        assert named(e.set_image_id(model({key: f"{image}/versions/1.0.0"}), newest)) == {key: image}
+        assert named(e.set_image_id(model({key: f"{image}/versions/1.0.0"}), image)) == {key: image}
+        for same in (e.set_image_id(model({key: image}), newest), e.set_image_id(model({key: newest}), image)):
+            assert same.paths == ()
+
+
+def test_a_model_without_sku_gets_none_made_up() -> None:
+    odd: Any
+    for odd in ({}, {"properties": {}}, {"sku": 5}, {"sku": None}, {"sku": []}):
+        for edit in (lambda one: e.set_capacity(one, 5), lambda one: e.set_vm_size(one, "Standard_D2s_v3")):
+            with pytest.raises(InvalidInput, match="no sku"):
+                edit(odd)
 
 
 def test_a_new_sku_sends_the_whole_image_reference() -> None:

@@ -361,8 +361,8 @@ def test_claims_are_read_with_and_without_padding_and_garbage_is_none() -> None:
 
 def test_a_page_may_be_empty_and_still_have_a_next_one() -> None:
     assert wire.page_of({"value": [], "nextLink": f"{BASE}/x?$skiptoken=1"}, BASE) == ([], "/x?$skiptoken=1")
-    assert wire.page_of({"value": [1]}, BASE) == ([1], None)
-    for bad in (None, [], {}, {"value": {}}):
+    assert wire.page_of({"value": [{"a": 1}]}, BASE) == ([{"a": 1}], None)
+    for bad in (None, [], {}, {"value": {}}, {"value": [1]}, {"value": [{}, None]}, {"value": [], "nextLink": 0}):
         with pytest.raises(ProtocolError):
             wire.page_of(bad, BASE)
 

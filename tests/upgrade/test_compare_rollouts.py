@@ -13,6 +13,7 @@ from azurerm_lite.upgrade import Policy
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "compare_rollouts.py"
 OURS = ("azurerm_lite", "azurerm_lite, one canary first", "azurerm_lite, two may fail")
+LOST, EVICTION = "a request is lost and three other instances become unhealthy", "two instances are evicted"
 BAD_IMAGE = "an image on which no instance becomes healthy"
 
 
@@ -60,7 +61,34 @@ def test_a_page_without_the_markers_is_refused(script: ModuleType) -> None:
 
 def test_we_never_go_below_the_floor(script: ModuleType, found: Any) -> None:
     floor = math.ceil(Policy().min_healthy_instance_percent * script.CAPACITY / 100)
-    assert all(outcomes[name].lowest >= floor for outcomes in found.values() for name in OURS)
+    calm = [outcomes for scenario, outcomes in found.items() if scenario != EVICTION]
+    assert all(outcomes[name].lowest >= floor for outcomes in calm for name in OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_eviction_in_a_batch_is_no_failure_and_no_request_goes_below_the_floor(
+    script: ModuleType, found: Any, name: str
+) -> None:
+    stage = script.stage_for(script.CONTENDERS[name], script.SCENARIOS[EVICTION])
+    up, changes = script.available(stage), len(stage.world.scale_sets.history)
+    script.CONTENDERS[name](stage.arm, stage.address)
+    posts = [one.time for one in stage.app.journal.entries if one.path.endswith("/manualupgrade")]
+    after = []
+    for time in posts:
+        for when, _, instance, is_up in stage.world.scale_sets.history[changes:]:
+            if when <= time:
+                (up.add if is_up else up.discard)(instance)
+        after.append(len(up))
+    assert min(after) >= 16, after
+    assert (found[EVICTION][name].said, found[EVICTION][name].upgraded) == ("succeeded", 18)
+
+
+def test_a_lost_request_is_decided_anew_where_others_give_up(found: Any) -> None:
+    outcomes = found[LOST]
+    assert {outcomes[name].upgraded for name in OURS} == {20}
+    assert outcomes["the 2016 script, domain by domain"].upgraded == 0
+    assert outcomes['`az vmss update-instances "*"`'].upgraded == 0
+    assert outcomes["Azure's rolling policy, 20/20/20"].lowest < min(outcomes[name].lowest for name in OURS)
 
 
 def test_a_bad_image_harms_fewer_with_us(found: Any) -> None:

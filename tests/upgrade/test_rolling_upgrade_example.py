@@ -51,6 +51,27 @@ def test_what_is_refused_is_one_line_and_an_exit_code(words: list[str], code: in
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("answer", ["", "n\n", "yes?\n"])
+def test_what_is_not_confirmed_is_not_begun(answer: str) -> None:
+    done = script("--emulator", NEW, stdin=answer)
+    assert done.returncode == 3
+    assert done.stdout.endswith("Go on? [y/N] ")
+    assert done.stderr == ""
+
+
+def test_a_rollback_asks_for_nothing_with_yes(tmp_path: Path) -> None:
+    path = str(tmp_path / "web.jsonl")
+    with serve(Seed.build(capacity=3), time_scale=2000) as emulator:
+        assert (
+            script(NEW, "--yes", "--percent", "40", "--floor", "50", "--journal", path, env=emulator.env()).returncode
+            == 0
+        )
+        back = script("--rollback", path, "--yes", env=emulator.env())
+        assert back.returncode == 0, back.stderr
+        assert "Go on?" not in back.stdout
+        assert "batch  1" in back.stdout
+
+
 def test_a_signal_stops_it_at_a_safe_point_and_it_is_gone_on_with_and_taken_back(tmp_path: Path) -> None:
     path = str(tmp_path / "web.jsonl")
     with serve(Seed.build(capacity=10), time_scale=40) as emulator:
@@ -70,7 +91,16 @@ def test_a_signal_stops_it_at_a_safe_point_and_it_is_gone_on_with_and_taken_back
         assert done.returncode == 0, done.stderr
         (scale_set,) = emulator.world.scale_sets
         assert all(len(vm.upgrades) == 1 for vm in scale_set.instances.values())
-        back = script("--rollback", path, "--journal", str(tmp_path / "back.jsonl"), env=emulator.env())
+        writes = len(emulator.journal.writes())
+        for answer in ("n\n", ""):  # a no, and nobody who could answer
+            refused = script("--rollback", path, env=emulator.env(), stdin=answer)
+            assert refused.returncode == 3, refused.stderr
+            assert f"{NEW} -> 22.04.202608150" in refused.stdout
+            assert "batch  1" in refused.stdout
+            assert refused.stdout.endswith("Go on? [y/N] ")
+            assert refused.stderr == ""
+        assert len(emulator.journal.writes()) == writes
+        back = script("--rollback", path, "--journal", str(tmp_path / "back.jsonl"), env=emulator.env(), stdin="y\n")
         assert back.returncode == 0, back.stderr
         assert scale_set.image["version"] == "22.04.202608150"
         assert json.loads(Path(path).read_text().splitlines()[0])["kind"] == "begin"

@@ -1,7 +1,8 @@
-"""Engine and emulator together, driven at random: topologies, policies, faults, other writers, crashes and resumes.
+"""Engine and emulator together, driven at random through a rude world: habits, faults, other writers, crashes, resumes.
 
 The invariants are judged on the emulator's journal and its own record of each instance, never on what the engine says.
-AZURERM_LITE_ROLLOUTS says how many roll-outs are tried, pytest's --hypothesis-seed which (CI: 10,000 over two workers).
+AZURERM_LITE_ROLLOUTS says how many upgrades are tried, pytest's --hypothesis-seed which (CI: 3,000 over two workers,
+`nox -s long` 10,000).
 """
 
 import json
@@ -13,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import azurerm_lite as az
 from azurerm_lite.emulator import Seed
+from azurerm_lite.emulator.habits import EVENTS
 from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.journal import Journal
 from azurerm_lite.upgrade.rehearsal import Stage
@@ -25,8 +26,9 @@ from azurerm_lite.upgrade.runs import first_entry
 
 NEW = "22.04.202611120"
 ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "50" if os.environ.get("CI") else "20"))
-MOST_STEPS = 3000
-MOST_RESUMES = 5
+MOST_STEPS, MOST_RESUMES = 3000, 5
+RUDE_STEPS = 200  # that an upgrade goes on in the rude world before the faults stop
+SNAPSHOT_SECONDS = 30.0  # a request is sent so soon after the end of the snapshot that it was decided on
 
 TOPOLOGIES = st.fixed_dictionaries(
     {
@@ -71,21 +73,102 @@ TROUBLES = st.sampled_from(
 )  # fmt: skip
 
 
-class Truth(NamedTuple):
-    """What the emulator knows at one moment. `facts`: available, state, protected, current; by instance."""
+# Events that have a rule of their own here, since what is right depends on them; and lists, which end with a read.
+_WITH_RULES = frozenset({"model-changed", "tags-changed", "scaled-out", "scaled-in"})
+RUDE = sorted(set(EVENTS) - _WITH_RULES)
+PARAMETERS: dict[str, Any] = {
+    "when": st.sampled_from(["at", "during", "after", "read"]),
+    "at": st.sampled_from([0.0, 5.0, 30.0, 200.0]),
+    "nth": st.integers(1, 3),
+    "delay": st.sampled_from([0.0, 0.0, 10.0, 60.0]),
+    "count": st.integers(0, 3),
+    "among": st.sampled_from(["any", "batch", "others"]),
+    "seed": st.integers(0, 99),
+    "seconds": st.sampled_from([0.0, 60.0, 600.0, 3600.0]),
+    "policy": st.sampled_from(["Deallocate", "Delete"]),
+    "form": st.sampled_from(["null", "absent", "empty", "no-statuses"]),
+    "answer": st.sampled_from(["503", "reset"]),
+    "age": st.sampled_from([0.0, 60.0, 600.0]),
+    "operation_ends": st.booleans(),
+    "path": st.sampled_from(["manualupgrade", "virtualMachines", "operations", "web", "subscriptions"]),
+    "method": st.sampled_from(["GET", "POST", "PATCH", ""]),
+}
 
-    facts: dict[str, tuple[bool, str, bool, bool]]
+
+@st.composite
+def habits(draw: st.DrawFn) -> dict[str, Any]:
+    """One use of an event, with some of its parameters drawn."""
+    name = draw(st.sampled_from(RUDE))
+    known = [key for key in EVENTS[name].parameters or {} if key in PARAMETERS]
+    return {"habit": name, **{key: draw(PARAMETERS[key]) for key in known}}
+
+
+# After which entry the process dies, and how many hours later somebody resumes it.
+CRASHES = st.tuples(
+    st.sampled_from(["", "intent", "intent", "model-intent", "posted", "ended", "shielded", "guarded", "fit", "end"]),
+    st.sampled_from([0.0, 0.5, 2.0, 10.0]),
+)
+
+
+class Fact(NamedTuple):
+    """What is true of one instance. `zone`, `group`: where it stands, "" where nothing that is shown says so."""
+
+    available: bool
+    state: str
+    protected: bool
+    current: bool
+    zone: str
+    group: str
+
+
+class Truth(NamedTuple):
+    """What the emulator knows at the moment of one page of the list, as that page could have it."""
+
+    at: float
+    facts: dict[str, Fact]
+    capacity: int
     begun: bool
     busy: bool
     failed: set[str]
 
 
+class Crash(BaseException):
+    """The process is gone, between an entry and what it is about."""
+
+
+class CrashingJournal(Journal):
+    """A journal whose process dies right after an entry of this kind, once."""
+
+    crash_at = ""
+
+    def append(self, entry: dict[str, Any]) -> None:
+        super().append(entry)
+        if entry["kind"] == self.crash_at:
+            self.crash_at = ""
+            raise Crash
+
+
 class Rollout(RuleBasedStateMachine):
     """One upgrade, and everything that may happen to it."""
 
-    @initialize(topology=TOPOLOGIES, policy=POLICIES, seed=st.integers(0, 10**6), protected=st.booleans(), gate=GATES)
+    @initialize(
+        topology=TOPOLOGIES,
+        policy=POLICIES,
+        seed=st.integers(0, 10**6),
+        protected=st.booleans(),
+        gate=GATES,
+        rude=st.lists(habits(), max_size=4),
+        crash=CRASHES,
+    )
     def begin(
-        self, topology: dict[str, Any], policy: Policy, seed: int, protected: bool, gate: list[bool | None] | None
+        self,
+        topology: dict[str, Any],
+        policy: Policy,
+        seed: int,
+        protected: bool,
+        gate: list[bool | None] | None,
+        rude: list[dict[str, Any]],
+        crash: tuple[str, float],
     ) -> None:
         self.runner: Runner | None = None
         self.refused = False
@@ -94,12 +177,16 @@ class Rollout(RuleBasedStateMachine):
         self.stage.app.journal.keeps_answers = False
         self.world, self.arm, self.policy = self.stage.world, self.stage.arm, policy
         self.steps = 0
-        self.truths, self.posts = list[Truth](), list[tuple[Any, list[Truth]]]()
+        self.truths, self.posts = list[Truth](), list[tuple[Any, list[Truth], bool]]()
+        self.wrote = False  # whether anything of ours has been sent since the last list
+        self.accepted = False  # whether Azure has taken an upgrade, which may have left its instances unchanged
+        self.resumes, self.hours = 0, 0.0
         self.listen()
         if protected:
             first = next(iter(self.there.values()))
             first.document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
         self.had = dict(self.there)
+        self.first = sum(vm.available for vm in self.there.values())
         self.allowed = ["/setOrchestrationServiceState"] * policy.suspend_repairs + ["/reimage"] * topology["ephemeral"]
         try:
             self.plan = plan(self.arm, *self.stage.address, NEW, policy=policy)
@@ -110,9 +197,12 @@ class Rollout(RuleBasedStateMachine):
         self.nothing_was_written()
         answers = iter(gate or [])
         self.gate: Any = None if gate is None else lambda _members: next(answers, True)
-        self.journal = Journal()
+        self.journal = CrashingJournal()
         self.journal.append(first_entry(self.plan, self.arm.time(), gated=gate is not None))
         self.runner = Runner(self.arm, self.journal, gate=self.gate)
+        self.journal.crash_at, self.hours = crash
+        for habit in rude:
+            self.azure_will_be_rude(habit)
 
     @property
     def scale_set(self) -> Any:
@@ -138,20 +228,26 @@ class Rollout(RuleBasedStateMachine):
             self.one_step()
 
     def one_step(self) -> None:
+        """What the machine raises is a failure of this test: everything that Azure does is its to decide."""
         if self.ended():
             return
         assert self.runner is not None
         self.steps += 1
-        self.truths.clear()
         try:
             wait = self.runner.step()
-        except az.AzurermLiteError:
-            raise
+        except Crash:
             wait = None
+            self.resume_after_the_crash()
         self.judge_posts()
         if wait:
             self.stage.clock.advance(wait)
             self.world.settle()
+
+    def resume_after_the_crash(self) -> None:
+        self.judge_posts()
+        self.stage.clock.advance(self.hours * 3600)
+        self.world.settle()
+        self.reopen(self.journal.entries)
 
     def listen(self) -> None:
         """Remember what was true at each page of the list that a POST is decided on: time may pass within a step."""
@@ -162,59 +258,94 @@ class Rollout(RuleBasedStateMachine):
             if entry.method == "GET" and entry.path.endswith("/virtualMachines") and entry.status == 200:
                 if "$skiptoken" not in entry.query:
                     self.truths.clear()
+                    self.wrote = False
                 self.truths.append(self.truth())
             if entry.method == "POST" and entry.path.endswith("/manualupgrade"):
-                self.posts.append((entry, list(self.truths)))
+                self.posts.append((entry, list(self.truths), self.wrote))
+                self.accepted = self.accepted or entry.status < 400
+            # A 401 has no effect, and the same request follows at once with a fresh token.
+            self.wrote = self.wrote or (entry.method != "GET" and entry.status != 401)
 
         journal.add = added
 
     def truth(self) -> "Truth":
-        vms, model, upgrading = self.there, self.scale_set.generation, self.scale_set.upgrading
+        """What is true; in place of what an old list has shown, what was true then."""
+        shown, model, upgrading = self.world.disturbances.shown, self.scale_set.generation, self.scale_set.upgrading
+        seen = shown if shown is not None and shown.resource_id == self.scale_set.resource_id else self.scale_set
+        vms = {**seen.instances, **seen.ghosts}
         return Truth(
-            {one: (vm.available, vm.state, vm.protected, vm.generation == model) for one, vm in vms.items()},
-            any(vm.upgrades for vm in {**self.had, **vms}.values()),
+            self.world.now,
+            {name: fact_of(vm, model) for name, vm in vms.items()},
+            max(int(self.scale_set.model["sku"]["capacity"]), len(self.there)),
+            self.accepted or any(vm.upgrades for vm in {**self.had, **self.there}.values()),
             upgrading is not None and not upgrading.done,
-            {one for one, vm in vms.items() if vm.upgrades and vm.state == "Failed"},
+            {one for one, vm in self.there.items() if vm.upgrades and vm.state == "Failed" and vm.generation != model},
         )
 
     def judge_posts(self) -> None:
         """I1 to I6, I9 and I11: at each POST of an upgrade, by the emulator's own truth."""
         posts, self.posts = self.posts, []
-        for entry, truths in posts:
+        for entry, truths, wrote in posts:
             ids = entry.body["instanceIds"]
             assert ids
             assert len(set(ids)) == len(ids)
             assert "*" not in ids
             assert any(one["kind"] == "intent" and one["ids"] == ids for one in self.journal.entries), "no intent"
             assert truths, "nobody looked before it"
+            assert not wrote, "another request of ours lies between the snapshot and this one"
             if entry.status < 400:
+                assert entry.time - truths[-1].at <= SNAPSHOT_SECONDS, "decided on an old snapshot"
                 # Pages that came at different moments may each show what was true then.
                 complaints = [self.complaint(ids, truth) for truth in truths]
                 assert "" in complaints, complaints
 
     def complaint(self, ids: list[str], truth: "Truth") -> str:
         """What is wrong with upgrading these now, "" for nothing."""
-        policy, total = self.policy, max(len(self.plan.observation.members), len(truth.facts))
-        up = [one for one, facts in truth.facts.items() if facts[0]]
+        policy, facts = self.policy, truth.facts
+        total = max(len(self.plan.observation.members), truth.capacity)
+        up = [one for one, fact in facts.items() if fact.available]
         left = [one for one in up if one not in ids]
         need = math.ceil(policy.min_healthy_instance_percent * total / 100)
         size = policy.batch_size or max(1, policy.max_batch_instance_percent * total // 100)
         domains = {(vm.zone, vm.view.get("platformUpdateDomain")) for n, vm in self.there.items() if n in ids}
-        state, there = {one: facts[1] for one, facts in truth.facts.items()}, truth.facts
         # Whether one was upgraded, by the instances: a POST that was answered with 504 may have had its effect.
         rules = {
             "one upgrade was in flight already": truth.busy,
             f"{truth.failed} have failed": len(truth.failed) > policy.failure_budget,
             "no canary": not truth.begun and len(ids) > (policy.canary_instances or len(ids)),
             f"{len(left)} of {need} would be left": len(left) < need and set(ids) & set(up),
+            "too few of a zone": self.too_few(ids, facts, "zone"),
+            "too few of a placement group": self.too_few(ids, facts, "group"),
             f"more than {size} at once": len(ids) > size,
-            "one is not there": not set(ids) <= set(there),
-            "one is protected": any(there[one][2] for one in ids if one in there),
-            "one was current already": any(there[one][3] for one in ids if one in there),
-            "others change one": {state.get(one) for one in ids} & {"Creating", "Deleting", "Updating"},
+            "one is not there": not set(ids) <= set(facts),
+            "one is protected": any(facts[one].protected for one in ids if one in facts),
+            "one was current already": any(facts[one].current for one in ids if one in facts),
+            "others change one": {facts[one].state for one in ids if one in facts}
+            & {"Creating", "Deleting", "Updating"},
             "more than one update domain": policy.order == "update_domain" and len(domains) > 1,
         }
         return "; ".join(rule for rule, broken in rules.items() if broken)
+
+    def too_few(self, ids: list[str], facts: dict[str, Fact], kind: str) -> bool:
+        """Whether fewer than are to stay available would be left in a zone or placement group that loses one."""
+        places = {getattr(fact, kind) for one, fact in facts.items() if one in ids and fact.available} - {""}
+        for place in places:
+            there = [one for one, fact in facts.items() if getattr(fact, kind) == place]
+            left = [one for one in there if facts[one].available and one not in ids]
+            if len(left) < math.ceil(self.policy.min_healthy_zone_percent * len(there) / 100):
+                return True
+        return False
+
+    @rule(crash=CRASHES)
+    def the_process_will_die(self, crash: tuple[str, float]) -> None:
+        """After the next such entry: an intent that is never sent, an answer that is written; resumed hours later."""
+        if not self.ended():
+            self.journal.crash_at, self.hours = crash
+
+    @rule(habit=habits())
+    def azure_will_be_rude(self, habit: dict[str, Any]) -> None:
+        if not self.refused and self.runner is not None:
+            self.world.faults.add(**habit)
 
     @rule()
     def crash_and_resume(self) -> None:
@@ -223,7 +354,7 @@ class Rollout(RuleBasedStateMachine):
             self.reopen(self.journal.entries)
 
     def reopen(self, entries: list[dict[str, Any]]) -> None:
-        self.journal = Journal()
+        self.journal = CrashingJournal()
         self.journal.entries = json.loads(json.dumps(entries))
         self.runner = Runner(self.arm, self.journal, gate=self.gate)
         self.runner.take_up()
@@ -232,13 +363,19 @@ class Rollout(RuleBasedStateMachine):
     def somebody_cancels(self) -> None:
         if not self.ended():
             assert self.runner is not None
-            self.runner.end("cancelled", "stopped on request; resume goes on with it")
-            self.judge_guards()
+            try:
+                self.runner.end("cancelled", "stopped on request; resume goes on with it")
+            except Crash:
+                self.resume_after_the_crash()
+            else:
+                self.judge_guards()
 
-    @rule()
-    def somebody_resumes(self) -> None:
+    @rule(hours=st.sampled_from([0.0, 0.0, 1.5, 10.0]))
+    def somebody_resumes(self, hours: float) -> None:
         """After a checkpoint, a gate that could not tell, lost rights, or a cancel."""
         if self.unfinished():
+            self.stage.clock.advance(hours * 3600)
+            self.world.settle()
             self.reopen(self.journal.entries)
 
     def unfinished(self) -> bool:
@@ -307,7 +444,7 @@ class Rollout(RuleBasedStateMachine):
             self.world.scale_sets.write(self.scale_set, {"properties": profile}, null_deletes=True)
             self.edited_after = len(self.stage.app.journal.find("POST", "manualupgrade"))
 
-    @rule(seconds=st.sampled_from([1.0, 30.0, 400.0]))
+    @rule(seconds=st.sampled_from([1.0, 30.0, 400.0, 36_000.0]))
     def time_passes(self, seconds: float) -> None:
         self.stage.clock.advance(seconds)
         self.world.settle()
@@ -343,14 +480,14 @@ class Rollout(RuleBasedStateMachine):
     def teardown(self) -> None:
         if getattr(self, "runner", None) is None:
             return
+        for _ in range(RUDE_STEPS):
+            self.one_step()
         self.world.faults.clear()
-        resumes = 0
+        self.journal.crash_at = ""
         for _ in range(MOST_STEPS):
-            if self.unfinished():
-                resumes += 1
-                if resumes > MOST_RESUMES:  # what nobody mends stays paused, and says why
-                    break
-                self.stage.clock.advance(60)
+            if self.unfinished() and self.resumes < MOST_RESUMES:  # what nobody mends stays paused, and says why
+                self.resumes += 1
+                self.stage.clock.advance(600)
                 self.reopen(self.journal.entries)
             if self.ended():
                 break
@@ -370,20 +507,32 @@ class Rollout(RuleBasedStateMachine):
 
     def judge(self, verdict: Any) -> None:
         """I20, I21, I22: the verdict is true, complete and says why."""
+        last, self.posts = self.truths[-1] if self.truths else None, []
         self.world.settle()
         self.judge_guards()
         assert set(verdict.classes.values()) <= set(CLASSES)
         if verdict.outcome != "paused":
             assert set(self.plan.observation.members) <= set(verdict.classes)
+        for one, vm in self.there.items():
+            kind = verdict.classes.get(one)
+            if kind in ("updated", "arrived-current") and not self.foreign_edit:
+                image = vm.document["properties"]["storageProfile"]["imageReference"]
+                assert image["exactVersion"] == NEW, (one, kind)
         if not verdict.ok:
             assert verdict.reason
             return
-        for one, vm in self.there.items():
-            kind = verdict.classes.get(one)
-            if kind in ("updated", "already-current", "arrived-current") and not self.foreign_edit:
-                image = vm.document["properties"]["storageProfile"]["imageReference"]
-                assert image["exactVersion"] == NEW, (one, kind)
-        assert verdict.lowest is None or verdict.lowest >= 0
+        assert "in-flight" not in verdict.classes.values()
+        assert last is not None
+        up = sum(fact.available for fact in last.facts.values())
+        need = math.ceil(self.policy.min_healthy_instance_percent * last.capacity / 100)
+        assert up >= min(need, self.first), "succeeded below the floor"
+
+
+def fact_of(vm: Any, generation: int) -> Fact:
+    hidden = vm.marks & {"view-null", "view-absent", "view-empty", "unlisted"}
+    zone = "" if "unlisted" in hidden else vm.zone or ""
+    group = "" if hidden else vm.view.get("placementGroupId") or ""
+    return Fact(vm.available, vm.state, vm.protected, vm.generation == generation, zone, group)
 
 
 Rollout.TestCase.settings = settings(

@@ -333,11 +333,6 @@ def test_a_machine_that_is_none_of_azures_is_known_in_two_seconds(monkeypatch: p
         with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
             from_environment(dict(os.environ), Login())
         assert time.monotonic() - began < 2.0
-        began = time.monotonic()
-        with pytest.raises(az.CredentialError) as alone:
-            az.managed_identity_credential().get_token(SCOPE)
-        assert time.monotonic() - began < 2.0
-        assert "\n" not in str(alone.value)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -357,10 +352,12 @@ def test_the_metadata_service_of_another_cloud_is_no_identity(status: int, monke
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("PATH", "")
+        slept = [0.0]
         with pytest.raises(az.CredentialError, match=r"managed identity \(nothing answers"):
-            from_environment(dict(os.environ), Login())
+            from_environment(dict(os.environ), Login(sleep=slept.append))
+        assert sum(slept) <= 3
         with pytest.raises(az.CredentialError, match="no identity"):
-            az.managed_identity_credential().get_token(SCOPE)
+            az.managed_identity_credential(sleep=slept.append).get_token(SCOPE)
         server.shutdown()
 
 

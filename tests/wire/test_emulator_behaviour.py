@@ -40,8 +40,8 @@ class Rig:
         az.patch_vmss(self.arm, *self.web, {"properties": properties}).wait()
 
     def new_version(self, version: str = NEW) -> None:
-        reference = {"imageReference": {"version": version}}
-        self.patch({"virtualMachineProfile": {"storageProfile": reference}})
+        model = az.get_vmss(self.arm, *self.web)
+        self.patch(az.merge_patch(model, az.set_image_version(model, version).model)["properties"])
 
     def exact(self) -> Counter[str]:
         images = [vm["properties"]["storageProfile"]["imageReference"]["exactVersion"] for vm in self.vms().values()]
@@ -634,7 +634,7 @@ def test_the_catalogue_of_platform_images_can_be_walked_down(start: Start) -> No
         (IMAGE["sku"], "/versions"),
         ("22.04.202606010", ""),
     ):
-        assert name in [one["name"] for one in rig.arm.get(path)]  # type: ignore[call-overload]
+        assert name in [one["name"] for one in rig.arm.get_list(path)]
         path = f"{path}/{name}{below}"
     shown = rig.arm.get(path)
     assert (shown["name"], shown["properties"]["osDiskImage"]) == ("22.04.202606010", {"operatingSystem": "Linux"})

@@ -95,7 +95,7 @@ def test_every_recorded_model_survives_get_and_put_with_every_key_in_its_order(i
         model = az.get_vmss(arm, *address, api_version=query["api-version"], expand=query.get("$expand"))
         put = {
             "request": {**recorded["request"], "method": "PUT"},
-            "response": {"status": 200, "headers": {}, "body": {}},
+            "response": {"status": 200, "headers": {}, "body": {"id": address.resource_id}},
         }
         put["request"]["path"] = f"{address.resource_id}?api-version={query['api-version']}"
         arm, network = replaying([put])

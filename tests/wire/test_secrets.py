@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.auth import Headers
 from azurerm_lite.emulator import Seed, VirtualClock, serve
+from azurerm_lite.secrecy import Headers
 from azurerm_lite.upgrade import Policy, plan, resume, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -266,7 +266,7 @@ def test_a_journal_is_private_whatever_it_was_and_holds_no_secret(tmp_path: Path
         )
         assert verdict.outcome == "cancelled"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        path.chmod(0o666)
+        path.chmod(0o644)
         link = tmp_path / "link"
         link.symlink_to(path)
         with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
@@ -288,7 +288,7 @@ def test_the_file_of_the_emulators_journal_is_private_whatever_it_was(tmp_path: 
             with serve(clock=VirtualClock(), journal=str(path)) as emulator:
                 az.list_vmss_sub(az.connect(env=emulator.env()), emulator.subscription_id)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            path.chmod(0o666)
+            path.chmod(0o644)
         link.symlink_to(path)
         with pytest.raises(OSError, match="symbolic link"), serve(clock=VirtualClock(), journal=str(link)):
             pass

@@ -210,6 +210,7 @@ def _settled(state: State, entry: Entry) -> State:
         classes=classes,
         reasons={**state.reasons, **entry.get("reasons", {})},
         posted=state.posted - given_back,
+        absent=state.absent | set(entry.get("absent", ())),
         batches=state.batches + shown,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
@@ -340,12 +341,11 @@ def _seen(state: State, entry: Entry) -> State:
     if doubtful - state.doubted:
         return replace(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
-    state = replace(state, listed=frozenset(entry["ids"]), doubted=frozenset(), doubts=0, wait=wait)
-    returned = frozenset(entry.get("returned", ()))
-    if not returned:
-        return state
-    classes = {name: kind for name, kind in state.classes.items() if name not in returned}
-    return replace(state, classes=classes, posted=state.posted - returned)
+    names = frozenset(entry["ids"])
+    if back := state.absent & names:  # lists without them were wrong
+        classes = {name: kind for name, kind in state.classes.items() if name not in back}
+        state = replace(state, classes=classes, posted=state.posted - back, absent=state.absent - back)
+    return replace(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 
 
 def _planned(state: State, entry: Entry) -> State:

@@ -257,20 +257,7 @@ def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
         and not selection.has_image(_leg_of(state, name), snapshot.members[name])
     ]
     doubtful = sorted((state.listed - names) | frozenset(again))
-    entry = {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
-    return {**entry, "returned": _returned(state, snapshot)}
-
-
-def _returned(state: State, snapshot: Observation) -> list[str]:
-    """Those that had vanished and are listed again: a list was short, or others have made them anew."""
-    return [
-        name
-        for name, kind in state.classes.items()
-        if kind == "vanished"
-        and name in snapshot.members
-        and snapshot.members[name].state != "Deleting"
-        and state.sends.get(name, 0) < selection.MOST_SENDS
-    ]
+    return {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
 
 
 def _leg_of(state: State, name: str) -> Leg:
@@ -405,9 +392,10 @@ def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Act
     assert batch.sent is not None  # noqa: S101  (set when it was found)
     there = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
     deadline = batch.sent + state.policy.operation_timeout_seconds
-    if now > deadline:
-        return _end_request(batch, f"the operation did not end within {now - batch.sent:.0f} s")
     moving = [member.instance_id for member in there if member.state == "Updating"]
+    if now > deadline and moving:  # by this request, or by somebody else: nobody knows
+        reason = f"{', '.join(moving[:10])} being changed for {now - batch.sent:.0f} s"
+        return _end(state, "paused", "operation", reason)
     quiet = now >= batch.sent + QUIET_SECONDS
     if moving or not (quiet or all(_shows(batch, member, state.goal) for member in there)):
         reason = f"Azure works on {', '.join(moving[:10]) or 'the batch'}"
@@ -527,7 +515,9 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     classes |= dict.fromkeys(refused, "failed")
     reasons = {one: _why(batch, snapshot, one) for one, kind in classes.items() if kind == "failed"}
     reasons |= dict.fromkeys(refused, "the gate refused it")
-    return Action("settle", {"kind": "settled", "classes": classes, "reasons": reasons}, ids=batch.ids)
+    absent = [one for one in batch.ids if one not in snapshot.members]
+    entry = {"kind": "settled", "classes": classes, "reasons": reasons, "absent": absent}
+    return Action("settle", entry, ids=batch.ids)
 
 
 def _is_silent(snapshot: Observation) -> bool:

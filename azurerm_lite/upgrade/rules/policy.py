@@ -4,11 +4,12 @@ Fields carry Azure's own names where Azure has them; times are in seconds and sa
 https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ...errors import InvalidInput
+from ... import arguments, wire
+from ...errors import InvalidInput, printable, short_repr
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")
 PROTECTED = ("skip", "fail")
@@ -72,28 +73,10 @@ class Policy:
 
     def __post_init__(self) -> None:
         for field_ in fields(self):
-            if field_.name.endswith("_percent"):
-                _whole(field_.name, getattr(self, field_.name), 0, 100, "percent, a whole number")
+            check = _CHECKS.get(field_.name) or _check_by_name(field_.name, str(field_.type))
+            object.__setattr__(self, field_.name, check(field_.name, getattr(self, field_.name)))
         if self.max_batch_instance_percent == 0 and self.batch_size is None:
             raise InvalidInput("max_batch_instance_percent is 0: no instance could ever be upgraded")
-        if self.batch_size is not None:
-            _whole("batch_size", self.batch_size, 1, 100_000, "instances")
-        for name in ("failure_budget", "canary_instances"):
-            _whole(name, getattr(self, name), 0, 100_000, "instances")
-        for percent in self.checkpoints:
-            _whole("checkpoints", percent, 1, 99, "percent, whole numbers")
-        for field_ in fields(self):
-            if field_.name.endswith("_seconds"):
-                _seconds(field_.name, getattr(self, field_.name))
-        for name, value, known in (
-            ("order", self.order, ORDERS),
-            ("protected", self.protected, PROTECTED),
-            ("on_stopped", self.on_stopped, STOPPED),
-        ):
-            if value not in known:
-                raise InvalidInput(f"{name} is one of {', '.join(known)}, not {value!r}")
-        if self.most_disruptive not in DISRUPTIONS:
-            raise InvalidInput(f"most_disruptive is one of {', '.join(DISRUPTIONS)}, not {self.most_disruptive!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON, for the journal."""
@@ -101,19 +84,86 @@ class Policy:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Policy":
-        """The policy that `to_dict` stored."""
-        known = {one.name for one in fields(cls)}
-        if unknown := set(stored) - known:
-            raise InvalidInput(f"a policy has no {', '.join(sorted(unknown))}")
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
-        return cls(**values)
+        """The policy that `to_dict` stored; InvalidInput for anything else."""
+        if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
+            raise InvalidInput(f"a policy is stored as an object, not as {short_repr(stored)}")
+        names = {field_.name for field_ in fields(cls)}
+        if unknown := set(stored) - names:
+            raise InvalidInput(f"a policy has no {printable(', '.join(sorted(unknown)), 200)}")
+        return cls(**stored)
 
 
-def _whole(name: str, value: object, least: int, most: int, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidInput(f"{name} must be {unit}, from {least} to {most}, not {value!r}")
+Check = Callable[[str, Any], Any]
 
 
-def _seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10_000_000:
-        raise InvalidInput(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+def _percent(name: str, value: object) -> int:
+    return arguments.whole_number(value, name, 0, 100, "percent, a whole number")
+
+
+def _count(least: int) -> Check:
+    return lambda name, value: arguments.whole_number(value, name, least, 100_000, "instances, a whole number")
+
+
+def _optional(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _word(known: Iterable[str]) -> Check:
+    return lambda name, value: arguments.word(value, name, known)
+
+
+def _items(check: Callable[[Any, str], Any], example: str, least: int = 1) -> Check:
+    """A check of a sequence and of each of its items."""
+
+    def checked(name: str, value: object) -> tuple[Any, ...]:
+        items = arguments.sequence(value, name, example)
+        if len(items) < least:
+            raise InvalidInput(f"{name} is empty, which would select nothing: leave it out to select all")
+        return tuple(check(item, name) for item in items)
+
+    return checked
+
+
+def _instance(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must hold texts such as '0', not {short_repr(value)}")
+    (instance_id,) = wire.instance_ids([value])
+    return instance_id
+
+
+def _zone(value: object, name: str) -> str:
+    return arguments.text(value, f"each item of {name}", 40)
+
+
+def _domain(value: object, name: str) -> int:
+    return arguments.whole_number(value, f"each item of {name}", 0, 1000, "the number of a domain")
+
+
+def _checkpoint(value: object, name: str) -> int:
+    return arguments.whole_number(value, f"each item of {name}", 1, 99, "percent, whole numbers")
+
+
+_CHECKS: Mapping[str, Check] = {
+    "order": _word(ORDERS),
+    "protected": _word(PROTECTED),
+    "on_stopped": _word(STOPPED),
+    "most_disruptive": _word(DISRUPTIONS),
+    "batch_size": _optional(_count(1)),
+    "failure_budget": _count(0),
+    "canary_instances": _count(0),
+    "checkpoints": _items(_checkpoint, "(50,)", least=0),
+    "instances": _optional(_items(_instance, "('0', '3')")),
+    "zones": _optional(_items(_zone, "('1', '2')")),
+    "update_domains": _optional(_items(_domain, "(0, 1)")),
+    "fault_domains": _optional(_items(_domain, "(0, 1)")),
+}
+
+
+def _check_by_name(name: str, kind: str) -> Check:
+    """The check of a field whose name says its unit, or whose type is a switch."""
+    if name.endswith("_percent"):
+        return _percent
+    if name.endswith("_seconds"):
+        return lambda field_name, value: arguments.seconds(value, field_name)
+    assert "bool" in kind, name  # noqa: S101  (a field without a check)
+    return lambda field_name, value: arguments.switch(value, field_name)

@@ -63,7 +63,7 @@ def kind(vmss: Mapping[str, Any]) -> str:
 
 def gallery(vmss: Mapping[str, Any]) -> dict[str, str]:
     """subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} for another kind."""
-    found = _GALLERY.fullmatch(str(image(vmss).get("id") or ""))
+    found = _GALLERY.fullmatch(re.sub(r"/versions/latest$", "", str(image(vmss).get("id") or ""), flags=re.IGNORECASE))
     return {key: value or "" for key, value in found.groupdict().items()} if found else {}
 
 
@@ -77,7 +77,8 @@ def renews(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 def _made_from(vmss: Mapping[str, Any]) -> tuple[Any, ...]:
     group = (vmss.get("properties") or {}).get("proximityPlacementGroup")
-    return profile(vmss), size(vmss), vmss.get("zones"), group
+    zones = None if model.is_no_zone(vmss.get("zones")) else vmss.get("zones")
+    return profile(vmss), size(vmss), zones, group
 
 
 def watches_health(vmss: Mapping[str, Any]) -> bool:

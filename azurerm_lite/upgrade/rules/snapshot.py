@@ -76,6 +76,7 @@ class Observation(NamedTuple):
 
     `reports`: whether any instance has reported health, now or earlier, so that silence is not health.
     `source`: what the change makes of the model's health source. `model`: None where it was not read.
+    `requests`: how many the list took.
     """
 
     members: dict[str, Member]
@@ -84,6 +85,7 @@ class Observation(NamedTuple):
     source: HealthSource = "kept"
     ended: float | None = None
     model: Model | None = None
+    requests: int = 1
 
     @property
     def ended_at(self) -> float:

@@ -159,6 +159,7 @@ class State:
     classes: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     posted: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()  # settled as vanished because no list had them
     sends: Mapping[str, int] = field(default_factory=dict)
     turned_down: Mapping[str, int] = field(default_factory=dict)
     deallocated: frozenset[str] = frozenset()

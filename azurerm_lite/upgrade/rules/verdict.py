@@ -66,7 +66,7 @@ class Verdict:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         why = f": {self.reason}" if self.reason else ""
         took = f"{markup.batches(self.batches)} in {self.seconds:.0f} s"
-        return f"{self.outcome}{why} ({counts or 'no instances'}; {took})"
+        return markup.visible(f"{self.outcome}{why} ({counts or 'no instances'}; {took})", 2000)
 
 
 def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 // Asking the editor. Every request carries the key; what has not changed since it was last read comes back as null.
 
+const KEY = "vmsseditor-key";
 const tags = new Map();
 
 export class Refused extends Error {
@@ -10,7 +11,7 @@ export class Refused extends Error {
 }
 
 async function send(path, options) {
-  const headers = { "X-Vmsseditor-Key": localStorage.getItem("vmsseditor-key") ?? "", ...options.headers };
+  const headers = { "X-Vmsseditor-Key": localStorage.getItem(KEY) ?? "", ...options.headers };
   let response;
   try {
     response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(120_000) });
@@ -18,6 +19,7 @@ async function send(path, options) {
     throw new Refused(0, "The editor does not answer. Does it still run in its terminal?");
   }
   if (response.ok || response.status === 304) return response;
+  if (response.status === 401) localStorage.removeItem(KEY); // it ends with its session
   const found = await response.json().catch(() => null);
   throw new Refused(response.status, found?.error?.text ?? response.statusText);
 }

@@ -1,5 +1,11 @@
 // The page is built here and nowhere else: elements and text nodes. No string ever becomes markup.
 
+// Control, bidirectional and invisible characters are shown as escapes: names come from outside, and nothing hides.
+export const visible = (text) =>
+  `${text}`.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (letter) => `\\u${letter.codePointAt(0).toString(16).padStart(4, "0")}`);
+
+const shown = (child) => (typeof child === "string" ? visible(child) : child);
+
 export function el(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -7,7 +13,7 @@ export function el(name, properties = {}, ...children) {
     else if (key in made) made[key] = value;
     else if (value !== undefined) made.setAttribute(key, value);
   }
-  made.append(...children);
+  made.append(...children.map(shown));
   return made;
 }
 
@@ -20,7 +26,8 @@ export function fill(place, ...children) {
 
 // Write only what differs: an unchanged text node keeps selection, focus and screen readers in peace.
 export function say(place, text) {
-  if (place.textContent !== text) place.textContent = text;
+  const wanted = visible(text);
+  if (place.textContent !== wanted) place.textContent = wanted;
 }
 
 export const button = (text, heard, properties = {}) =>

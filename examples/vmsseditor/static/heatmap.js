@@ -1,6 +1,6 @@
 // The heatmap: drawn once for each layout; from then on a cell is touched only when it changed.
 
-import { byId, el, fill, say } from "./dom.js";
+import { byId, el, fill, say, visible } from "./dom.js";
 
 const DENSE = 200;
 const cells = new Map(); // instance id to its button
@@ -92,8 +92,16 @@ function domain(text, name, where, ids) {
 function cell(id) {
   const made = el("button", { type: "button", className: "cell", tabIndex: -1, "aria-pressed": "false" });
   made.dataset.id = id;
+  made.dataset.label = label(id);
+  made.title = visible(id);
   cells.set(id, made);
   return made;
+}
+
+// What fits into a cell: a number as it is; of a name its end, by which the instances of a set differ.
+function label(id) {
+  const text = visible(id);
+  return text.length <= 5 ? text : `…${text.slice(-4)}`;
 }
 
 function paint(made, one) {
@@ -101,7 +109,7 @@ function paint(made, one) {
   if (made.dataset.state !== one.state || made.textContent !== one.sign) {
     made.dataset.state = one.state;
     say(made, one.sign);
-    made.setAttribute("aria-label", `${one.instance_id} ${one.state}`);
+    made.setAttribute("aria-label", visible(`${one.instance_id} ${one.state}`));
   }
   made.classList.toggle("protected", one.protected);
 }

@@ -69,7 +69,7 @@ async function lookAtNow(base) {
   state.upgrading = rollout.running(found.rollout);
   events(found.log);
   heatmap.working(found.working);
-  rollout.show(found.rollout);
+  rollout.show(found.rollout, found.plan);
 }
 
 // --- what is shown ---

@@ -1,0 +1,93 @@
+"""What keeps tokens and secrets out of tracebacks, reprs, JSON and pickles.
+
+A crash reporter that collects local variables reads every frame of a traceback. A function that takes a secret is
+therefore marked with `conceals`, and an error that passed through frames which hold one loses them.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
+
+
+class Headers(MutableMapping[str, str]):
+    """The headers of a request, whose values no traceback, log, JSON or pickle shows. A copy hides them too."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: MutableMapping[str, str] | dict[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Headers: {', '.join(self)}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the headers of a request hold a token and cannot be pickled")
+
+    def copy(self) -> "Headers":
+        """The same headers once more. urllib3 copies what it sends."""
+        return Headers(self._values)
+
+
+def without_frames(error: E) -> E:
+    """The error without the frames that it came through and without the errors before it, which hold requests."""
+    error.__cause__ = error.__context__ = None
+    error.__suppress_context__ = True
+    return error.with_traceback(None)
+
+
+def conceals(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose arguments are secret: when it fails, no frame of it shows what it was called with."""
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except BaseException as error:
+            failure = without_frames(error)
+        arguments, options = (), {}  # type: ignore[assignment]
+        raise failure
+
+    wrapper: Any = call
+    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # the same dict, for whoever changes it
+    return call
+
+
+def conceal_tokens(functions: dict[str, Any], arm_of: Callable[[Any], Any], parameter: str = "auth") -> None:
+    """Let no public function of a module hold a bare token: its first argument becomes an Arm before it is called.
+
+    `functions`: the module's globals. What fails inside would show the arguments in the frames of its traceback.
+    """
+    for name, function in list(functions.items()):
+        code = getattr(function, "__code__", None)
+        is_local = getattr(function, "__module__", "") == functions["__name__"] and not name.startswith("_")
+        if code is not None and is_local and code.co_varnames[:1] == (parameter,) and code.co_argcount:
+            functions[name] = _with_arm(function, arm_of)
+
+
+def _with_arm(function: Callable[..., Any], arm_of: Callable[[Any], Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        if arguments:
+            arguments = (arm_of(arguments[0]), *arguments[1:])
+        return function(*arguments, **options)
+
+    return call

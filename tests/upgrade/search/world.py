@@ -1,0 +1,158 @@
+"""A scale set of a few instances as a value: what it shows, and all that may become of it at one moment."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from azurerm_lite.upgrade.rules.snapshot import Member, Model, Observation
+
+OLD, NEW = "1", "2"
+IMAGE = "publisher:offer:sku:"
+
+
+class Instance(NamedTuple):
+    """One instance. `effects`: how many upgrades had an effect on it, by model."""
+
+    state: str = "Succeeded"
+    version: str = OLD
+    latest: bool = True
+    health: str = "healthy"
+    power: str = "running"
+    protected: bool = False
+    guarded: bool = False
+    effects: tuple[str, ...] = ()
+
+    @property
+    def available(self) -> bool:
+        return (self.state, self.health, self.power) == ("Succeeded", "healthy", "running")
+
+
+class Place(NamedTuple):
+    """Where an instance is."""
+
+    zone: str = ""
+    group: str = ""
+    domain: int = 0
+
+
+class World(NamedTuple):
+    """`running`: the ids of an upgrade that Azure works on, and how many looks it has been seen in; None for none."""
+
+    instances: tuple[Instance | None, ...]
+    places: tuple[Place, ...]
+    model: str = OLD
+    writes: int = 0
+    running: tuple[str, ...] | None = None
+    looks: int = 0
+    stuck: bool = False
+    silent: bool = False
+    repairs: bool = True
+    touched: frozenset[str] = frozenset()
+
+    def put(self, number: int, instance: Instance | None) -> "World":
+        items = self.instances
+        return self._replace(instances=(*items[:number], instance, *items[number + 1 :]))
+
+    def change(self, number: int, **values: object) -> "World":
+        instance = self.instances[number]
+        return self if instance is None else self.put(number, instance._replace(**values))
+
+
+def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Member:
+    health = "" if silent or instance.power != "running" else instance.health
+    return Member(
+        str(number),
+        f"vm{number}",
+        place.zone,
+        place.group,
+        place.domain,
+        place.domain,
+        instance.latest,
+        instance.version,
+        instance.state,
+        instance.power,
+        health,
+        instance.protected,
+        image=IMAGE + instance.version,
+    )
+
+
+def snapshot(world: World, now: float) -> Observation:
+    """What a look at it shows."""
+    members = {
+        str(number): member(number, instance, world.places[number], silent=world.silent)
+        for number, instance in enumerate(world.instances)
+        if instance is not None
+    }
+    mark = f"model-{world.model}" + (f"-{world.writes}" if world.writes else "")
+    model = Model(mark, mark, len(world.places), "Succeeded", shows=False)
+    return Observation(members, now, reports=True, ended=now, model=model)
+
+
+def written(world: World, model: str) -> World:
+    """The model is another one: no instance is on the latest."""
+    items = tuple(None if one is None else one._replace(latest=False) for one in world.instances)
+    return world._replace(model=model, instances=items)
+
+
+def begun(world: World, ids: tuple[str, ...]) -> World:
+    """Azure works on an upgrade of these."""
+    for name in ids:
+        instance = world.instances[int(name)]
+        if instance is not None and not instance.latest:
+            effects = (*instance.effects, f"{world.model}-{world.writes}")
+            world = world.put(int(name), instance._replace(state="Updating", effects=effects))
+    return world._replace(running=ids, looks=0, touched=world.touched | set(ids))
+
+
+KINDS = ("unhealthy", "failed", "unchanged", "initializing", "stopped")
+
+
+def ended(world: World, name: str = "", kind: str = "") -> World:
+    """The upgrade is over: well, but for one instance that fared badly."""
+    for one in world.running or ():
+        instance = world.instances[int(one)]
+        if instance is None or instance.state != "Updating":
+            continue
+        to = {"state": "Succeeded", "version": world.model, "latest": True}
+        to |= {"health": "healthy"} if instance.power == "running" else {}
+        if one == name:
+            to = {
+                "unhealthy": {**to, "health": "unhealthy"},
+                "failed": {"state": "Failed"},
+                "unchanged": {"state": "Succeeded", "effects": instance.effects[:-1]},
+                "initializing": {**to, "health": "initializing"},
+                "stopped": {**to, "power": "stopped"},
+            }[kind]
+        world = world.change(int(one), **to)
+    return world._replace(running=None, looks=0)
+
+
+def misfortunes(world: World) -> Iterator[tuple[str, World]]:
+    """All that others, or chance, may do to it at one moment."""
+    for number, instance in enumerate(world.instances):
+        if instance is None:
+            continue
+        if instance.state == "Succeeded":
+            if instance.health == "healthy" and instance.power == "running":
+                yield f"{number} becomes unhealthy", world.change(number, health="unhealthy")
+                yield f"{number} is evicted", world.change(number, power="deallocated")
+            yield f"{number} is changed by others", world.change(number, state="Updating")
+        if not instance.protected:
+            yield f"{number} is protected", world.change(number, protected=True)
+        if not instance.guarded:
+            yield f"{number} vanishes", world.put(number, None)
+    if not world.silent:
+        yield "all reports cease", world._replace(silent=True)
+    if world.running is not None and not world.stuck:
+        yield "the upgrade gets stuck", world._replace(stuck=True)
+    if world.model == NEW and not world.writes:
+        drifted = written(world, NEW)
+        yield "somebody writes the model", drifted._replace(writes=1)
+
+
+def recovered(world: World) -> World:
+    """What mends itself with time: instances that others change, that start, whose application warms up."""
+    for number, instance in enumerate(world.instances):
+        if instance is not None and instance.health == "initializing":
+            world = world.change(number, health="healthy")
+    return world

@@ -1,0 +1,79 @@
+"""What a person mistypes on the command line of an example ends with 2 before anything is sent."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from azurerm_lite.emulator.journal import Journal
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ended(name: str, line: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The exit code, and what was asked to be changed."""
+    writes: list[str] = []
+    monkeypatch.setattr(sys, "argv", [name, *line])
+    monkeypatch.setattr(
+        Journal, "listeners", [*Journal.listeners, lambda entry: entry.method != "GET" and writes.append(entry.path)]
+    )
+    try:
+        return int(example(name).main()), writes
+    except SystemExit as over:
+        return int(over.code or 0), writes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            ["-l", ids]
+            for ids in ("", "*", '["*"]', "0,*", "0,,1", "[[0]]", '{"0": 1}', "[" * 100_000, "0;1", '"0"', " ")
+        ),
+        *(["-i", instance] for instance in ("", "*", "0,1", "../0")),
+        *(["-u", domain] for domain in ("-1", "x", "1.5", "99999")),
+        *(["--all", "--floor", percent] for percent in ("-1", "101", "x", "nan")),
+    ],
+)
+def test_vmssupgrade_refuses_what_names_no_instances(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, writes = ended("vmssupgrade", ["--emulator", "-n", "22.04.202611120", "-y", *words], monkeypatch)
+    assert (code, writes) == (2, [])
+    assert capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--bake", seconds] for seconds in ("nan", "inf", "-1", "x", "1e300")),
+        *(["--pause", seconds] for seconds in ("nan", "-1")),
+        *(["--percent", percent] for percent in ("0", "101", "-5", "x", "1.5")),
+        *(["--floor", percent] for percent in ("-1", "101")),
+        *(["--canary", count] for count in ("-1", "x")),
+        *(["--checkpoint", percent] for percent in ("0", "100", "x", "50,75")),
+        ["--order", "none"],
+        ["--resume", ""],
+        ["--rollback", ""],
+        ["--resume", "/dev/null"],
+        ["--rollback", "/"],
+        ["--journal", ""],
+    ],
+)
+def test_rolling_upgrade_refuses_what_is_no_policy_and_no_journal(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, writes = ended("rolling_upgrade", ["--emulator", "22.04.202611120", "--yes", *words], monkeypatch)
+    assert (code, writes) == (2, [])
+    assert capsys.readouterr().err.strip()
