@@ -44,15 +44,6 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
-def long(session: nox.Session) -> None:
-    """The searches that take hours: all states of the machine, ten thousand upgrades at random."""
-    session.install("--quiet", "--editable", ".[test]")
-    env = {"AZURERM_LITE_SEARCH": "long", "AZURERM_LITE_ROLLOUTS": "10000"}
-    searches = ["tests/upgrade/test_search.py", "tests/upgrade/test_state_machine.py"]
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *searches, env=env)
-
-
-@nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The same on the oldest Python with the oldest dependencies that pyproject.toml allows, those of extras too."""
     audit = runpy.run_path("tools/audit.py")
@@ -81,12 +72,20 @@ def _pytest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
 
 
-@nox.session
+@nox.session(python=PYTHONS[0])
 def long(session: nox.Session) -> None:
-    """The searches in full, which take hours: the fuzz and property tests with 20,000 examples each."""
+    """The searches in full, which take hours: 20,000 examples of each fuzz and property test, all states of the
+    machine, 10,000 upgrades in a rude world, 1,000 plans held against their runs.
+    """
     session.install("--quiet", "--editable", ".[test]")
-    session.env["AZURERM_LITE_FUZZ_EXAMPLES"] = "20000"
-    wanted = session.posargs or ["tests/fuzz", "tests/property"]
+    session.env.update(
+        AZURERM_LITE_FUZZ_EXAMPLES="20000",
+        AZURERM_LITE_SEARCH="long",
+        AZURERM_LITE_ROLLOUTS="10000",
+        AZURERM_LITE_PLANS="1000",
+    )
+    searches = ("test_search.py", "test_state_machine.py", "test_plan_figures.py")
+    wanted = session.posargs or ["tests/fuzz", "tests/property", *(f"tests/upgrade/{name}" for name in searches)]
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
 
 

@@ -140,7 +140,8 @@ class Disturbances:
         for disturbance in self._uses(scale_set, lambda one: one.parameters.get("when") == when):
             apply = functools.partial(self._apply, disturbance, scale_set, list(batch))
             delay = disturbance.parameters["delay"]
-            self.world.after(delay, apply) if delay else apply()
+            # What happens after a read must not be seen by whoever notes what the list was like.
+            self.world.after(delay, apply) if delay or when == "read" else apply()
 
     def _apply_to_all(self, disturbance: Disturbance) -> None:
         for scale_set in list(self.world.scale_sets):

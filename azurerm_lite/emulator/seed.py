@@ -330,7 +330,7 @@ def _marks(view: Any, instance: Instance) -> set[str]:
     """What of an instance's view is not shown, though an instance has it."""
     if not view:
         return {"view-null" if view is None else "view-empty"}
-    if view.get("statuses") is None:
+    if "statuses" in view and view["statuses"] is None:
         return {"view-no-statuses"}
     return {"no-power"} if not instance.power else {"reports"}
 

@@ -185,11 +185,13 @@ def rollback(
 
 
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
-    """What a rollback of the upgrade in a journal would do. Reads only.
+    """The plan that rolls an upgrade back, from its journal.
 
-    Each instance that was touched goes back to the exact version that it ran before, and the model names that version
-    afterwards. `over_later_changes`: even where somebody has written the model since. Raises PlanRefused for what
-    cannot be brought back at all, and for a journal of a rollback; InvalidInput for a journal that may not be acted on.
+    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model names that version
+    afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
+
+    Raises: PlanRefused for what cannot be brought back and for a journal of a rollback, InvalidInput for a journal that
+    may not be acted on, another ArmError, TransportError.
     """
     checks.of_resume(journal, None, _silent, _never)
     arguments.switch(over_later_changes, "over_later_changes")

@@ -111,7 +111,7 @@ CRASHES = st.tuples(
 
 
 class Fact(NamedTuple):
-    """What is true of one instance."""
+    """What is true of one instance. `zone`, `group`: where it stands, "" where nothing that is shown says so."""
 
     available: bool
     state: str
@@ -179,6 +179,7 @@ class Rollout(RuleBasedStateMachine):
         self.steps = 0
         self.truths, self.posts = list[Truth](), list[tuple[Any, list[Truth], bool]]()
         self.wrote = False  # whether anything of ours has been sent since the last list
+        self.accepted = False  # whether Azure has taken an upgrade, which may have left its instances unchanged
         self.resumes, self.hours = 0, 0.0
         self.listen()
         if protected:
@@ -261,7 +262,9 @@ class Rollout(RuleBasedStateMachine):
                 self.truths.append(self.truth())
             if entry.method == "POST" and entry.path.endswith("/manualupgrade"):
                 self.posts.append((entry, list(self.truths), self.wrote))
-            self.wrote = self.wrote or entry.method != "GET"
+                self.accepted = self.accepted or entry.status < 400
+            # A 401 has no effect, and the same request follows at once with a fresh token.
+            self.wrote = self.wrote or (entry.method != "GET" and entry.status != 401)
 
         journal.add = added
 
@@ -274,7 +277,7 @@ class Rollout(RuleBasedStateMachine):
             self.world.now,
             {name: fact_of(vm, model) for name, vm in vms.items()},
             max(int(self.scale_set.model["sku"]["capacity"]), len(self.there)),
-            any(vm.upgrades for vm in {**self.had, **self.there}.values()),
+            self.accepted or any(vm.upgrades for vm in {**self.had, **self.there}.values()),
             upgrading is not None and not upgrading.done,
             {one for one, vm in self.there.items() if vm.upgrades and vm.state == "Failed" and vm.generation != model},
         )
@@ -526,8 +529,10 @@ class Rollout(RuleBasedStateMachine):
 
 
 def fact_of(vm: Any, generation: int) -> Fact:
-    place = vm.zone or "", vm.view.get("placementGroupId") or ""
-    return Fact(vm.available, vm.state, vm.protected, vm.generation == generation, *place)
+    hidden = vm.marks & {"view-null", "view-absent", "view-empty", "unlisted"}
+    zone = "" if "unlisted" in hidden else vm.zone or ""
+    group = "" if hidden else vm.view.get("placementGroupId") or ""
+    return Fact(vm.available, vm.state, vm.protected, vm.generation == generation, zone, group)
 
 
 Rollout.TestCase.settings = settings(
