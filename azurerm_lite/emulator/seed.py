@@ -152,7 +152,10 @@ class Seed:
             raise SeedError("the instances of a seed are a list of objects, as GET …/virtualMachines showed them")
         model = _raw(document["model"])
         instances = None if found is None else [_raw(one) for one in found]
-        return cls(model, instances, document.get("images", []))
+        page_size = document.get("page_size", 0)
+        if isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 0:
+            raise SeedError("the page_size of a seed is a number of instances, 0 for all in one page")
+        return cls(model, instances, document.get("images", []), page_size=page_size)
 
     @classmethod
     def _from_example(cls, document: Mapping[str, Any]) -> "Seed":
