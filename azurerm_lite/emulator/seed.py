@@ -6,7 +6,7 @@ versions. An instance without a key `instanceView` runs, is well, and gets domai
 `"instanceView": null` (or {}, or no power state in it) Azure has shown no view (none, no power state), and so does the
 emulator: of a VM of a Flexible set the view is 404. List documents ({"value": [...]}),
 what `az vmss show` and `az vmss list-instances` print, and the published examples of the API are taken as they are; a
-model alone gets the instances that its capacity asks for.
+model alone gets the instances that its capacity asks for. `page_size`: how many instances a page of their list has.
 """
 
 import copy
