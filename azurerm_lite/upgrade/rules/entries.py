@@ -200,8 +200,8 @@ def _gate(state: State, entry: Entry) -> State:
 def _settled(state: State, entry: Entry) -> State:
     given_back = {one for one, kind in entry["classes"].items() if kind == "unchanged"}
     classes = {**state.classes, **{one: kind for one, kind in entry["classes"].items() if one not in given_back}}
-    # A batch that vanished as a whole, or came back unchanged, has shown nothing: the canary is still to come.
-    shown = any(kind not in ("vanished", "unchanged") for kind in entry["classes"].values())
+    # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
+    shown = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
     return replace(
         state,
