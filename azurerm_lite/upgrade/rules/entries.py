@@ -105,7 +105,9 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "throttled": 60.0,
     "inactive": LOOK_SECONDS,
     "outage": LOOK_SECONDS,
+    "model": LOOK_SECONDS,
 }
+_OF_STALE = 100  # what is given up as stale is tried again at once, so it counts for more than what waits between
 
 
 def _unposted(state: State, entry: Entry) -> State:
@@ -122,7 +124,7 @@ def _unposted(state: State, entry: Entry) -> State:
     if cause == "inactive":
         turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
     state = replace(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
-    state = replace(state, unsent=state.unsent + 1)
+    state = replace(state, unsent=state.unsent + (_OF_STALE if cause == "stale" else 1))
     return (
         state
         if cause == "stop"
@@ -200,8 +202,8 @@ def _gate(state: State, entry: Entry) -> State:
 def _settled(state: State, entry: Entry) -> State:
     given_back = {one for one, kind in entry["classes"].items() if kind == "unchanged"}
     classes = {**state.classes, **{one: kind for one, kind in entry["classes"].items() if one not in given_back}}
-    # A batch that vanished as a whole, or came back unchanged, has shown nothing: the canary is still to come.
-    shown = any(kind not in ("vanished", "unchanged") for kind in entry["classes"].values())
+    # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
+    shown = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
     return replace(
         state,

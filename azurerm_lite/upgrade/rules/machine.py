@@ -54,7 +54,7 @@ FRESH_SECONDS = 30.0  # how old a snapshot may be when a request is decided on i
 LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
-MOST_UNSENT = 20  # requests in a row that were given up before they were sent
+MOST_UNSENT = 2000  # requests in a row that were not sent; each that was given up as stale counts for 100 of them
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
 DRIFTED = "somebody changed the model while the upgrade ran"
@@ -200,7 +200,7 @@ def _about_wait(state: State, _snapshot: Observation | None, now: float) -> Acti
         seconds = wait.until - now
         return Action("wait", seconds=seconds, cause=wait.cause, deadline=deadline, reason=wait.reason)
     if state.unsent >= MOST_UNSENT:
-        return _end(state, "paused", "stale", f"no request could be sent, {state.unsent} times in a row: {wait.reason}")
+        return _end(state, "paused", "stale", f"no request could be sent, again and again: {wait.reason}")
     return None
 
 
