@@ -187,8 +187,8 @@ def rollback(
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
     """The plan that rolls an upgrade back, from its journal.
 
-    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model names that version
-    afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
+    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model
+    names that version afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
 
     Raises: PlanRefused for what cannot be brought back and for a journal of a rollback, InvalidInput for a journal that
     may not be acted on, another ArmError, TransportError.
