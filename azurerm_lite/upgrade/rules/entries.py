@@ -195,7 +195,7 @@ def _relapsed(state: State, entry: Entry) -> State:
 def _gate(state: State, entry: Entry) -> State:
     if entry["said"] == "inconclusive":
         return replace(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
-    refused = tuple(entry["ids"]) if entry["said"] == "fail" else ()
+    refused = tuple(one for one in entry["ids"] if one not in state.broken) if entry["said"] == "fail" else ()
     return _batch(replace(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
 
 
@@ -269,6 +269,8 @@ def _rollback(state: State, entry: Entry) -> State:
         classes={},
         posted=frozenset(),
         turned_down={},
+        reimaged=frozenset(),
+        size=state.size if not legs else str(entry["legs"][0].get("size", state.size)),
         broken=broken,
         gate_refused=(),
         batch=None,
