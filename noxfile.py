@@ -21,6 +21,7 @@ SLOW = (
     "tests/progress/test_terminal.py",
     "tests/real_clients",
     "tests/upgrade/test_compare_rollouts.py",
+    "tests/upgrade/test_plan_figures.py",
     "tests/upgrade/test_rolling_upgrade_example.py",
     "tests/upgrade/test_search.py",
     "tests/upgrade/test_state_machine.py",

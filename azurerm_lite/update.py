@@ -44,7 +44,8 @@ def update_vmss(
     Only what changed is sent, with the model's etag, and whole where Azure would otherwise replace or derive the rest
     (tags, the storage profile: see `merge_patch`). InvalidInput for a change that no PATCH can express, before anything
     is sent. When somebody else wrote in between, the change is made once more
-    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. While
+    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. So is a
+    model that `change` gives and that was read before somebody else wrote: its etag is not that of the model. While
     another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
     was touched and may have protected settings, which no GET shows: left out, they stay.
     """
@@ -64,10 +65,11 @@ def _once(arm: Arm, address: tuple[str, str, str], change: Changer, api_version:
         return _write(arm, address, before, after, api_version)
     except ConcurrencyError as lost:
         now = get_vmss(arm, *address, api_version=api_version)
-        if both := _paths(before, after) & _paths(before, now):
+        again = _changed(now, change)
+        if both := (_paths(before, after) | _paths(now, again)) & _paths(before, now):
             lost.message += f"; somebody else changed {', '.join(sorted(both))} at the same time"
             raise
-        return _write(arm, address, now, _changed(now, change), api_version)
+        return _write(arm, address, now, again, api_version)
 
 
 def _write(
@@ -91,6 +93,9 @@ def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
     result = working if found is None else found
     if not isinstance(result, Mapping):
         raise InvalidInput(f"change must change the model or give one, not {type(result).__name__}")
+    if "etag" in model and result.get("etag", model["etag"]) != model["etag"]:
+        why = "the model that change gave was read before somebody else wrote: change the model that it gets"
+        raise ConcurrencyError(why, status=412)
     return result
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import azurerm_lite as az
 from azurerm_lite.errors import printable
+from azurerm_lite.model import retagged
 from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, plan, upgrade
 
 
@@ -177,11 +178,20 @@ def left_to_azure(arm: az.Arm, scale_set: az.ScaleSet, arguments: argparse.Names
 
 def begun(arm: az.Arm, wanted: Plan) -> int:
     """Write the model, begin the upgrade, and leave it to whoever takes the handle up (Operation.from_dict)."""
-    if wanted.patch:
-        az.patch_vmss(arm, *wanted.address, wanted.patch).wait()
+    write_model(arm, wanted)
     if ids := [one for batch in wanted.batches for one in batch]:
         print(json.dumps(az.manual_upgrade_instances(arm, *wanted.address, ids).to_dict()))
     return 0
+
+
+def write_model(arm: az.Arm, wanted: Plan) -> None:
+    """Write what was planned, on the model that was planned on, with the tags that it has now."""
+    found = az.get_vmss(arm, *wanted.address)
+    if az.fingerprint(found) != wanted.fingerprint_before:
+        raise PlanRefused("the model has changed since it was planned: plan again")
+    if wanted.patch:
+        patch = retagged(wanted.patch, wanted.before, found)
+        az.patch_vmss(arm, *wanted.address, patch, if_match=found.get("etag")).wait()
 
 
 def upgraded(arm: az.Arm, wanted: Plan, arguments: argparse.Namespace) -> int:

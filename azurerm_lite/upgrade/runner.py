@@ -17,6 +17,7 @@ from ..errors import (
     ConcurrencyError,
     InvalidInput,
     OutcomeUnknown,
+    ProtocolError,
     ThrottledError,
     TransportError,
 )
@@ -158,6 +159,8 @@ class Runner:
             self._done_at = self.arm.time()
             facts = trouble_of(error)
             facts["cause"] = {"lost": "outage", "inactive": "refused"}.get(facts["cause"], facts["cause"])
+            if action.kind == "look" and isinstance(error, ProtocolError):
+                facts["cause"] = "outage"  # a snapshot that cannot be read is read again
             self._record({"kind": "trouble", "of": action.kind, **facts})
             return 0.0
         if before is not None and self.state.wait is before:  # what was in trouble before, perhaps, is no more

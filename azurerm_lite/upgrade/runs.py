@@ -187,8 +187,8 @@ def rollback(
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
     """The plan that rolls an upgrade back, from its journal.
 
-    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model names that version
-    afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
+    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model
+    names that version afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
 
     Raises: PlanRefused for what cannot be brought back and for a journal of a rollback, InvalidInput for a journal that
     may not be acted on, another ArmError, TransportError.
@@ -316,7 +316,8 @@ def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
     runner.should_stop = should_stop
     for wait in _steps(runner):
-        _rest(runner.arm, wait, should_stop)
+        # A wish that the machine knows of and has not followed yet cuts no wait short.
+        _rest(runner.arm, wait, _never if runner.state.stopping else should_stop)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
     return runner.verdict
 

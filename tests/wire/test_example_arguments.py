@@ -1,13 +1,18 @@
-"""What a person mistypes on the command line of an example ends with 2 before anything is sent."""
+"""What a person mistypes for an example ends with 2 before anything is sent; nothing that others wrote is undone."""
 
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+import azurerm_lite as az
 from azurerm_lite.emulator.journal import Journal
+from azurerm_lite.upgrade import PlanRefused, Policy, plan
+
+from .conftest import NEW
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -77,3 +82,31 @@ def test_rolling_upgrade_refuses_what_is_no_policy_and_no_journal(
     code, writes = ended("rolling_upgrade", ["--emulator", "22.04.202611120", "--yes", *words], monkeypatch)
     assert (code, writes) == (2, [])
     assert capsys.readouterr().err.strip()
+
+
+def test_vmssupgrade_without_waiting_keeps_tags_written_since_the_plan(
+    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+) -> None:
+    wanted = plan(arm, *web, _with_tag_and_version, policy=Policy(instances=("0",)))
+    az.patch_vmss(arm, *web, {"tags": {"service": "web", "theirs": "1"}}).wait()
+    example("vmssupgrade").begun(arm, wanted)
+    found = az.get_vmss(arm, *web)
+    assert found["tags"] == {"service": "web", "theirs": "1", "release": "42"}
+    (write,) = [entry for entry in arm_emulator.journal.find("PATCH") if "properties" in entry.body]
+    assert write.headers["if-match"]
+
+
+def _with_tag_and_version(model: Any) -> az.Edit:
+    model["tags"]["release"] = "42"
+    return az.set_image_version(model, NEW)
+
+
+def test_vmssupgrade_without_waiting_undoes_no_model_written_since_the_plan(
+    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+) -> None:
+    wanted = plan(arm, *web, NEW, policy=Policy(instances=("0",)))
+    az.update_vmss(arm, *web, lambda model: model["properties"].update(overprovision=False))
+    before = len(arm_emulator.journal.writes())
+    with pytest.raises(PlanRefused, match="the model has changed since it was planned"):
+        example("vmssupgrade").begun(arm, wanted)
+    assert len(arm_emulator.journal.writes()) == before

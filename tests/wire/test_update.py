@@ -142,3 +142,33 @@ def test_the_newest_gallery_version_is_one_that_the_region_really_offers() -> No
     assert images.newest_gallery_version(found, "westus2") == "1.0.10"
     assert images.newest_gallery_version(found, "eastus") == "1.0.11"
     assert images.newest_gallery_version(found, "westeurope") is None
+
+
+def test_a_model_that_was_read_before_another_write_does_not_undo_it(
+    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+) -> None:
+    earlier: Any = az.get_vmss(arm, *web)
+    earlier["tags"]["owner"] = "me"
+    az.patch_vmss(arm, *web, {"tags": {"service": "web", "theirs": "1"}}).wait()
+    with pytest.raises(az.ConcurrencyError, match="was read before somebody else wrote"):
+        az.update_vmss(arm, *web, lambda _: earlier)
+    assert az.get_vmss(arm, *web)["tags"] == {"service": "web", "theirs": "1"}
+    assert len(arm_emulator.journal.writes()) == 1
+
+
+def test_a_prepared_model_without_an_etag_does_not_undo_what_somebody_wrote_in_between(
+    arm: az.Arm, web: az.ScaleSet
+) -> None:
+    prepared: list[Any] = []
+
+    def change(model: Any) -> Any:
+        if not prepared:
+            edited = {**model, "tags": {**model["tags"], "owner": "me"}}
+            prepared.append({key: value for key, value in edited.items() if key != "etag"})
+            az.patch_vmss(arm, *web, {"properties": {"overprovision": False}}).wait()
+        return prepared[0]
+
+    with pytest.raises(az.ConcurrencyError, match=r"changed properties\.overprovision at the same time"):
+        az.update_vmss(arm, *web, change)
+    found: Any = az.get_vmss(arm, *web)
+    assert (found["properties"]["overprovision"], found["tags"]) == (False, {"service": "web"})

@@ -327,6 +327,7 @@ def _resumed(state: State, entry: Entry) -> State:
         due=None,
         stale=True,
         unsent=0,
+        turned_down={},
         protections=0,
         doubts=0,
     )

@@ -93,7 +93,7 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
     if state.ending is not None:
         return _finish(state, now)
-    if state.stopping:
+    if state.stopping and not _must_start(state):
         return _cancel(state)
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
@@ -103,6 +103,14 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
 
 
 # --- ends and waits ---------------------------------------------------------------------------------------------------
+
+
+def _must_start(state: State) -> bool:
+    """Whether instances of the batch are deallocated by us: no safe point, until they are being started."""
+    batch = state.batch
+    if batch is None or (batch.request == "start" and batch.status in ("sent", "lost")):
+        return False
+    return not state.deallocated.isdisjoint(batch.ids)
 
 
 def _cancel(state: State) -> Action:

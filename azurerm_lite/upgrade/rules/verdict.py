@@ -80,7 +80,7 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
     for name, member in members.items():
         if name not in classes:
-            classes[name] = _rest(state, member, selected)
+            classes[name] = _rest(state, member, selected, is_available=snapshot is not None and snapshot.fit(member))
     for name in state.known:
         classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
     return classes
@@ -112,10 +112,14 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     return "rolled-back" if state.direction == "back" else "updated"
 
 
-def _rest(state: State, member: Member, selected: Choice) -> str:
+def _rest(state: State, member: Member, selected: Choice, *, is_available: bool) -> str:
+    """The class of an instance that no settled batch has."""
+    if member.state == "Deleting":
+        return "vanished"
+    if state.sends.get(member.instance_id) and selection.reached(state.goal, member):
+        good = "rolled-back" if state.direction == "back" else "updated"
+        return good if is_available else "still-unavailable"
     if state.direction == "forward" and selection.reached(state.goal, member):
-        if member.instance_id in state.sends:
-            return "updated"
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"
