@@ -59,6 +59,16 @@ def test_a_model_that_others_write_again_and_again_is_not_asked_for_without_a_pa
     assert len(lab.made.app.journal.find("PATCH", "virtualMachineScaleSets")) <= 70
 
 
+def test_trouble_that_is_over_ends_no_run_half_an_hour_later() -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(method="PUT", path="virtualMachines", status=409, code="Conflict", nth=3)
+    verdict = lab.run(protect_in_flight=True, pause_seconds=2400.0)
+    assert verdict.ok, verdict.reason
+    assert not any(
+        one.document["properties"].get("protectionPolicy", {}).get("protectFromScaleIn") for one in lab.there.values()
+    )
+
+
 # --- rollbacks --------------------------------------------------------------------------------------------------------
 
 
@@ -105,3 +115,25 @@ def test_a_gate_that_refuses_what_began_a_rollback_does_not_stop_it() -> None:
     verdict = lab.run(batch_size=1, rollback_on_failure=True, order="batch", options=options)
     assert lab.posts[3:] == [["2"], ["0"], ["1"]]
     assert verdict.classes["0"] == verdict.classes["1"] == "rolled-back"
+
+
+# --- starts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("habit", ["operation-allocation-failed", "operation-canceled", "operation-preempted"])
+def test_a_start_that_failed_is_sent_again(habit: str) -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(habit=habit, operation="start", times=2)
+    verdict = lab.run(bigger, most_disruptive="deallocate")
+    assert verdict.ok, verdict.reason
+    assert all(one.power == "running" for one in lab.there.values())
+    assert actions(lab)[2:5] == [("start", ["0", "5"])] * 3
+
+
+def test_a_start_that_fails_for_good_is_no_endless_loop() -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(habit="operation-allocation-failed", operation="start", times=100)
+    verdict = lab.run(bigger, most_disruptive="deallocate")
+    assert verdict.outcome == "stopped"
+    assert "AllocationFailed" in verdict.failures["0"]
+    assert len(actions(lab)) == 2 + 5

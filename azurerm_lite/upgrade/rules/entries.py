@@ -172,7 +172,7 @@ def _ended(state: State, entry: Entry) -> State:
     elapsed = at - batch.begun
     took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
     state = replace(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
-    if request == "start":
+    if request == "start" and not entry.get("error"):
         state = replace(state, deallocated=state.deallocated - set(batch.request_ids))
     if request == "reimage":
         state = replace(state, reimaged=state.reimaged | set(batch.request_ids))
@@ -368,6 +368,12 @@ def _released(state: State, _entry: Entry) -> State:
     return replace(state, hanging=None, wait=None, stale=True)
 
 
+def _answered(state: State, entry: Entry) -> State:
+    """What did not work has worked: its trouble is over."""
+    over = state.wait is not None and state.wait.of == entry["of"]
+    return replace(state, wait=None) if over else state
+
+
 def _ending(state: State, entry: Entry) -> State:
     return replace(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
 
@@ -413,10 +419,14 @@ _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
     "stop": _stop,
     "in-hand": _in_hand,
     "released": _released,
+    "answered": _answered,
     "ending": _ending,
     "end": _finished,
 }
 # Kinds of entries that only this process needs: they change the state and stand in no journal.
 PASSING = frozenset(
-    ["seen", "planned", "stop", "in-hand", "released", "model-posted", "model-answered", "repairs", "protection"]
+    [
+        *("seen", "planned", "stop", "in-hand", "released", "answered"),
+        *("model-posted", "model-answered", "repairs", "protection"),
+    ]
 )
