@@ -150,8 +150,9 @@ class Runner:
             return 0.0
 
     def _act(self, action: Action) -> float:
+        before = self.state.wait
         try:
-            return _ACTS[action.kind](self, action)
+            seconds = _ACTS[action.kind](self, action)
         except _journal.NotWritten:
             raise
         except AzurermLiteError as error:
@@ -162,6 +163,9 @@ class Runner:
                 facts["cause"] = "outage"  # a snapshot that cannot be read is read again
             self._record({"kind": "trouble", "of": action.kind, **facts})
             return 0.0
+        if before is not None and self.state.wait is before:  # what was in trouble before, perhaps, is no more
+            self._note({"kind": "answered", "of": action.kind, "at": self.arm.time()})
+        return seconds
 
     # --- looking -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from .test_promises import Lab
+from .test_promises import ELSEWHERE, Lab, at
 
 HEALTH: dict[str, Any] = {"health_source": "extension"}
 
@@ -57,3 +57,83 @@ def test_a_model_that_others_write_again_and_again_is_not_asked_for_without_a_pa
     verdict = lab.run(busy_timeout_seconds=300.0)
     assert verdict.outcome == "paused"
     assert len(lab.made.app.journal.find("PATCH", "virtualMachineScaleSets")) <= 70
+
+
+def test_trouble_that_is_over_ends_no_run_half_an_hour_later() -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(method="PUT", path="virtualMachines", status=409, code="Conflict", nth=3)
+    verdict = lab.run(protect_in_flight=True, pause_seconds=2400.0)
+    assert verdict.ok, verdict.reason
+    assert not any(
+        one.document["properties"].get("protectionPolicy", {}).get("protectFromScaleIn") for one in lab.there.values()
+    )
+
+
+# --- rollbacks --------------------------------------------------------------------------------------------------------
+
+
+def bigger(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "sku": {**found["sku"], "name": ELSEWHERE}}
+
+
+def actions(lab: Lab) -> list[tuple[str, list[str]]]:
+    record = lab.made.app.journal.entries
+    names = ("manualupgrade", "deallocate", "start", "reimage")
+    sent = [entry for entry in record if entry.method == "POST" and entry.path.rpartition("/")[2] in names]
+    return [(entry.path.rpartition("/")[2], entry.body["instanceIds"]) for entry in sent if entry.status < 400]
+
+
+def test_an_automatic_rollback_of_a_size_deallocates_before_the_upgrade_and_what_has_the_new_size_only() -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(on="upgrade", instance="1", effect="fail")
+    verdict = lab.run(bigger, most_disruptive="deallocate", rollback_on_failure=True)
+    assert verdict.outcome == "rolled-back", verdict.reason
+    back = actions(lab)[6:]
+    assert back[:3] == [("deallocate", ["0", "5"]), ("manualupgrade", ["0", "5"]), ("start", ["0", "5"])]
+    assert ("deallocate", ["1"]) not in back
+
+
+def test_an_automatic_rollback_makes_disks_anew_that_the_upgrade_had_made_anew() -> None:
+    lab = Lab(**HEALTH)
+    gate = lambda members: all(member.instance_id != "1" for member in members)  # noqa: E731
+
+    def with_data(found: dict[str, Any]) -> dict[str, Any]:
+        found["properties"]["virtualMachineProfile"]["osProfile"]["customData"] = "bmV3"
+        found["properties"]["virtualMachineProfile"]["licenseType"] = "None"
+        return found
+
+    verdict = lab.run(with_data, rollback_on_failure=True, options={"gate": gate})
+    assert verdict.classes["0"] == "rolled-back", verdict
+    reimages = [name for action, ids in actions(lab) if action == "reimage" for name in ids]
+    assert reimages.count("0") == 2, actions(lab)
+
+
+def test_a_gate_that_refuses_what_began_a_rollback_does_not_stop_it() -> None:
+    lab = Lab(**HEALTH)
+    gate = lambda members: all(member.instance_id != "2" for member in members)  # noqa: E731
+    options = {"gate": gate, "on_event": at("gate", 3, lambda: lab.sicken("2"))}
+    verdict = lab.run(batch_size=1, rollback_on_failure=True, order="batch", options=options)
+    assert lab.posts[3:] == [["2"], ["0"], ["1"]]
+    assert verdict.classes["0"] == verdict.classes["1"] == "rolled-back"
+
+
+# --- starts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("habit", ["operation-allocation-failed", "operation-canceled", "operation-preempted"])
+def test_a_start_that_failed_is_sent_again(habit: str) -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(habit=habit, operation="start", times=2)
+    verdict = lab.run(bigger, most_disruptive="deallocate")
+    assert verdict.ok, verdict.reason
+    assert all(one.power == "running" for one in lab.there.values())
+    assert actions(lab)[2:5] == [("start", ["0", "5"])] * 3
+
+
+def test_a_start_that_fails_for_good_is_no_endless_loop() -> None:
+    lab = Lab(**HEALTH)
+    lab.world.faults.add(habit="operation-allocation-failed", operation="start", times=100)
+    verdict = lab.run(bigger, most_disruptive="deallocate")
+    assert verdict.outcome == "stopped"
+    assert "AllocationFailed" in verdict.failures["0"]
+    assert len(actions(lab)) == 2 + 5

@@ -40,7 +40,7 @@ class Run(NamedTuple):
     @property
     def short(self) -> dict[str, tuple[int, int]]:
         """Where fewer were available than the plan says: (planned, really)."""
-        pairs = {place: (self.plan.lowest[place], count) for place, count in self.lowest.items()}
+        pairs = {place: (self.plan.lowest.get(place, 0), count) for place, count in self.lowest.items()}
         return {place: pair for place, pair in pairs.items() if pair[1] < pair[0]}
 
 

@@ -171,7 +171,7 @@ def _ended(state: State, entry: Entry) -> State:
     elapsed = at - batch.begun
     took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
     state = changed(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
-    if request == "start":
+    if request == "start" and not entry.get("error"):
         state = changed(state, deallocated=state.deallocated - set(batch.request_ids))
     if request == "reimage":
         state = changed(state, reimaged=state.reimaged | set(batch.request_ids))
@@ -194,7 +194,7 @@ def _relapsed(state: State, entry: Entry) -> State:
 def _gate(state: State, entry: Entry) -> State:
     if entry["said"] == "inconclusive":
         return changed(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
-    refused = tuple(entry["ids"]) if entry["said"] == "fail" else ()
+    refused = tuple(one for one in entry["ids"] if one not in state.broken) if entry["said"] == "fail" else ()
     return _batch(changed(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
 
 
@@ -268,6 +268,8 @@ def _rollback(state: State, entry: Entry) -> State:
         classes={},
         posted=frozenset(),
         turned_down={},
+        reimaged=frozenset(),
+        size=state.size if not legs else str(entry["legs"][0].get("size", state.size)),
         broken=broken,
         gate_refused=(),
         batch=None,
@@ -365,6 +367,12 @@ def _released(state: State, _entry: Entry) -> State:
     return changed(state, hanging=None, wait=None, stale=True)
 
 
+def _answered(state: State, entry: Entry) -> State:
+    """What did not work has worked: its trouble is over."""
+    over = state.wait is not None and state.wait.of == entry["of"]
+    return changed(state, wait=None) if over else state
+
+
 def _ending(state: State, entry: Entry) -> State:
     return changed(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
 
@@ -410,10 +418,14 @@ _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
     "stop": _stop,
     "in-hand": _in_hand,
     "released": _released,
+    "answered": _answered,
     "ending": _ending,
     "end": _finished,
 }
 # Kinds of entries that only this process needs: they change the state and stand in no journal.
 PASSING = frozenset(
-    ["seen", "planned", "stop", "in-hand", "released", "model-posted", "model-answered", "repairs", "protection"]
+    [
+        *("seen", "planned", "stop", "in-hand", "released", "answered"),
+        *("model-posted", "model-answered", "repairs", "protection"),
+    ]
 )

@@ -54,8 +54,10 @@ FRESH_SECONDS = 30.0  # how old a snapshot may be when a request is decided on i
 LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
+START_SECONDS = 60.0  # after a start that failed, before the next one
 MOST_UNSENT = 2000  # requests in a row that were not sent; each that was given up as stale counts for 100 of them
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
+MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
 DRIFTED = "somebody changed the model while the upgrade ran"
 
@@ -411,6 +413,9 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
+        if ids and request in batch.done and now < batch.watched + START_SECONDS:
+            deadline, reason = batch.watched + START_SECONDS, f"to be started again: {', '.join(ids[:10])}"
+            return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
         if ids:
             return _next_stage(state, snapshot, health, now, request, ids)
     if drifted:
@@ -434,7 +439,7 @@ def next_request(
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
     for request in ORDER:
-        if request in batch.done or (drifted and request != "start"):
+        if batch.done.count(request) >= (MOST_STARTS if request == "start" else 1) or (drifted and request != "start"):
             continue
         ids = tuple(member.instance_id for member in there if needs_request(state, member, request))
         if ids:
