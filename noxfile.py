@@ -1,6 +1,6 @@
 """The matrix: every Python that is supported, and the oldest dependencies that are. `nox` runs it all.
 
-`nox -s coverage` holds that every branch of the machine is tested, `nox -s docs` builds the site, `nox -s release` makes
+`nox -s coverage` holds that each branch of the machine is tested, `nox -s docs` builds the site, `nox -s release` makes
 wheel and sdist and looks into them, `nox -s audit` asks for known holes in the newest and the oldest dependencies of
 every extra. An interpreter that is not there is an error in CI and a skipped session elsewhere; nox says which.
 """

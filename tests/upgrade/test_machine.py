@@ -237,13 +237,22 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     ),
     "ended, a start": (
         changed(STATE, batch=changed(SENT, request="start", error="X"), deallocated=frozenset("01")),
-        {"kind": "ended", "took": 90.0, "error": "Y"},
+        {"kind": "ended", "took": 90.0},
+        {
+            "batch": changed(SENT, request="start", status="ended", done=("start",), ended=NOW, watched=NOW, error="X"),
+            "took": (50.0,),
+            "deallocated": frozenset("1"),
+            **STALE,
+        },
+    ),
+    "ended, a start that failed": (
+        changed(STATE, batch=changed(SENT, request="start", error="X"), deallocated=frozenset("01")),
+        {"kind": "ended", "error": "Y"},
         {
             "batch": changed(
                 SENT, request="start", status="ended", done=("start",), ended=NOW, watched=NOW, error="X; Y"
             ),
             "took": (50.0,),
-            "deallocated": frozenset("1"),
             **STALE,
         },
     ),
@@ -274,6 +283,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         changed(STATE, batch=ENDED),
         {"kind": "gate", "said": "fail", "ids": ["0"]},
         {"batch": changed(ENDED, gate="fail"), "gate_refused": ("0",)},
+    ),
+    "gate refuses what a rollback mends": (
+        changed(STATE, batch=ENDED, broken=frozenset("0")),
+        {"kind": "gate", "said": "fail", "ids": ["0"]},
+        {"batch": changed(ENDED, gate="fail")},
     ),
     "gate cannot tell": (
         changed(STATE, batch=ENDED),
@@ -347,6 +361,19 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "closed_at": None,
             "gate_refused": (),
             "stopped_for": "r",
+            **STALE,
+        },
+    ),
+    "rollback to another size": (
+        changed(STATE, size="big", reimaged=frozenset("0"), turned_down={"0": 1}),
+        {"kind": "rollback", "legs": [{"version": "1", "size": "small"}]},
+        {
+            "direction": "back",
+            "legs": (Leg("1"),),
+            "model": "unwritten",
+            "size": "small",
+            "reimaged": frozenset(),
+            "turned_down": {},
             **STALE,
         },
     ),
@@ -458,6 +485,12 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         changed(STATE, hanging={"url": "u"}, wait=Wait("busy", 0.0)),
         {"kind": "released"},
         {"hanging": None, "wait": None, **STALE},
+    ),
+    "answered": (changed(STATE, wait=Wait("busy", 0.0, of="send")), {"kind": "answered", "of": "send"}, {"wait": None}),
+    "answered, something else": (
+        changed(STATE, wait=Wait("busy", 0.0, of="send")),
+        {"kind": "answered", "of": "look"},
+        {},
     ),
     "ending": (
         changed(STATE, wait=Wait("busy", 0.0)),

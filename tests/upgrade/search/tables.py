@@ -439,6 +439,21 @@ def _of_stages() -> dict[str, Row]:
         ),
         "stages: upgrade": (staged(every[:1], **moved), OUTDATED, intends("upgrade", 1)),
         "stages: start": (staged(every[:2], deallocated=frozenset("0")), shown(gone), intends("start", 2)),
+        "stages: start again, not yet": (
+            staged(every[:3], deallocated=frozenset("0")),
+            shown(gone),
+            _action("wait", seconds=60.0, cause="operation", deadline=NOW + 60),
+        ),
+        "stages: start again": (
+            staged((), deallocated=frozenset("0"), batch=batch(done=("upgrade", *("start",) * 4), watched=NOW - 60)),
+            shown(gone),
+            intends("start", 2),
+        ),
+        "stages: started often enough": (
+            staged((), deallocated=frozenset("0"), batch=batch(done=(*every[:2], *("start",) * 5), watched=NOW - 60)),
+            shown(gone),
+            _action("wait", cause="health", deadline=NOW + 40),
+        ),
         "stages: start in a plan without": (
             staged(("upgrade",), deallocated=frozenset("0"), stages=("upgrade", "reimage")),
             shown(gone),
