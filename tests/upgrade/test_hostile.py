@@ -137,3 +137,21 @@ def test_a_start_that_fails_for_good_is_no_endless_loop() -> None:
     assert verdict.outcome == "stopped"
     assert "AllocationFailed" in verdict.failures["0"]
     assert len(actions(lab)) == 2 + 5
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["posted", "fit", "settled", "waiting"])
+def test_a_clock_that_is_put_back_makes_no_run_wait_for_it(kind: str) -> None:
+    lab, offset = Lab(**HEALTH), [0.0]
+    real = lab.arm._now
+    lab.arm._now = lambda: real() + offset[0]
+
+    def jump() -> None:
+        offset[0] = -3600.0
+
+    begun = lab.clock.time()
+    verdict = lab.run(bake_seconds=60.0, pause_seconds=30.0, options={"on_event": at(kind, 2, jump)})
+    assert verdict.ok, verdict.reason
+    assert lab.clock.time() - begun < 1200

@@ -288,12 +288,16 @@ def _rollback(state: State, entry: Entry) -> State:
 
 
 def _gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer."""
+    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+
+    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    """
     seconds, at = entry["seconds"], entry["at"]
-    wait, batch = state.wait, state.batch
-    state = replace(state, due=None, stale=True, model_since=state.model_since + seconds)
+    back, wait, batch = min(0.0, seconds), state.wait, state.batch
+    closed_at = None if state.closed_at is None else state.closed_at + back
+    state = replace(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
     if wait is not None:
-        state = replace(state, wait=wait._replace(since=wait.since + seconds))
+        state = replace(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:
         return state
     sent = None if batch.sent is None else batch.sent + seconds
@@ -353,7 +357,8 @@ def _seen(state: State, entry: Entry) -> State:
 
 
 def _planned(state: State, entry: Entry) -> State:
-    return replace(state, due=entry["due"], stale=state.stale or entry["due"] > entry["at"])
+    stale = state.stale or entry["due"] > entry["at"]
+    return replace(state, due=entry["due"], stepped=entry["at"], stale=stale)
 
 
 def _stop(state: State, _entry: Entry) -> State:

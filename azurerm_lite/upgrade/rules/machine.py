@@ -91,6 +91,8 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
         return Action("end")
     if state.due is not None and now > state.due + LATE_SECONDS:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
+    if state.due is not None and now < state.stepped - 1.0:  # the clock was put back
+        return Action("note-gap", {"kind": "gap", "seconds": now - state.stepped})
     if state.ending is not None:
         return _finish(state, now)
     if state.stopping and not _must_start(state):

@@ -189,6 +189,7 @@ class State:
     doubts: int = 0
     unsent: int = 0
     due: float | None = None
+    stepped: float = 0.0  # when the last step was over
     stopping: bool = False
     pausing: bool = False
     ending: Ending | None = None
