@@ -107,7 +107,7 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "outage": LOOK_SECONDS,
     "model": LOOK_SECONDS,
 }
-_OF_STALE = 100  # what is given up as stale is tried again at once, so it counts for more than what waits between
+_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
 
 
 def _unposted(state: State, entry: Entry) -> State:
@@ -124,7 +124,7 @@ def _unposted(state: State, entry: Entry) -> State:
     if cause == "inactive":
         turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
     state = replace(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
-    state = replace(state, unsent=state.unsent + (_OF_STALE if cause == "stale" else 1))
+    state = replace(state, unsent=state.unsent + _WEIGHTS.get(cause, 1))
     return (
         state
         if cause == "stop"
