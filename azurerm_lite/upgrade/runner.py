@@ -36,7 +36,7 @@ from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.snapshot import Model, Observation
 from .rules.state import Entry, State
-from .rules.verdict import Verdict, verdict_classes
+from .rules.verdict import Verdict, failure_reasons, verdict_classes
 
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
@@ -373,7 +373,8 @@ class Runner:
     def _end(self, action: Action) -> float:
         """Write down how it came out."""
         classes = verdict_classes(self.state, self.seen)
-        failures = {name: self.state.reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
+        reasons = {**failure_reasons(self.state, self.seen), **self.state.reasons}
+        failures = {name: reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
         entry = {"kind": "end", "at": self.arm.time(), "verdict": {}}
         entry["verdict"] = self._verdict(action, classes, failures).to_dict()
         try:

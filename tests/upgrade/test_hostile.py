@@ -155,3 +155,23 @@ def test_a_clock_that_is_put_back_makes_no_run_wait_for_it(kind: str) -> None:
     verdict = lab.run(bake_seconds=60.0, pause_seconds=30.0, options={"on_event": at(kind, 2, jump)})
     assert verdict.ok, verdict.reason
     assert lab.clock.time() - begun < 1200
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_run_that_is_stopped_as_its_batch_ends_says_how_its_instances_came_out(outage: bool) -> None:
+    lab, stop = Lab(**HEALTH), list[bool]()
+    lab.world.faults.add(on="upgrade", instance="0", effect="fail")
+
+    def end() -> None:
+        stop.append(True)
+        if outage:
+            lab.world.faults.add(method="GET", path="virtualMachines", status=503, times=10**6, seconds=3600.0)
+
+    verdict = lab.run(failure_budget=3, options={"on_event": at("ended", 1, end), "should_stop": lambda: bool(stop)})
+    assert verdict.outcome == "cancelled"
+    classes = {verdict.classes["0"], verdict.classes["5"]}
+    assert classes == ({"in-flight"} if outage else {"failed", "updated"}), verdict
+    assert outage or "InjectedFault" in verdict.failures["0"]

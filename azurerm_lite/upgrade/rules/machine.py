@@ -55,7 +55,7 @@ LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
 START_SECONDS = 60.0  # after a start that failed, before the next one
-MOST_UNSENT = 2000  # requests in a row that were not sent; each that was given up as stale counts for 100 of them
+MOST_UNSENT = 2000  # requests in a row that were not sent; one that was stale or not active counts for 100
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
 MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
@@ -96,7 +96,7 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
     if state.ending is not None:
         return _finish(state, now)
     if state.stopping and not _must_start(state):
-        return _cancel(state)
+        return _cancel(state, snapshot)
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
         if action is not None:
@@ -115,10 +115,14 @@ def _must_start(state: State) -> bool:
     return not state.deallocated.isdisjoint(batch.ids)
 
 
-def _cancel(state: State) -> Action:
+def _cancel(state: State, snapshot: Observation | None) -> Action:
     """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
-    if state.batch is not None and state.batch.status == "intended":
-        return _give_up(state.batch, "stop", "asked to stop")
+    batch = state.batch
+    if batch is not None and batch.status == "intended":
+        return _give_up(batch, "stop", "asked to stop")
+    looked = snapshot is not None and batch is not None and snapshot.at >= (batch.ended or 0.0)
+    if batch is not None and batch.status == "ended" and not looked and state.wait is None:
+        return Action("look", request="instances")  # how its instances came out, as far as Azure shows it
     return _end(state, "cancelled", "stop", "stopped on request; resume goes on with it")
 
 
