@@ -242,13 +242,12 @@ def _shielded(state: State, entry: Entry) -> State:
     ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
     if not batch:
         return replace(state, shielded=(), shielded_for=(), protection="off", stale=True)
-    return replace(
-        state, shielded=ids, shielded_for=batch, protection="writing", protections=state.protections + 1, stale=True
-    )
+    writing = replace(state, protection="writing", protections=state.protections + 1, protected_at=entry["at"])
+    return replace(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
 def _protection(state: State, entry: Entry) -> State:
-    return replace(state, protection=entry["protection"], stale=True)
+    return replace(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
 def _leg(state: State, entry: Entry) -> State:
@@ -296,6 +295,7 @@ def _gap(state: State, entry: Entry) -> State:
     back, wait, batch = min(0.0, seconds), state.wait, state.batch
     closed_at = None if state.closed_at is None else state.closed_at + back
     state = replace(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
+    state = replace(state, protected_at=state.protected_at + seconds)
     if wait is not None:
         state = replace(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:

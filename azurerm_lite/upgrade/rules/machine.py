@@ -152,10 +152,11 @@ def _finish(state: State, now: float) -> Action:
     wait = state.wait
     if wait is not None and wait.of in ("resume-repairs", "unprotect") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
-    if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+    pending = state.protection in ("writing", "removing")
+    if pending and now <= _protected_by(state):
+        return Action("follow-protection", deadline=_protected_by(state))
     in_flight = state.batch is not None and state.batch.status in ("sent", "lost")
-    if state.shielded and not in_flight and "unprotect" not in state.outstanding:
+    if state.shielded and not pending and not in_flight and "unprotect" not in state.outstanding:
         return Action("unprotect", ids=state.shielded)
     if state.guarded and "resume-repairs" not in state.outstanding:
         return Action("resume-repairs")
@@ -225,15 +226,22 @@ _WORDS: Mapping[str, str] = {
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _about_guards(state: State, _snapshot: Observation | None, _now: float) -> Action | None:
+def _about_guards(state: State, _snapshot: Observation | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+        if now > _protected_by(state):
+            return _end(state, "paused", "operation", "the writes of protection did not end in time")
+        return Action("follow-protection", deadline=_protected_by(state))
     if state.protection == "unneeded":
         return Action("unprotect", ids=state.shielded)
     if state.repairs == "unknown":
         return Action("check-repairs")
     return Action("suspend-repairs") if state.repairs == "suspending" else None
+
+
+def _protected_by(state: State) -> float:
+    """Until when writes of protection may take."""
+    return state.protected_at + state.policy.operation_timeout_seconds
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

@@ -178,6 +178,7 @@ class State:
     wait: Wait | None = None
     repairs: Repairs = "unknown"
     protection: Protection = "off"
+    protected_at: float = 0.0  # when the last writes of protection began
     shielded: tuple[str, ...] = ()
     shielded_for: tuple[str, ...] = ()
     protections: int = 0
