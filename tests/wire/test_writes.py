@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from azurerm_lite.upgrade.observe import observe
 
 import azurerm_lite as az
 from azurerm_lite import model
@@ -12,6 +11,7 @@ from azurerm_lite.emulator import Emulator, Seed, VirtualClock, serve
 from azurerm_lite.emulator.faults import FaultError
 from azurerm_lite.emulator.habits import HABITS, NONE, USUAL
 from azurerm_lite.upgrade import plan, rollback, upgrade
+from azurerm_lite.upgrade.rules.snapshot import observe
 
 from .conftest import NEW
 

@@ -106,7 +106,7 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "outage": LOOK_SECONDS,
     "model": LOOK_SECONDS,
 }
-_OF_STALE = 100  # what is given up as stale is tried again at once, so it counts for more than what waits between
+_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
 
 
 def _unposted(state: State, entry: Entry) -> State:
@@ -123,7 +123,7 @@ def _unposted(state: State, entry: Entry) -> State:
     if cause == "inactive":
         turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
     state = changed(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
-    state = changed(state, unsent=state.unsent + (_OF_STALE if cause == "stale" else 1))
+    state = changed(state, unsent=state.unsent + _WEIGHTS.get(cause, 1))
     return (
         state
         if cause == "stop"
@@ -241,13 +241,12 @@ def _shielded(state: State, entry: Entry) -> State:
     ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
     if not batch:
         return changed(state, shielded=(), shielded_for=(), protection="off", stale=True)
-    return changed(
-        state, shielded=ids, shielded_for=batch, protection="writing", protections=state.protections + 1, stale=True
-    )
+    writing = changed(state, protection="writing", protections=state.protections + 1, protected_at=entry["at"])
+    return changed(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
 def _protection(state: State, entry: Entry) -> State:
-    return changed(state, protection=entry["protection"], stale=True)
+    return changed(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
 def _leg(state: State, entry: Entry) -> State:
@@ -287,12 +286,17 @@ def _rollback(state: State, entry: Entry) -> State:
 
 
 def _gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer."""
+    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+
+    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    """
     seconds, at = entry["seconds"], entry["at"]
-    wait, batch = state.wait, state.batch
-    state = changed(state, due=None, stale=True, model_since=state.model_since + seconds)
+    back, wait, batch = min(0.0, seconds), state.wait, state.batch
+    closed_at = None if state.closed_at is None else state.closed_at + back
+    state = changed(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
+    state = changed(state, protected_at=state.protected_at + seconds)
     if wait is not None:
-        state = changed(state, wait=wait._replace(since=wait.since + seconds))
+        state = changed(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:
         return state
     sent = None if batch.sent is None else batch.sent + seconds
@@ -352,7 +356,8 @@ def _seen(state: State, entry: Entry) -> State:
 
 
 def _planned(state: State, entry: Entry) -> State:
-    return changed(state, due=entry["due"], stale=state.stale or entry["due"] > entry["at"])
+    stale = state.stale or entry["due"] > entry["at"]
+    return changed(state, due=entry["due"], stepped=entry["at"], stale=stale)
 
 
 def _stop(state: State, _entry: Entry) -> State:

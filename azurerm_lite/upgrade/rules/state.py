@@ -178,6 +178,7 @@ class State:
     wait: Wait | None = None
     repairs: Repairs = "unknown"
     protection: Protection = "off"
+    protected_at: float = 0.0  # when the last writes of protection began
     shielded: tuple[str, ...] = ()
     shielded_for: tuple[str, ...] = ()
     protections: int = 0
@@ -189,6 +190,7 @@ class State:
     doubts: int = 0
     unsent: int = 0
     due: float | None = None
+    stepped: float = 0.0  # when the last step was over
     stopping: bool = False
     pausing: bool = False
     ending: Ending | None = None
