@@ -204,10 +204,10 @@ class Runner:
     def _write_model(self, _action: Action) -> float:
         found = self.found
         assert found is not None  # noqa: S101  (decided on a snapshot)
-        patch = self._patch if self._patch is not None and self.state.leg == 0 else None
-        if patch is None or self.state.direction == "back":
+        if self.state.direction == "back" or self._first["takes_back"]:
             patch = legs.patch_of(self.state.goal.stored, found)
-        if self.state.direction != "back" and not self._first["takes_back"]:
+        else:
+            patch = self._first["patch"] if self._patch is None else self._patch
             patch = legs.on_present_tags(patch, self._first["undo"], found)
         operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         self._operations = [operation]
