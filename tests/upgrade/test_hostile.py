@@ -7,7 +7,7 @@ import pytest
 
 from azurerm_lite.upgrade import resume
 
-from .test_promises import ELSEWHERE, Lab, at
+from .test_promises import ELSEWHERE, Lab, at, interrupt
 
 HEALTH: dict[str, Any] = {"health_source": "extension"}
 
@@ -205,4 +205,22 @@ def test_a_run_goes_on_after_an_operation_of_its_own_whose_status_is_gone(tmp_pa
     lab.world.faults.add(**gone)
     verdict = resume(lab.arm, where)
     assert verdict.ok, verdict.reason
+    assert not lab.breaches
+
+
+@pytest.mark.parametrize("seconds", [31.0, 130.0])
+@pytest.mark.parametrize("kinds", [("seen",), ("intent",), ()])
+def test_a_watcher_that_is_too_slow_ends_in_a_pause_and_in_no_endless_loop(
+    kinds: tuple[str, ...], seconds: float
+) -> None:
+    lab = Lab(**HEALTH)
+
+    def watch(event: dict[str, Any]) -> None:
+        if not kinds or event["kind"] in kinds:
+            lab.clock.advance(seconds)
+        if len(lab.made.app.journal.entries) > 400:
+            interrupt()
+
+    verdict = lab.run(options={"on_event": watch})
+    assert verdict.outcome in ("paused", "succeeded")
     assert not lab.breaches

@@ -83,6 +83,7 @@ def _posted(state: State, entry: Entry) -> State:
         lowest=lowest,
         wait=None,
         unsent=0,
+        gaps=0,
         turned_down=_without(state.turned_down, batch.request_ids),
     )
     if batch.request == "deallocate":
@@ -215,6 +216,7 @@ def _settled(state: State, entry: Entry) -> State:
         batches=state.batches + shown,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
+        gaps=0,
         protection=protection,
         wait=None,
         stale=True,
@@ -294,7 +296,7 @@ def _gap(state: State, entry: Entry) -> State:
     back, wait, batch = min(0.0, seconds), state.wait, state.batch
     closed_at = None if state.closed_at is None else state.closed_at + back
     state = changed(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
-    state = changed(state, protected_at=state.protected_at + seconds)
+    state = changed(state, protected_at=state.protected_at + seconds, gaps=state.gaps + 1)
     if wait is not None:
         state = changed(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:
@@ -333,6 +335,8 @@ def _resumed(state: State, entry: Entry) -> State:
         turned_down={},
         protections=0,
         doubts=0,
+        looks=0,
+        gaps=0,
     )
     if batch is None:
         return state
@@ -344,7 +348,8 @@ def _resumed(state: State, entry: Entry) -> State:
 def _seen(state: State, entry: Entry) -> State:
     doubtful = frozenset(entry["doubtful"])
     wait = None if state.wait is not None and state.wait.of == "look" else state.wait
-    state = changed(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait)
+    looks = state.looks + 1
+    state = changed(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait, looks=looks)
     if doubtful - state.doubted:
         return changed(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
@@ -357,7 +362,8 @@ def _seen(state: State, entry: Entry) -> State:
 
 def _planned(state: State, entry: Entry) -> State:
     stale = state.stale or entry["due"] > entry["at"]
-    return changed(state, due=entry["due"], stepped=entry["at"], stale=stale)
+    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait lies between
+    return changed(state, due=entry["due"], stepped=entry["at"], stale=stale, looks=looks)
 
 
 def _stop(state: State, _entry: Entry) -> State:

@@ -56,6 +56,8 @@ QUIET_SECONDS = 60.0  # after so long without a change of its instances a reques
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
 START_SECONDS = 60.0  # after a start that failed, before the next one
 MOST_UNSENT = 2000  # requests in a row that were not sent; one that was stale or not active counts for 100
+MOST_LOOKS = 20  # in a row, without a wait or a request between them
+MOST_GAPS = 50  # steps that came late, since a request was sent or a batch was settled
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
 MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
@@ -89,7 +91,9 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
     """What is done next; `end` again and again once it has ended."""
     if state.verdict is not None:
         return Action("end")
-    if state.due is not None and now > state.due + LATE_SECONDS:
+    if state.gaps >= MOST_GAPS and state.ending is None:
+        return _end(state, "paused", "stale", "steps came later than planned, again and again: something holds them up")
+    if state.due is not None and now > state.due + LATE_SECONDS and state.gaps < MOST_GAPS:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
     if state.due is not None and now < state.stepped - 1.0:  # the clock was put back
         return Action("note-gap", {"kind": "gap", "seconds": now - state.stepped})
@@ -97,6 +101,10 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
         return _finish(state, now)
     if state.stopping and not _must_start(state):
         return _cancel(state, snapshot)
+    if state.looks >= MOST_LOOKS:
+        return _end(
+            state, "paused", "stale", "what was seen was too old to act on, again and again: lists take too long"
+        )
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
         if action is not None:

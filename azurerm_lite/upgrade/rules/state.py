@@ -188,6 +188,8 @@ class State:
     listed: frozenset[str] = frozenset()
     doubted: frozenset[str] = frozenset()
     doubts: int = 0
+    looks: int = 0  # in a row, with nothing but looks between them
+    gaps: int = 0  # since a request was sent or a batch was settled
     unsent: int = 0
     due: float | None = None
     stepped: float = 0.0  # when the last step was over
