@@ -1,8 +1,8 @@
 """The matrix: every Python that is supported, and the oldest dependencies that are. `nox` runs it all.
 
-`nox -s docs` builds the site, `nox -s release` makes wheel and sdist and looks into them, `nox -s audit` asks for known
-holes in the newest and the oldest dependencies of every extra. An interpreter that is not there is an error in CI and a
-skipped session elsewhere; nox says which.
+`nox -s coverage` holds that each branch of the machine is tested, `nox -s docs` builds the site, `nox -s release` makes
+wheel and sdist and looks into them, `nox -s audit` asks for known holes in the newest and the oldest dependencies of
+every extra. An interpreter that is not there is an error in CI and a skipped session elsewhere; nox says which.
 """
 
 import os
@@ -17,11 +17,15 @@ PYTHONS = ("3.11", "3.12", "3.13")
 SLOW = (
     "tests/browser",
     "tests/docs",
+    "tests/fuzz",
+    "tests/property",
     "tests/progress/test_notebook.py",
     "tests/progress/test_terminal.py",
     "tests/real_clients",
     "tests/upgrade/test_compare_rollouts.py",
+    "tests/upgrade/test_plan_figures.py",
     "tests/upgrade/test_rolling_upgrade_example.py",
+    "tests/upgrade/test_search.py",
     "tests/upgrade/test_search.py",
     "tests/upgrade/test_state_machine.py",
     "tests/upgrade/test_thousand.py",
@@ -87,6 +91,15 @@ def long(session: nox.Session) -> None:
     searches = ("test_search.py", "test_state_machine.py", "test_plan_figures.py")
     wanted = session.posargs or ["tests/fuzz", "tests/property", *(f"tests/upgrade/{name}" for name in searches)]
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *wanted)
+
+
+@nox.session(python=PYTHONS[0])
+def coverage(session: nox.Session) -> None:
+    """Every branch of what decides an upgrade is reached by its tables, without an emulator."""
+    session.install("--quiet", "--editable", ".[test]")
+    tables = ("tests/upgrade/test_machine.py", "tests/upgrade/test_batches.py")
+    session.run("python", "-m", "coverage", "run", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tables)
+    session.run("python", "-m", "coverage", "report")
 
 
 @nox.session

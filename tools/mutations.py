@@ -63,8 +63,8 @@ MUTATIONS = [
     Mutation(
         "token lock",
         "auth.py",
-        "self._acquire, self._now, self._lock = acquire, now, threading.Lock()",
-        "self._acquire, self._now, self._lock = acquire, now, __import__('contextlib').nullcontext()",
+        "self._lock = threading.Lock()\n        self._tokens",
+        "self._lock = __import__('contextlib').nullcontext()\n        self._tokens",
         "tests/unit/test_auth.py",
     ),
     Mutation(
@@ -76,7 +76,7 @@ MUTATIONS = [
     ),
     Mutation(
         "redaction",
-        "auth.py",
+        "tokens.py",
         "return f\"Token(token='(secret)', expires_on={self.expires_on})\"",
         'return f"Token({self.token}, {self.expires_on})"',
         "tests/unit/test_auth.py",

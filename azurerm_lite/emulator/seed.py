@@ -6,7 +6,7 @@ versions. An instance without a key `instanceView` runs, is well, and gets domai
 `"instanceView": null` (or {}, or no power state in it) Azure has shown no view (none, no power state), and so does the
 emulator: of a VM of a Flexible set the view is 404. List documents ({"value": [...]}),
 what `az vmss show` and `az vmss list-instances` print, and the published examples of the API are taken as they are; a
-model alone gets the instances that its capacity asks for.
+model alone gets the instances that its capacity asks for. `page_size`: how many instances a page of their list has.
 """
 
 import copy
@@ -152,7 +152,10 @@ class Seed:
             raise SeedError("the instances of a seed are a list of objects, as GET …/virtualMachines showed them")
         model = _raw(document["model"])
         instances = None if found is None else [_raw(one) for one in found]
-        return cls(model, instances, document.get("images", []))
+        page_size = document.get("page_size", 0)
+        if isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 0:
+            raise SeedError("the page_size of a seed is a number of instances, 0 for all in one page")
+        return cls(model, instances, document.get("images", []), page_size=page_size)
 
     @classmethod
     def _from_example(cls, document: Mapping[str, Any]) -> "Seed":

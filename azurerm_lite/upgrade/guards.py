@@ -61,10 +61,21 @@ def unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
 def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> list[Operation]:
     """The operations that protect instances from scale-in, or take that back. Those that are gone need nothing.
 
+    Raises InMotion for an instance that is being changed, once all others have been written.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection
     """
-    made = [_protected(arm, address, one, on) for one in ids]
-    return [one for one in made if one is not None]
+    operations, moving = list[Operation](), list[InMotion]()
+    for name in ids:
+        try:
+            operation = _protected(arm, address, name, on)
+        except InMotion as error:
+            moving.append(error)
+            continue
+        if operation is not None:
+            operations.append(operation)
+    if moving:
+        raise moving[0]
+    return operations
 
 
 def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:

@@ -15,6 +15,7 @@ from ..arm import Arm
 from ..types import JsonDict, ScaleSet
 from . import journal as _journal
 from .planning import Plan, image_problem, planned
+from .rules import preflight
 from .rules.machine import DRIFTED
 from .rules.outline import outline
 from .rules.policy import Policy
@@ -43,7 +44,7 @@ def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Ma
 
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.apply_patch(model.without_read_only(found), stored["undo"])
+    after: Any = model.merged(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -100,7 +101,8 @@ def _marks(stored: Entry, found: JsonDict) -> dict[str, Any]:
     version = str(stored["image"]).rpartition(":")[2] if not str(stored["image"]).startswith("/") else ""
     if "/versions/" in str(stored["image"]):
         version = str(stored["image"]).rpartition("/versions/")[2]
-    return {"version": version, "after": model.fingerprint(after), "outline": outline(after)}
+    marks = {"version": version, "after": model.fingerprint(after), "outline": outline(after)}
+    return {**marks, "size": preflight.size(after)}
 
 
 def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:

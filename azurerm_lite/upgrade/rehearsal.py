@@ -109,17 +109,20 @@ class Stage:
 
 
 def capture(auth: Auth, address: ScaleSet) -> JsonDict:
-    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …}.
+    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …, "page_size": …}.
 
     Each instance has its instance view, null where Azure shows none; of a Flexible set each VM is asked for its own.
+    `page_size`: how many instances a page of their list has, 0 where one page has all.
     """
     arm = arm_of(auth)
     model: JsonDict = {**get_vmss(arm, *address)}
-    flexible = is_flexible(model)
+    flexible, before = is_flexible(model), arm.requests
     listed = _instances(arm, address, flexible)
     if len(listed) < int((model.get("sku") or {}).get("capacity") or 0):  # a list may be short once
-        listed = _instances(arm, address, flexible)
-    return {"model": model, "instances": [_with_view(arm, address, one, flexible=flexible) for one in listed]}
+        before, listed = arm.requests, _instances(arm, address, flexible)
+    pages = arm.requests - before
+    instances = [_with_view(arm, address, entry, flexible=flexible) for entry in listed]
+    return {"model": model, "instances": instances, "page_size": -(-len(listed) // pages) if pages > 1 else 0}
 
 
 def _instances(arm: Arm, address: ScaleSet, flexible: bool) -> list[JsonDict]:

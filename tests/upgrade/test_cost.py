@@ -94,7 +94,7 @@ def test_a_whole_roll_out_grows_with_the_set_and_no_faster() -> None:
     rolled_out(5)
     costs = [calls(functools.partial(rolled_out, size)) for size in (50, 300)]
     assert exponent(50, costs[0], 300, costs[1]) <= MOST_EXPONENT
-    assert costs[1] <= 2000 * 300
+    assert costs[1] <= 2200 * 300  # a list after each settled batch; a forecast of the whole run
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)

@@ -541,11 +541,11 @@ def test_an_exception_of_a_listener_is_logged_and_one_of_a_gate_pauses(caplog: p
 
 
 def test_a_batch_with_a_failed_instance_is_not_called_healthy() -> None:
-    from azurerm_lite.progress.words import words
+    from azurerm_lite.progress.event_text import describe
 
     lab, lines = Lab(health_source="extension"), list[str]()
     lab.world.faults.add(on="upgrade", instance="5", effect="fail")
-    lab.run(options={"on_event": lambda event: lines.append(words(event).line)})
+    lab.run(options={"on_event": lambda event: lines.append(describe(event).line)})
     assert "batch 1 of 5: 1 of 2 healthy" in lines
 
 

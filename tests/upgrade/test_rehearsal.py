@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.emulator.habits import EVENTS
+from azurerm_lite.emulator.seed import SeedError
 from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, upgrade, what_if
 from azurerm_lite.upgrade.rehearsal import Rehearsal, Stage, capture, rehearse_captured
 
@@ -238,6 +239,21 @@ def test_a_plan_of_a_flexible_set_reads_over_what_is_no_instance() -> None:
     assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3
     made.world.faults.add(habit="list-garbage")
     assert len(capture(made.arm, made.address)["instances"]) == 3
+
+
+@pytest.mark.parametrize(("page_size", "pages"), [(0, 0), (3, 3), (4, 4), (9, 5), (10, 0)])
+def test_a_copy_has_lists_of_as_many_pages(page_size: int, pages: int) -> None:
+    made = stage(page_size=page_size)
+    assert capture(made.arm, made.address)["page_size"] == pages
+    requests = [planned(one, LOOSE).observation.requests for one in (made, copy_of(made))]  # type: ignore[union-attr]
+    assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize("page_size", [-1, "3", None, True, 1.5])
+def test_a_page_size_that_is_none_is_refused(page_size: object) -> None:
+    made = stage()
+    with pytest.raises(SeedError, match="page_size"):
+        Seed.from_captured({**capture(made.arm, made.address), "page_size": page_size})
 
 
 def test_the_set_that_the_emulator_has_by_itself_can_be_upgraded() -> None:

@@ -4,10 +4,9 @@ Nothing is decided here: an entry says what has happened or what was decided, an
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from .state import Batch, Ending, Entry, Protection, State, Wait, begin, leg_of
+from .state import Batch, Ending, Entry, Protection, State, Wait, begin, changed, leg_of
 
 LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried again
 
@@ -27,24 +26,24 @@ def apply(state: State, entry: Entry) -> State:
 
 
 def _batch(state: State, **changes: Any) -> State:
-    return state if state.batch is None else replace(state, batch=replace(state.batch, **changes))
+    return state if state.batch is None else changed(state, batch=changed(state.batch, **changes))
 
 
 def _model_intent(state: State, _entry: Entry) -> State:
-    return replace(state, model="intended")
+    return changed(state, model="intended")
 
 
 def _model_posted(state: State, entry: Entry) -> State:
-    return replace(state, model="sent", model_since=entry["at"], wait=None)
+    return changed(state, model="sent", model_since=entry["at"], wait=None)
 
 
 def _model_answered(state: State, _entry: Entry) -> State:
-    return replace(state, model="answered", stale=True)
+    return changed(state, model="answered", stale=True)
 
 
 def _model_written(state: State, entry: Entry) -> State:
     found = entry.get("fingerprint") or state.goal.after
-    return replace(state, model="written", model_written=True, fingerprint=found, wait=None, stale=True)
+    return changed(state, model="written", model_written=True, fingerprint=found, wait=None, stale=True)
 
 
 def _intent(state: State, entry: Entry) -> State:
@@ -61,12 +60,12 @@ def _intent(state: State, entry: Entry) -> State:
         failed=frozenset(entry.get("failed", ())),
     )
     posted = state.posted | set(ids)
-    return replace(state, batch=batch, posted=posted, operation=None, left=entry.get("left"), protections=0)
+    return changed(state, batch=batch, posted=posted, operation=None, left=entry.get("left"), protections=0)
 
 
 def _stage(state: State, entry: Entry) -> State:
     ids = tuple(entry["ids"])
-    return _batch(replace(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None)
+    return _batch(changed(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None)
 
 
 def _posted(state: State, entry: Entry) -> State:
@@ -77,18 +76,19 @@ def _posted(state: State, entry: Entry) -> State:
     sends = {**state.sends, **{one: state.sends.get(one, 0) + counts for one in batch.request_ids}}
     lowest = least(state.lowest, state.left)
     operation = entry.get("operation")
-    sent = replace(
+    sent = changed(
         state,
         sends=sends,
         operation=operation,
         lowest=lowest,
         wait=None,
         unsent=0,
+        gaps=0,
         turned_down=_without(state.turned_down, batch.request_ids),
     )
     if batch.request == "deallocate":
-        sent = replace(sent, deallocated=state.deallocated | set(batch.request_ids) - batch.stopped)
-    return _batch(replace(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
+        sent = changed(sent, deallocated=state.deallocated | set(batch.request_ids) - batch.stopped)
+    return _batch(changed(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
 
 
 def _without(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
@@ -97,7 +97,7 @@ def _without(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
 
 
 def _lost(state: State, entry: Entry) -> State:
-    return _batch(replace(state, stale=True), status="lost", sent=entry["at"])
+    return _batch(changed(state, stale=True), status="lost", sent=entry["at"])
 
 
 _RETRY_SECONDS: Mapping[str, float] = {
@@ -105,7 +105,9 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "throttled": 60.0,
     "inactive": LOOK_SECONDS,
     "outage": LOOK_SECONDS,
+    "model": LOOK_SECONDS,
 }
+_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
 
 
 def _unposted(state: State, entry: Entry) -> State:
@@ -114,15 +116,15 @@ def _unposted(state: State, entry: Entry) -> State:
     if batch is None:
         return state
     if batch.done:
-        batch_after: Batch | None = replace(batch, status="ended", ended=entry["at"], watched=entry["at"])
+        batch_after: Batch | None = changed(batch, status="ended", ended=entry["at"], watched=entry["at"])
         posted = state.posted
     else:
         batch_after, posted = None, state.posted - set(batch.ids)
     turned_down = dict(state.turned_down)
     if cause == "inactive":
         turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
-    state = replace(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
-    state = replace(state, unsent=state.unsent + 1)
+    state = changed(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
+    state = changed(state, unsent=state.unsent + _WEIGHTS.get(cause, 1))
     return (
         state
         if cause == "stop"
@@ -139,25 +141,25 @@ def _troubled(state: State, entry: Entry) -> State:
         _RETRY_SECONDS.get(cause, 0.0) if entry.get("retry_after") is None else 1.0, entry.get("retry_after") or 0.0
     )
     wait = Wait(cause, since, str(entry.get("reason", "")), entry["at"] + pause, entry.get("of", ""))
-    return replace(state, wait=wait, stale=True)
+    return changed(state, wait=wait, stale=True)
 
 
 def _trouble(state: State, entry: Entry) -> State:
     """A request that failed, for now or for good. A guard that stays does not keep the run from its end."""
     of = entry.get("of", "")
     if of == "write-model":
-        state = replace(state, model="intended")
+        state = changed(state, model="intended")
     if state.ending is not None and of in ("unprotect", "follow-protection", "resume-repairs"):
         guard = "resume-repairs" if of == "resume-repairs" else "unprotect"
         protection: Protection = "unneeded" if guard == "unprotect" and state.shielded else state.protection
         first = state.wait is None or state.wait.of != of
         if entry["cause"] in ("busy", "outage", "throttled") and first:
-            return _troubled(replace(state, protection=protection), entry)
-        return replace(
+            return _troubled(changed(state, protection=protection), entry)
+        return changed(
             state, outstanding=(*state.outstanding, guard, str(entry.get("reason", ""))), protection=protection
         )
     if of in ("protect", "follow-protection", "unprotect"):
-        state = replace(state, protection="unneeded" if state.shielded else "off")
+        state = changed(state, protection="unneeded" if state.shielded else "off")
     return _troubled(state, entry)
 
 
@@ -169,14 +171,14 @@ def _ended(state: State, entry: Entry) -> State:
     at, request = entry["at"], batch.request
     elapsed = at - batch.begun
     took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
-    state = replace(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
-    if request == "start":
-        state = replace(state, deallocated=state.deallocated - set(batch.request_ids))
+    state = changed(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
+    if request == "start" and not entry.get("error"):
+        state = changed(state, deallocated=state.deallocated - set(batch.request_ids))
     if request == "reimage":
-        state = replace(state, reimaged=state.reimaged | set(batch.request_ids))
+        state = changed(state, reimaged=state.reimaged | set(batch.request_ids))
     error = "; ".join(filter(None, (batch.error, entry.get("error", ""))))
     returned = batch.returned or bool(entry.get("returned"))
-    state = replace(state, operation=None, stale=True)
+    state = changed(state, operation=None, stale=True)
     done = (*batch.done, request)
     return _batch(state, status="ended", done=done, ended=at, watched=at, error=error, returned=returned)
 
@@ -192,18 +194,18 @@ def _relapsed(state: State, entry: Entry) -> State:
 
 def _gate(state: State, entry: Entry) -> State:
     if entry["said"] == "inconclusive":
-        return replace(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
-    refused = tuple(entry["ids"]) if entry["said"] == "fail" else ()
-    return _batch(replace(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
+        return changed(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
+    refused = tuple(one for one in entry["ids"] if one not in state.broken) if entry["said"] == "fail" else ()
+    return _batch(changed(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
 
 
 def _settled(state: State, entry: Entry) -> State:
     given_back = {one for one, kind in entry["classes"].items() if kind == "unchanged"}
     classes = {**state.classes, **{one: kind for one, kind in entry["classes"].items() if one not in given_back}}
-    # A batch that vanished as a whole, or came back unchanged, has shown nothing: the canary is still to come.
-    shown = any(kind not in ("vanished", "unchanged") for kind in entry["classes"].values())
+    # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
+    shown = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
-    return replace(
+    return changed(
         state,
         batch=None,
         operation=None,
@@ -214,6 +216,7 @@ def _settled(state: State, entry: Entry) -> State:
         batches=state.batches + shown,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
+        gaps=0,
         protection=protection,
         wait=None,
         stale=True,
@@ -221,43 +224,42 @@ def _settled(state: State, entry: Entry) -> State:
 
 
 def _checkpointed(state: State, entry: Entry) -> State:
-    return replace(state, checkpoint=entry["percent"], pausing=True)
+    return changed(state, checkpoint=entry["percent"], pausing=True)
 
 
 def _stuck(state: State, entry: Entry) -> State:
-    return replace(state, wait=Wait(entry.get("cause", "floor"), entry["since"], str(entry.get("reason", ""))))
+    return changed(state, wait=Wait(entry.get("cause", "floor"), entry["since"], str(entry.get("reason", ""))))
 
 
 def _guarded(state: State, entry: Entry) -> State:
-    return replace(state, repairs="suspending" if entry["on"] else "not ours", stale=True)
+    return changed(state, repairs="suspending" if entry["on"] else "not ours", stale=True)
 
 
 def _repairs(state: State, entry: Entry) -> State:
-    return replace(state, repairs=entry["repairs"], stale=True)
+    return changed(state, repairs=entry["repairs"], stale=True)
 
 
 def _shielded(state: State, entry: Entry) -> State:
     ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
     if not batch:
-        return replace(state, shielded=(), shielded_for=(), protection="off", stale=True)
-    return replace(
-        state, shielded=ids, shielded_for=batch, protection="writing", protections=state.protections + 1, stale=True
-    )
+        return changed(state, shielded=(), shielded_for=(), protection="off", stale=True)
+    writing = changed(state, protection="writing", protections=state.protections + 1, protected_at=entry["at"])
+    return changed(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
 def _protection(state: State, entry: Entry) -> State:
-    return replace(state, protection=entry["protection"], stale=True)
+    return changed(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
 def _leg(state: State, entry: Entry) -> State:
-    return replace(state, leg=entry["number"], model="unwritten", wait=None, posted=frozenset(), stale=True)
+    return changed(state, leg=entry["number"], model="unwritten", wait=None, posted=frozenset(), stale=True)
 
 
 def _rollback(state: State, entry: Entry) -> State:
     """What was done is to be undone: the same machine, with other legs."""
     legs = tuple(leg_of(stored) for stored in entry["legs"])
     broken = frozenset(one for one, kind in state.classes.items() if kind == "failed")
-    back = replace(
+    back = changed(
         state,
         direction="back",
         legs=legs or (state.goal,),
@@ -267,6 +269,8 @@ def _rollback(state: State, entry: Entry) -> State:
         classes={},
         posted=frozenset(),
         turned_down={},
+        reimaged=frozenset(),
+        size=state.size if not legs else str(entry["legs"][0].get("size", state.size)),
         broken=broken,
         gate_refused=(),
         batch=None,
@@ -280,16 +284,21 @@ def _rollback(state: State, entry: Entry) -> State:
     if legs:
         return back
     text = "; ".join(("not taken back", *back.unreturnable))
-    return replace(back, ending=Ending("rollback-failed", "rollback", f"{back.stopped_for}; {text}"))
+    return changed(back, ending=Ending("rollback-failed", "rollback", f"{back.stopped_for}; {text}"))
 
 
 def _gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer."""
+    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+
+    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    """
     seconds, at = entry["seconds"], entry["at"]
-    wait, batch = state.wait, state.batch
-    state = replace(state, due=None, stale=True, model_since=state.model_since + seconds)
+    back, wait, batch = min(0.0, seconds), state.wait, state.batch
+    closed_at = None if state.closed_at is None else state.closed_at + back
+    state = changed(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
+    state = changed(state, protected_at=state.protected_at + seconds, gaps=state.gaps + 1)
     if wait is not None:
-        state = replace(state, wait=wait._replace(since=wait.since + seconds))
+        state = changed(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:
         return state
     sent = None if batch.sent is None else batch.sent + seconds
@@ -309,7 +318,7 @@ def _resumed(state: State, entry: Entry) -> State:
         "rolled-back",
         "rollback-failed",
     )
-    state = replace(
+    state = changed(
         state,
         verdict=None,
         ending=state.ending if keeps else None,
@@ -323,8 +332,11 @@ def _resumed(state: State, entry: Entry) -> State:
         due=None,
         stale=True,
         unsent=0,
+        turned_down={},
         protections=0,
         doubts=0,
+        looks=0,
+        gaps=0,
     )
     if batch is None:
         return state
@@ -336,40 +348,49 @@ def _resumed(state: State, entry: Entry) -> State:
 def _seen(state: State, entry: Entry) -> State:
     doubtful = frozenset(entry["doubtful"])
     wait = None if state.wait is not None and state.wait.of == "look" else state.wait
-    state = replace(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait)
+    looks = state.looks + 1
+    state = changed(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait, looks=looks)
     if doubtful - state.doubted:
-        return replace(state, doubted=doubtful, doubts=state.doubts + 1)
+        return changed(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
     names = frozenset(entry["ids"])
     if back := state.absent & names:  # lists without them were wrong
         classes = {name: kind for name, kind in state.classes.items() if name not in back}
-        state = replace(state, classes=classes, posted=state.posted - back, absent=state.absent - back)
-    return replace(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
+        state = changed(state, classes=classes, posted=state.posted - back, absent=state.absent - back)
+    return changed(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 
 
 def _planned(state: State, entry: Entry) -> State:
-    return replace(state, due=entry["due"], stale=state.stale or entry["due"] > entry["at"])
+    stale = state.stale or entry["due"] > entry["at"]
+    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait lies between
+    return changed(state, due=entry["due"], stepped=entry["at"], stale=stale, looks=looks)
 
 
 def _stop(state: State, _entry: Entry) -> State:
-    return replace(state, stopping=True)
+    return changed(state, stopping=True)
 
 
 def _in_hand(state: State, _entry: Entry) -> State:
-    return replace(state, withheld=False)
+    return changed(state, withheld=False)
 
 
 def _released(state: State, _entry: Entry) -> State:
-    return replace(state, hanging=None, wait=None, stale=True)
+    return changed(state, hanging=None, wait=None, stale=True)
+
+
+def _answered(state: State, entry: Entry) -> State:
+    """What did not work has worked: its trouble is over."""
+    over = state.wait is not None and state.wait.of == entry["of"]
+    return changed(state, wait=None) if over else state
 
 
 def _ending(state: State, entry: Entry) -> State:
-    return replace(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
+    return changed(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
 
 
 def _finished(state: State, entry: Entry) -> State:
     lowest = least(state.lowest, entry["verdict"].get("lowest"))
-    return replace(state, verdict=entry["verdict"], lowest=lowest)
+    return changed(state, verdict=entry["verdict"], lowest=lowest)
 
 
 def least(first: int | None, second: int | None) -> int | None:
@@ -408,10 +429,14 @@ _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
     "stop": _stop,
     "in-hand": _in_hand,
     "released": _released,
+    "answered": _answered,
     "ending": _ending,
     "end": _finished,
 }
 # Kinds of entries that only this process needs: they change the state and stand in no journal.
 PASSING = frozenset(
-    ["seen", "planned", "stop", "in-hand", "released", "model-posted", "model-answered", "repairs", "protection"]
+    [
+        *("seen", "planned", "stop", "in-hand", "released", "answered"),
+        *("model-posted", "model-answered", "repairs", "protection"),
+    ]
 )

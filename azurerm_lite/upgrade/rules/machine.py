@@ -54,8 +54,12 @@ FRESH_SECONDS = 30.0  # how old a snapshot may be when a request is decided on i
 LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
-MOST_UNSENT = 20  # requests in a row that were given up before they were sent
+START_SECONDS = 60.0  # after a start that failed, before the next one
+MOST_UNSENT = 2000  # requests in a row that were not sent; one that was stale or not active counts for 100
+MOST_LOOKS = 20  # in a row, without a wait or a request between them
+MOST_GAPS = 50  # steps that came late, since a request was sent or a batch was settled
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
+MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
 DRIFTED = "somebody changed the model while the upgrade ran"
 
@@ -87,12 +91,20 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
     """What is done next; `end` again and again once it has ended."""
     if state.verdict is not None:
         return Action("end")
-    if state.due is not None and now > state.due + LATE_SECONDS:
+    if state.gaps >= MOST_GAPS and state.ending is None:
+        return _end(state, "paused", "stale", "steps came later than planned, again and again: something holds them up")
+    if state.due is not None and now > state.due + LATE_SECONDS and state.gaps < MOST_GAPS:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
+    if state.due is not None and now < state.stepped - 1.0:  # the clock was put back
+        return Action("note-gap", {"kind": "gap", "seconds": now - state.stepped})
     if state.ending is not None:
         return _finish(state, now)
-    if state.stopping:
-        return _cancel(state)
+    if state.stopping and not _must_start(state):
+        return _cancel(state, snapshot)
+    if state.looks >= MOST_LOOKS:
+        return _end(
+            state, "paused", "stale", "what was seen was too old to act on, again and again: lists take too long"
+        )
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
         if action is not None:
@@ -103,10 +115,22 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
 # --- ends and waits ---------------------------------------------------------------------------------------------------
 
 
-def _cancel(state: State) -> Action:
+def _must_start(state: State) -> bool:
+    """Whether instances of the batch are deallocated by us: no safe point, until they are being started."""
+    batch = state.batch
+    if batch is None or (batch.request == "start" and batch.status in ("sent", "lost")):
+        return False
+    return not state.deallocated.isdisjoint(batch.ids)
+
+
+def _cancel(state: State, snapshot: Observation | None) -> Action:
     """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
-    if state.batch is not None and state.batch.status == "intended":
-        return _give_up(state.batch, "stop", "asked to stop")
+    batch = state.batch
+    if batch is not None and batch.status == "intended":
+        return _give_up(batch, "stop", "asked to stop")
+    looked = snapshot is not None and batch is not None and snapshot.at >= (batch.ended or 0.0)
+    if batch is not None and batch.status == "ended" and not looked and state.wait is None:
+        return Action("look", request="instances")  # how its instances came out, as far as Azure shows it
     return _end(state, "cancelled", "stop", "stopped on request; resume goes on with it")
 
 
@@ -136,10 +160,11 @@ def _finish(state: State, now: float) -> Action:
     wait = state.wait
     if wait is not None and wait.of in ("resume-repairs", "unprotect") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
-    if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+    pending = state.protection in ("writing", "removing")
+    if pending and now <= _protected_by(state):
+        return Action("follow-protection", deadline=_protected_by(state))
     in_flight = state.batch is not None and state.batch.status in ("sent", "lost")
-    if state.shielded and not in_flight and "unprotect" not in state.outstanding:
+    if state.shielded and not pending and not in_flight and "unprotect" not in state.outstanding:
         return Action("unprotect", ids=state.shielded)
     if state.guarded and "resume-repairs" not in state.outstanding:
         return Action("resume-repairs")
@@ -192,7 +217,7 @@ def _about_wait(state: State, _snapshot: Observation | None, now: float) -> Acti
         seconds = wait.until - now
         return Action("wait", seconds=seconds, cause=wait.cause, deadline=deadline, reason=wait.reason)
     if state.unsent >= MOST_UNSENT:
-        return _end(state, "paused", "stale", f"no request could be sent, {state.unsent} times in a row: {wait.reason}")
+        return _end(state, "paused", "stale", f"no request could be sent, again and again: {wait.reason}")
     return None
 
 
@@ -209,15 +234,22 @@ _WORDS: Mapping[str, str] = {
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _about_guards(state: State, _snapshot: Observation | None, _now: float) -> Action | None:
+def _about_guards(state: State, _snapshot: Observation | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+        if now > _protected_by(state):
+            return _end(state, "paused", "operation", "the writes of protection did not end in time")
+        return Action("follow-protection", deadline=_protected_by(state))
     if state.protection == "unneeded":
         return Action("unprotect", ids=state.shielded)
     if state.repairs == "unknown":
         return Action("check-repairs")
     return Action("suspend-repairs") if state.repairs == "suspending" else None
+
+
+def _protected_by(state: State) -> float:
+    """Until when writes of protection may take."""
+    return state.protected_at + state.policy.operation_timeout_seconds
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -403,6 +435,9 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
+        if ids and request in batch.done and now < batch.watched + START_SECONDS:
+            deadline, reason = batch.watched + START_SECONDS, f"to be started again: {', '.join(ids[:10])}"
+            return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
         if ids:
             return _next_stage(state, snapshot, health, now, request, ids)
     if drifted:
@@ -426,7 +461,7 @@ def next_request(
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
     for request in ORDER:
-        if request in batch.done or (drifted and request != "start"):
+        if batch.done.count(request) >= (MOST_STARTS if request == "start" else 1) or (drifted and request != "start"):
             continue
         ids = tuple(member.instance_id for member in there if needs_request(state, member, request))
         if ids:

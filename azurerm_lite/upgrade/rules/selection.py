@@ -277,7 +277,7 @@ def course(state: State, seen: Observation, health: Health | None = None) -> Cou
             batches.append(tuple([member.instance_id for member in chosen]))
             gone.update(batches[-1])
             now.take(chosen, spare)
-            state = replace(state, batches=len(batches))
+            state = replace(state, batches=state.batches + any(not member.is_stopped for member in chosen))
     return Course(batches, "", now.lowest)
 
 

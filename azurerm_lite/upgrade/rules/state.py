@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from .policy import Policy
 from .snapshot import HealthSource
@@ -67,7 +67,7 @@ class Leg:
     stored: Entry = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see `changed`
 class Batch:
     """Instances that are upgraded together.
 
@@ -117,7 +117,7 @@ class Ending(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: see `changed`
 class State:
     """All that `decide` needs besides the snapshot and the time.
 
@@ -178,6 +178,7 @@ class State:
     wait: Wait | None = None
     repairs: Repairs = "unknown"
     protection: Protection = "off"
+    protected_at: float = 0.0  # when the last writes of protection began
     shielded: tuple[str, ...] = ()
     shielded_for: tuple[str, ...] = ()
     protections: int = 0
@@ -187,8 +188,11 @@ class State:
     listed: frozenset[str] = frozenset()
     doubted: frozenset[str] = frozenset()
     doubts: int = 0
+    looks: int = 0  # in a row, with nothing but looks between them
+    gaps: int = 0  # since a request was sent or a batch was settled
     unsent: int = 0
     due: float | None = None
+    stepped: float = 0.0  # when the last step was over
     stopping: bool = False
     pausing: bool = False
     ending: Ending | None = None
@@ -220,6 +224,17 @@ class State:
     @property
     def progress(self) -> "State":
         return self
+
+
+_Value = TypeVar("_Value", State, Batch)
+
+
+def changed(value: _Value, **changes: Any) -> _Value:
+    """A copy with other values in these fields: `dataclasses.replace`, many times faster for so many fields."""
+    copy = object.__new__(type(value))
+    copy.__dict__.update(value.__dict__, **changes)
+    assert len(copy.__dict__) == len(value.__dict__), changes  # noqa: S101  (a field that does not exist)
+    return copy
 
 
 def begin(entry: Entry) -> State:

@@ -80,10 +80,18 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
     for name, member in members.items():
         if name not in classes:
-            classes[name] = _rest(state, member, selected)
+            classes[name] = _rest(state, member, selected, is_available=snapshot is not None and snapshot.fit(member))
     for name in state.known:
         classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
     return classes
+
+
+def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str]:
+    """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
+    if state.batch is None or snapshot is None:
+        return {}
+    there = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
+    return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
 
 
 def _as_planned(state: State, snapshot: Observation) -> Observation:
@@ -97,7 +105,7 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     member = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
-    if snapshot is None or batch.status in ("sent", "lost", "intended"):
+    if snapshot is None or batch.status in ("sent", "lost", "intended") or snapshot.at < (batch.ended or 0.0):
         return "in-flight"
     if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
         return "vanished"
@@ -112,10 +120,14 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     return "rolled-back" if state.direction == "back" else "updated"
 
 
-def _rest(state: State, member: Member, selected: Choice) -> str:
+def _rest(state: State, member: Member, selected: Choice, *, is_available: bool) -> str:
+    """The class of an instance that no settled batch has."""
+    if member.state == "Deleting":
+        return "vanished"
+    if state.sends.get(member.instance_id) and selection.reached(state.goal, member):
+        good = "rolled-back" if state.direction == "back" else "updated"
+        return good if is_available else "still-unavailable"
     if state.direction == "forward" and selection.reached(state.goal, member):
-        if member.instance_id in state.sends:
-            return "updated"
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"

@@ -539,8 +539,8 @@ class Search:
     def _time(self, value: float | None, now: float) -> float | None:
         return None if value is None else max(-self.clip, min(self.clip, value - now))
 
-    def key(self, node: Node) -> Any:
-        """What two nodes have in common that have the same future."""
+    def key(self, node: Node) -> int:
+        """What two nodes have in common that have the same future: a hash, as the values would take too much memory."""
         state, now, rel = node.state, node.now, self._time
         batch, wait = state.batch, state.wait
         of_batch: Any = None
@@ -562,7 +562,7 @@ class Search:
             look = (tuple(seen.members.values()), seen.model, self._time(seen.ended_at, now))
         elif seen is not None and state.verdict is None:
             look = True
-        return (values, node.world, node.left, look, node.old, node.stop)
+        return hash((values, node.world, node.left, look, node.old, node.stop))
 
     def run(self) -> Report:
         known = {self.key(self.first)}

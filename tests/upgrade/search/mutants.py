@@ -1,4 +1,8 @@
-"""Machines that are wrong in one place: for each branch of `decide` that returns an action, one without that branch."""
+"""Machines that are wrong in one place: each branch of `decide` that returns an action is never, or always, taken.
+
+A branch is an `if` whose body ends with the return of an action, an action in a conditional expression, and the action
+at the end of a function. The tables notice all of them in seconds; the search notices those that break a promise.
+"""
 
 import ast
 import contextlib
@@ -9,43 +13,77 @@ from typing import Any
 
 from azurerm_lite.upgrade.rules import machine
 
-from . import explore
+from . import explore, tables
 
 _ACTION = ("Action", "Action | None")
+_ERRORS = (AttributeError, AssertionError, TypeError, KeyError, RecursionError, ValueError, UnboundLocalError)
+Branch = tuple[str, int, str]  # function, number, and whether it is never or always taken
 
 
-def branches() -> list[tuple[str, int]]:
-    """Function and number of each branch that returns an action: an `if` whose body ends with a return."""
-    return [(name, number) for name, number, _ in _branches(_parsed())]
+def branches() -> list[Branch]:
+    """Each branch that returns an action, and what is wrong with it."""
+    places = list(_branches(_parsed()))
+    never = [(name, number, "never") for name, number, _ in places]
+    return [*never, *((name, number, "always") for name, number, node in places if not isinstance(node, ast.Return))]
 
 
 def _parsed() -> ast.Module:
     return ast.parse(Path(str(machine.__file__)).read_text(encoding="utf-8"))
 
 
-def _branches(tree: ast.Module) -> Iterator[tuple[str, int, ast.If]]:
+def _branches(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST]]:
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and ast.unparse(function.returns or ast.Constant(0)) in _ACTION:
-            conditions = [node for node in ast.walk(function) if isinstance(node, ast.If)]
-            returning = [node for node in conditions if _returns_action(node)]
-            yield from ((function.name, number, node) for number, node in enumerate(returning))
+            places = [node for node in ast.walk(function) if _is_branch(node)]
+            last = function.body[-1]
+            ends = [last] if len(function.body) > 1 and _returns_action(last) else []
+            yield from ((function.name, number, node) for number, node in enumerate([*places, *ends]))
 
 
-def _returns_action(node: ast.If) -> bool:
-    last = node.body[-1]
-    return isinstance(last, ast.Return) and last.value is not None and ast.unparse(last.value) != "None"
+def _is_branch(node: ast.AST) -> bool:
+    if isinstance(node, ast.IfExp):
+        return "Action(" in ast.unparse(node) or "_replace(kind=" in ast.unparse(node)
+    return isinstance(node, ast.If) and _returns_action(node.body[-1])
 
 
-def mutant(name: str, number: int) -> dict[str, Any]:
-    """The names of a machine that never takes this branch."""
-    tree = _parsed()
-    target = next(node for function, count, node in _branches(tree) if (function, count) == (name, number))
-    target.test = ast.BoolOp(ast.And(), [target.test, ast.Constant(value=False)])
+def _returns_action(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None"
+
+
+def mutant(branch: Branch) -> dict[str, Any]:
+    """The names of a machine that never, or always, takes this branch."""
+    tree, always = _parsed(), branch[2] == "always"
+    target = next(node for name, number, node in _branches(tree) if (name, number) == branch[:2])
+    if isinstance(target, ast.If | ast.IfExp):
+        target.test = ast.BoolOp(ast.Or() if always else ast.And(), [target.test, ast.Constant(value=always)])
+    elif isinstance(target, ast.Return):
+        target.value = ast.parse("Action('end', reason='taken out')", mode="eval").body
+    return _compiled(tree)
+
+
+def unchanged() -> dict[str, Any]:
+    """The names of the machine as it is, compiled as the mutants are."""
+    return _compiled(_parsed())
+
+
+def _compiled(tree: ast.Module) -> dict[str, Any]:
     module = ModuleType("azurerm_lite.upgrade.rules.machine")
     module.__package__ = "azurerm_lite.upgrade.rules"
     names: dict[str, Any] = module.__dict__
     exec(compile(ast.fix_missing_locations(tree), str(machine.__file__), "exec"), names)
     return names
+
+
+def noticed_by_tables(names: dict[str, Any]) -> str:
+    """The first row that this machine decides otherwise, "" for none."""
+    for label, (state, snapshot, expected) in tables.rows().items():
+        try:
+            differences = tables.differences(names["decide"](state, snapshot, tables.NOW), expected)
+        except _ERRORS as error:
+            return f"{label}: {type(error).__name__}"
+        if differences:
+            return f"{label}: {differences[0]}"
+    return ""
 
 
 @contextlib.contextmanager
@@ -59,18 +97,11 @@ def in_place(names: dict[str, Any]) -> Iterator[None]:
         setattr(machine, "decide", real)  # noqa: B010
 
 
-def differs(case: explore.Case, names: dict[str, Any], expected: explore.Report, *, misfortunes: int, most: int) -> str:
-    """What the search notices of this machine, "" for nothing: a broken promise, a crash, an end that is never reached
-    any more, or one that was never there before."""
+def noticed_by_search(case: explore.Case, names: dict[str, Any], *, misfortunes: int, most: int) -> str:
+    """The first promise that this machine breaks in a search, or how it breaks itself; "" for neither."""
     with in_place(names):
         try:
             report = explore.explore(case, misfortunes=misfortunes, most=most)
-        except (AttributeError, AssertionError, TypeError, KeyError, RecursionError) as error:
+        except _ERRORS as error:
             return f"{type(error).__name__}: {error}"
-    if report.broken:
-        return next(iter(report.broken))
-    if set(report.outcomes) != set(expected.outcomes):
-        return f"ends: {set(report.outcomes) ^ set(expected.outcomes)}"
-    if set(report.kinds) != set(expected.kinds):
-        return f"actions: {set(report.kinds) ^ set(expected.kinds)}"
-    return "" if report.whole != expected.whole or report.states == expected.states else "other states"
+    return next(iter(report.broken), "")

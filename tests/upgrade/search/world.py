@@ -1,5 +1,6 @@
 """A scale set of a few instances as a value: what it shows, and all that may become of it at one moment."""
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ class World(NamedTuple):
         return self if instance is None else self.put(number, instance._replace(**values))
 
 
+@functools.lru_cache(maxsize=100_000)
 def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Member:
     health = "" if silent or instance.power != "running" else instance.health
     return Member(
@@ -78,6 +80,11 @@ def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Me
 
 def snapshot(world: World, now: float) -> Observation:
     """What a look at it shows."""
+    return _timeless(world)._replace(at=now, ended=now)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _timeless(world: World) -> Observation:
     members = {
         str(number): member(number, instance, world.places[number], silent=world.silent)
         for number, instance in enumerate(world.instances)
@@ -85,7 +92,7 @@ def snapshot(world: World, now: float) -> Observation:
     }
     mark = f"model-{world.model}" + (f"-{world.writes}" if world.writes else "")
     model = Model(mark, mark, len(world.places), "Succeeded", shows=False)
-    return Observation(members, now, reports=True, ended=now, model=model)
+    return Observation(members, 0.0, reports=True, ended=0.0, model=model)
 
 
 def written(world: World, model: str) -> World:
@@ -107,6 +114,7 @@ def begun(world: World, ids: tuple[str, ...]) -> World:
 KINDS = ("unhealthy", "failed", "unchanged", "initializing", "stopped")
 
 
+@functools.lru_cache(maxsize=100_000)
 def ended(world: World, name: str = "", kind: str = "") -> World:
     """The upgrade is over: well, but for one instance that fared badly."""
     for one in world.running or ():
@@ -127,8 +135,13 @@ def ended(world: World, name: str = "", kind: str = "") -> World:
     return world._replace(running=None, looks=0)
 
 
-def misfortunes(world: World) -> Iterator[tuple[str, World]]:
+@functools.lru_cache(maxsize=100_000)
+def misfortunes(world: World) -> tuple[tuple[str, World], ...]:
     """All that others, or chance, may do to it at one moment."""
+    return tuple(_misfortunes(world))
+
+
+def _misfortunes(world: World) -> Iterator[tuple[str, World]]:
     for number, instance in enumerate(world.instances):
         if instance is None:
             continue
@@ -150,6 +163,7 @@ def misfortunes(world: World) -> Iterator[tuple[str, World]]:
         yield "somebody writes the model", drifted._replace(writes=1)
 
 
+@functools.lru_cache(maxsize=100_000)
 def recovered(world: World) -> World:
     """What mends itself with time: instances that others change, that start, whose application warms up."""
     for number, instance in enumerate(world.instances):

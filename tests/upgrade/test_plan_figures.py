@@ -1,7 +1,7 @@
 """What a plan says of batches, availability, requests and time, held against what comes when nothing happens.
 
 Everything here is judged by the emulator's own record: its journal of requests, and its history of availability. CI
-tries a hundred random sets, `nox -s long` a thousand; AZURERM_LITE_UNDISTURBED says how many.
+tries a hundred random sets, `nox -s long` a thousand; AZURERM_LITE_PLANS says how many.
 """
 
 import os
@@ -18,7 +18,7 @@ from azurerm_lite.upgrade.rehearsal import Stage, capture, rehearse_captured
 from azurerm_lite.upgrade.rules.forecast import SIMULATED, Needs, forecast
 
 NEW = "22.04.202611120"
-SETS = int(os.environ.get("AZURERM_LITE_UNDISTURBED", "100" if os.environ.get("CI") else "30"))
+SETS = int(os.environ.get("AZURERM_LITE_PLANS", "100" if os.environ.get("CI") else "30"))
 MOST_OFF_REQUESTS, MOST_OFF_SECONDS = 0.20, 0.25
 
 Batches = list[tuple[str, ...]]
@@ -40,7 +40,7 @@ class Run(NamedTuple):
     @property
     def short(self) -> dict[str, tuple[int, int]]:
         """Where fewer were available than the plan says: (planned, really)."""
-        pairs = {place: (self.plan.lowest[place], count) for place, count in self.lowest.items()}
+        pairs = {place: (self.plan.lowest.get(place, 0), count) for place, count in self.lowest.items()}
         return {place: pair for place, pair in pairs.items() if pair[1] < pair[0]}
 
 

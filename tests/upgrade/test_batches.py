@@ -1,0 +1,136 @@
+"""Which instances go together and what that leaves, by tables: no emulator. `test_selection.py` runs upgrades."""
+
+from typing import Any
+
+import pytest
+
+from azurerm_lite.upgrade.rules import selection
+from azurerm_lite.upgrade.rules.policy import Policy
+from azurerm_lite.upgrade.rules.snapshot import Member
+from azurerm_lite.upgrade.rules.state import Leg
+
+from .search import tables
+from .search.tables import current, instance, seen
+
+EASY: dict[str, Any] = {"min_healthy_instance_percent": 0, "min_healthy_zone_percent": 0}
+
+
+def _set(count: int, **values: Any) -> list[Member]:
+    """So many outdated instances, in zones 1 and 2 and two update domains in each."""
+    places = [{"zone": str(n % 2 + 1), "update_domain": n // 2 % 2, "fault_domain": n // 4} for n in range(count)]
+    return [instance(str(number), **{**place, **values}) for number, place in enumerate(places)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "members", "batches"),
+    [
+        ({"order": "update_domain", "batch_size": 9}, _set(8), ["0 4", "2 6", "1 5", "3 7"]),
+        ({"order": "fault_domain", "batch_size": 9}, _set(8), ["0 2", "4 6", "1 3", "5 7"]),
+        ({"order": "zone", "batch_size": 9}, _set(8), ["0 2 4 6", "1 3 5 7"]),
+        ({"order": "batch", "batch_size": 3}, _set(8), ["0 1 2", "3 4 5", "6 7"]),
+        ({"order": "batch", "batch_size": 3, "canary_instances": 1}, _set(5), ["0", "1 2 3", "4"]),
+        ({"order": "batch", "batch_size": 9, "zones": ("1",)}, _set(8), ["0 2 4 6"]),
+        ({"order": "batch", "batch_size": 9, "update_domains": (0,)}, _set(8), ["0 1 4 5"]),
+        ({"order": "batch", "batch_size": 9, "fault_domains": (1,)}, _set(8), ["4 5 6 7"]),
+        ({"order": "batch", "batch_size": 9, "instances": ("7", "1")}, _set(8), ["1 7"]),
+        ({"order": "update_domain", "batch_size": 9}, [instance("0"), instance("1", update_domain=None)], ["0", "1"]),
+        ({"order": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, _set(8), ["0 1 2 3", "4 5 6 7"]),
+        ({"order": "batch", "batch_size": 2}, [instance("0"), instance("1", state="Updating")], ["0", "1"]),
+        ({"order": "batch", "batch_size": 2}, [instance("0"), current("1"), instance("2", protected=True)], ["0"]),
+        ({"order": "batch", "batch_size": 1}, [instance("0"), instance("1", health="unhealthy")], ["1", "0"]),
+        ({"order": "batch", "batch_size": 1, "sick_first": False}, [instance("0"), instance("1", power="stopped")],
+         ["0", "1"]),
+        ({"order": "batch", "batch_size": 2, "on_stopped": "skip"}, [instance("0"), instance("1", power="stopped")],
+         ["0"]),
+    ],
+)  # fmt: skip
+def test_the_batches_of_a_plan(policy: dict[str, Any], members: list[Member], batches: list[str]) -> None:
+    ids, why_not = selection.simulate(Policy(**{**EASY, **policy}), seen(*members), "2")
+    assert ([" ".join(batch) for batch in ids], why_not) == (batches, "")
+
+
+def test_a_plan_waits_for_what_others_change() -> None:
+    """What is Updating comes last, and counts as available from then on."""
+    members = [instance("0", state="Updating"), instance("1"), instance("2")]
+    policy = Policy(order="batch", batch_size=1, min_healthy_instance_percent=30, min_healthy_zone_percent=0)
+    assert selection.simulate(policy, seen(*members), "2") == ([("1",), ("2",), ("0",)], "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "members", "batches", "words"),
+    [
+        ({"min_healthy_instance_percent": 100}, _set(4), [], "min_healthy_instance_percent"),
+        ({"min_healthy_zone_percent": 100, "order": "zone"}, _set(4), [], "min_healthy_zone_percent"),
+        ({"min_healthy_zone_percent": 50, "order": "batch"}, [*_set(3), current("3", zone="2", health="unhealthy")],
+         [("0",), ("2",)], "zone 2"),
+    ],
+)  # fmt: skip
+def test_why_a_plan_comes_to_no_end(policy: dict[str, Any], members: list[Member], batches: Any, words: str) -> None:
+    ids, why_not = selection.simulate(Policy(**{**EASY, "batch_size": 1, **policy}), seen(*members), "2")
+    assert ids == batches
+    assert words in why_not
+
+
+def test_the_fewest_available_of_each_place() -> None:
+    """What did not run is not started by its upgrade; what was unhealthy is available after it."""
+    members = _set(4)
+    members[0], members[1] = members[0]._replace(health="unhealthy"), members[1]._replace(power="stopped")
+    snapshot = seen(*members)
+    policy = Policy(**{**EASY, "order": "batch", "batch_size": 2})
+    course = selection.course(selection.plain(policy, snapshot, "2"), snapshot)
+    assert course.batches == [("0", "1"), ("2", "3")]
+    assert course.lowest == {"": 1, "zone 1": 1, "zone 2": 0}
+
+
+@pytest.mark.parametrize(
+    ("members", "batches", "lowest"),
+    [
+        (_set(8), [["0", "4"], ["2"]], {"update domain 0": 2, "update domain 1": 3}),
+        ([instance("0", update_domain=None)], [["0"]], {}),
+        ([instance("0"), instance("1", health="unhealthy")], [["1"]], {"update domain 0": 1}),
+    ],
+)
+def test_the_fewest_available_of_each_update_domain(members: list[Member], batches: Any, lowest: Any) -> None:
+    assert selection.lowest_by_domain(seen(*members), batches) == lowest
+
+
+def test_what_azure_turned_down_goes_alone() -> None:
+    state = tables.state({"batch_size": 3, "min_healthy_instance_percent": 0}, turned_down={"1": 1})
+    assert selection.next_batch(state, tables.OUTDATED) == ("1",)
+    assert selection.next_batch(tables.state({"batch_size": 1}, turned_down={"1": 1}), tables.OUTDATED) == ("0",)
+
+
+@pytest.mark.parametrize(
+    ("follows", "spare"), [(False, {"": 0, "zone 1": 0, "group a": -1}), (True, {"": 0, "zone 1": 1, "group a": -1})]
+)
+def test_the_room_that_is_left(follows: bool, spare: dict[str, int]) -> None:
+    """The set had four instances, zone 1 had four; the only one of group a is not available."""
+    members = [instance("0", zone="1"), instance("1", zone="1"), instance("2", group="a", health="unhealthy")]
+    policy = {"floor_follows_capacity": follows, "min_healthy_instance_percent": 50, "min_healthy_zone_percent": 50}
+    state = tables.state(policy, capacity=4, zone_sizes={"zone 1": 4})
+    room = selection.room(state, seen(*members), selection.health_of(seen(*members)))
+    assert room == spare
+
+
+@pytest.mark.parametrize(
+    ("leg", "member", "reached"),
+    [
+        (Leg("2"), current("0"), True),
+        (Leg("2"), current("0", latest=False), False),
+        (Leg("2"), current("0", version="1"), False),
+        (Leg("/images/X"), current("0", version="/IMAGES/x"), True),
+        (Leg(""), current("0"), True),
+        (Leg("2"), current("0", version=""), True),
+        (Leg("2", "i:2"), current("0", image="I:2"), True),
+        (Leg("2", "i:2"), current("0", image="i:3"), False),
+        (Leg("2", "i:2"), current("0", image=""), True),
+    ],
+)
+def test_where_an_instance_is_to_come(leg: Leg, member: Member, reached: bool) -> None:
+    assert selection.reached(leg, member) is reached
+
+
+def test_current_needs_the_model_and_the_version() -> None:
+    assert selection.current(current("0"), "2")
+    assert not selection.current(current("0", latest=False), "2")
+    assert not selection.current(current("0"), "3")
