@@ -82,6 +82,8 @@ class Arm:
         correlation_id: str | None = None,
         time_scale: float = 1.0,
     ) -> None:
+        if not isinstance(cloud, Cloud) or not isinstance(reach, Reach):
+            raise InvalidInput("cloud must be a Cloud and reach a Reach, as azurerm_lite.clouds makes them")
         self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
         self.credential = foreign.as_credential(credential, now=now)

@@ -7,16 +7,17 @@ or an Arm. A function raises what its namesake in azurerm_lite raises; docs/comi
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import images, rolling_upgrades, vmss, vmss_vm, vmss_vms, wire
+from . import arguments, images, parsing, rolling_upgrades, vmss, vmss_vm, vmss_vms, wire
 from .arm import Auth, arm_of
 from .credentials import azure_cli_credential
 from .credentials import get_access_token as get_access_token  # noqa: PLC0414
 from .errors import InvalidInput
 from .operation import Operation
-from .secrecy import conceal_tokens
+from .secrecy import conceal_tokens, conceals
 from .types import Ids, JsonDict
 
 NETWORK_API = "2023-09-01"
@@ -61,7 +62,7 @@ def _object(body: str | bytes | Mapping[str, Any], what: str) -> JsonDict:
     """The body of a script, JSON text or a dict, as a dict."""
     if isinstance(body, Mapping):
         return dict(body)
-    value = wire.decode_json(body.encode() if isinstance(body, str) else body, {})
+    value = parsing.parse_json(body, InvalidInput, f"{what} is not JSON")
     if not isinstance(value, dict):
         raise InvalidInput(f"{what} must be a JSON object, not {type(value).__name__}")
     return value
@@ -181,6 +182,7 @@ def get_vmss_vm_nics(
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
+@conceals
 def put_vmss(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, vmss_body: str | Mapping[str, Any]
 ) -> Response:
@@ -189,6 +191,7 @@ def put_vmss(
     return _response(vmss.put_vmss(access_token, subscription_id, resource_group, vmss_name, model))
 
 
+@conceals
 def update_vmss(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, body: str | Mapping[str, Any]
 ) -> Response:
@@ -196,6 +199,7 @@ def update_vmss(
     return put_vmss(access_token, subscription_id, resource_group, vmss_name, body)
 
 
+@conceals
 def put_vmss_vm(
     access_token: Auth,
     subscription_id: str,
@@ -216,9 +220,9 @@ def scale_vmss(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, capacity: int | str
 ) -> Response:
     """Change the number of instances."""
-    if not str(capacity).isdigit():
-        raise InvalidInput(f"capacity must be a whole number, not {capacity!r}")
-    patch = {"sku": {"capacity": int(capacity)}}
+    is_number = isinstance(capacity, str) and re.fullmatch("[0-9]{1,4}", capacity)
+    number = int(capacity) if is_number else capacity
+    patch = {"sku": {"capacity": arguments.whole_number(number, "capacity", 0, 1000, "a whole number")}}
     return _response(vmss.patch_vmss(access_token, subscription_id, resource_group, vmss_name, patch))
 
 
@@ -227,6 +231,7 @@ def delete_vmss(access_token: Auth, subscription_id: str, resource_group: str, v
     return _response(vmss.delete_vmss(access_token, subscription_id, resource_group, vmss_name))
 
 
+@conceals
 def create_vmss(
     access_token: Auth,
     subscription_id: str,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from . import parsing
-from .errors import InvalidInput
+from .errors import InvalidInput, short_repr
 from .reach import DIRECT as DIRECT  # noqa: PLC0414
 from .reach import LOOPBACK
 from .reach import Reach as Reach  # noqa: PLC0414
@@ -59,6 +59,8 @@ def base_address(url: str, what: str) -> str:
 
     Raises: InvalidInput for any other form, and for plain http unless the whole host name is a loopback name.
     """
+    if not isinstance(url, str):
+        raise InvalidInput(f"{what} must be an address of the form https://host[:port], not {short_repr(url)}")
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = (parts.hostname or "").rstrip("."), parts.port

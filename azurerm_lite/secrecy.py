@@ -5,6 +5,7 @@ therefore marked with `conceals`, and an error that passed through frames which 
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -80,14 +81,16 @@ def conceal_tokens(functions: dict[str, Any], arm_of: Callable[[Any], Any], para
         code = getattr(function, "__code__", None)
         is_local = getattr(function, "__module__", "") == functions["__name__"] and not name.startswith("_")
         if code is not None and is_local and code.co_varnames[:1] == (parameter,) and code.co_argcount:
-            functions[name] = _with_arm(function, arm_of)
+            functions[name] = _with_arm(function, arm_of, parameter)
 
 
-def _with_arm(function: Callable[..., Any], arm_of: Callable[[Any], Any]) -> Callable[..., Any]:
+def _with_arm(function: Callable[..., Any], arm_of: Callable[[Any], Any], parameter: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
         if arguments:
             arguments = (arm_of(arguments[0]), *arguments[1:])
+        elif parameter in options and parameter in inspect.signature(function).parameters:
+            options[parameter] = arm_of(options[parameter])
         return function(*arguments, **options)
 
     return call

@@ -332,6 +332,8 @@ def checked(names: Habits) -> tuple[frozenset[str], tuple[Use, ...]]:
 def listed(names: Habits) -> list[str | Mapping[str, Any]]:
     """Habits as a list: one alone may stand for itself."""
     alone = isinstance(names, str) or (isinstance(names, Mapping) and "habit" in names)
+    if not alone and not isinstance(names, Iterable):
+        raise FaultError(f"habits are names, or objects with `habit`, not {names!r}")
     return [names] if alone else list(names)  # type: ignore[list-item]
 
 

@@ -25,13 +25,23 @@ def _scalar(value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
+def _settings(value: Any) -> bool:
+    """An object, or the text that a recording has in its place."""
+    return isinstance(value, Mapping | str)
+
+
+def _zones(value: Any) -> bool:
+    """A list of zones; Azure shows `[null]` for no zone in lists of regional Flexible sets."""
+    return isinstance(value, list) and all(zone is None or isinstance(zone, str) for zone in value)
+
+
 def _map(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(map(test, value.values()))
 
 
 _IMAGE: Shape = dict.fromkeys(("publisher", "offer", "sku", "version", "exactVersion", "id"), _text)
 _STORAGE: Shape = {"imageReference": _IMAGE, "osDisk": {"diffDiskSettings": {}, "image": {}}, "dataDisks": [{}]}
-_EXTENSION: Shape = {"name": _text, "properties": {"publisher": _text, "type": _text, "settings": {}}}
+_EXTENSION: Shape = {"name": _text, "properties": {"publisher": _text, "type": _text, "settings": _settings}}
 _IP: Shape = {"name": _text, "properties": {"loadBalancerBackendAddressPools": [{}]}}
 _NIC: Shape = {"name": _text, "properties": {"ipConfigurations": [_IP]}}
 _PROFILE: Shape = {
@@ -48,7 +58,7 @@ MODEL: Shape = {
     **dict.fromkeys(("id", "name", "type", "location", "etag"), _text),
     "tags": _map(_text),
     "sku": {"name": _text, "tier": _text, "capacity": _count},
-    "zones": [_text],
+    "zones": _zones,
     "plan": {},
     "identity": {"type": _text, "userAssignedIdentities": {}},
     "properties": {
@@ -78,7 +88,7 @@ INSTANCE: Shape = {
     **dict.fromkeys(("id", "name", "location", "etag"), _text),
     "instanceId": _scalar,
     "sku": {"name": _text, "tier": _text},
-    "zones": [_text],
+    "zones": _zones,
     "tags": _map(_text),
     "properties": {
         "latestModelApplied": _switch,

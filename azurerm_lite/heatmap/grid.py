@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from ..errors import InvalidInput
+from .. import arguments
+from ..errors import InvalidInput, short_repr
 from ..upgrade.rules.snapshot import Member, Observation, natural, observe
 
 GREEN, ORANGE, SKY, BLUE = "#009E73", "#E69F00", "#56B4E9", "#0072B2"
@@ -202,10 +203,14 @@ def grid(
     as in `Verdict.classes`; without it the instances' own state is shown. `at`: when they were listed, in seconds
     since 1970 (an Observation knows that itself). `emulator`: adds EMULATOR to the caption.
 
-    Raises: InvalidInput for an unknown `color_by`, or for `classes` without "progress".
+    Raises: InvalidInput for an unknown `color_by`, for `classes` without "progress", and for values of other types.
     """
-    if color_by not in STYLES:
-        raise InvalidInput(f"color_by must be one of {', '.join(STYLES)}, not {color_by!r}")
+    arguments.word(color_by, "color_by", STYLES)
+    if not isinstance(instances, Observation):
+        instances = arguments.sequence(instances, "instances", "what list_vmss_vms returns")
+    arguments.json_object({} if classes is None else classes, "classes")
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise InvalidInput(f"at must be a number of seconds, not {short_repr(at)}")
     if classes is not None and color_by != "progress":
         raise InvalidInput(f"classes need color_by='progress', not {color_by!r}")
     snapshot = instances if isinstance(instances, Observation) else observe(instances, at)

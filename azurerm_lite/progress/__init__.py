@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
-from .. import _lazy
+from .. import _lazy, arguments
 from .event_text import EventText, describe
 from .lines import JsonLines, Lines, LogLines
 from .view import View
@@ -29,8 +29,9 @@ def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -
     Pass it as `on_event=`, and use it as a context manager: it restores the terminal on exit. Lines are also chosen for
     TERM=dumb and when rich is not installed. `clock`: seconds as a float; limits how often the view is drawn.
 
-    Raises: nothing of its own; a view ignores a stream that is closed or cannot be written.
+    Raises: InvalidInput for what is no stream; a view ignores one that is closed or cannot be written.
     """
+    arguments.function(getattr(stream, "isatty", None), "the isatty of stream")
     if type(stream).__module__.partition(".")[0] == "ipykernel":
         from .notebook import NotebookView  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from .. import arguments
 from ..markup import batches, listing, visible
 from ..types import ScaleSet
 
@@ -36,8 +37,9 @@ def describe(event: Event) -> EventText:
 
     `event`: a dict as `on_event=` gets it: `{"kind": ..., "at": ..., "progress": {...}, ...}`.
 
-    Raises: KeyError for an event of a known kind that lacks a key of that kind.
+    Raises: InvalidInput for what is no event, KeyError for an event of a known kind that lacks a key of that kind.
     """
+    arguments.json_object(event, "event")
     kind = str(event.get("kind"))
     text = _KINDS[kind](event) if kind in _KINDS else EventText(f"{kind}: {event.get('reason', '')}".rstrip(": "))
     of_a_fleet = "scale_set" in event and kind not in ("begin", "resumed")

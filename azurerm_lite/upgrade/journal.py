@@ -30,6 +30,7 @@ class Journal:
     """The entries of one upgrade: in memory, and in a file when there is one."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        checks.path(path, "path")
         self.path = Path(path) if path is not None else None
         self.entries: list[Entry] = []
         self._file: int | None = None

@@ -44,7 +44,7 @@ def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Ma
 
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.apply_patch(model.without_read_only(found), stored["undo"])
+    after: Any = model.merged(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import arguments
 from ..arm import Arm, Auth, arm_of
 from ..auth import Credential
 from ..clouds import custom_cloud
@@ -166,6 +167,7 @@ def rehearse(
     checks.of_plan(change, policy)
     faults = checks.faults(faults)
     _refuse_odd_luck(unlucky_percent)
+    arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
     faults, habits = _checked_faults(faults), _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     return rehearse_captured(

@@ -36,7 +36,7 @@ from .rules.outline import outline
 from .rules.policy import Policy
 from .rules.snapshot import Model, Observation
 from .rules.state import Entry, State
-from .rules.verdict import Verdict, verdict_classes
+from .rules.verdict import Verdict, failure_reasons, verdict_classes
 
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
@@ -64,6 +64,7 @@ class Runner:
         self.state: State = _journal.fold(journal.entries)
         self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
         self._protecting: list[Operation] = []
+        self._hanging: Operation | None = None  # what did not end in time, as it is polled
         self._lowest = self.state.lowest
         self.seen: Observation | None = None  # the newest snapshot, kept for who watches
         self.found: Vmss | None = None  # the model of the newest snapshot
@@ -203,10 +204,10 @@ class Runner:
     def _write_model(self, _action: Action) -> float:
         found = self.found
         assert found is not None  # noqa: S101  (decided on a snapshot)
-        patch = self._patch if self._patch is not None and self.state.leg == 0 else None
-        if patch is None or self.state.direction == "back":
+        if self.state.direction == "back" or self._first["takes_back"]:
             patch = legs.patch_of(self.state.goal.stored, found)
-        if self.state.direction != "back" and not self._first["takes_back"]:
+        else:
+            patch = self._first["patch"] if self._patch is None else self._patch
             patch = legs.on_present_tags(patch, self._first["undo"], found)
         operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
         self._operations = [operation]
@@ -288,7 +289,9 @@ class Runner:
         """Whether an operation that did not end in time has ended since."""
         stored = self.state.hanging
         assert stored is not None  # noqa: S101  (decided on it)
-        operation = Operation.from_dict(self.arm, stored)
+        if self._hanging is None or self._hanging.request_id != stored["request_id"]:
+            self._hanging = Operation.from_dict(self.arm, stored)
+        operation = self._hanging  # the same at each poll: it looks at the instances when its status is gone for good
         operation.poll()
         if operation.done:
             self._note({"kind": "released", "at": self.arm.time()})
@@ -340,6 +343,7 @@ class Runner:
             if not first.done:
                 first.poll()
             if not first.done:
+                self._tell({"kind": "polled", "at": self.arm.time()})
                 return first.next_poll_seconds()
             self._protecting = self._protecting[1:]
             if first.error is not None:
@@ -373,7 +377,8 @@ class Runner:
     def _end(self, action: Action) -> float:
         """Write down how it came out."""
         classes = verdict_classes(self.state, self.seen)
-        failures = {name: self.state.reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
+        reasons = {**failure_reasons(self.state, self.seen), **self.state.reasons}
+        failures = {name: reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
         entry = {"kind": "end", "at": self.arm.time(), "verdict": {}}
         entry["verdict"] = self._verdict(action, classes, failures).to_dict()
         try:

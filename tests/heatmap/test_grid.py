@@ -177,3 +177,22 @@ def test_plain_text_has_no_control_characters(world: Any, title: str, width: int
     text = render_text(grid(world, "progress", classes=dict.fromkeys(world.members, title), title=title), width)
     steering = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char != "\n"]
     assert steering == []
+
+
+@pytest.mark.parametrize("instances", [True, 5, None, "0", {"instanceId": "0"}])
+def test_instances_are_a_list(instances: Any) -> None:
+    with pytest.raises(InvalidInput, match="instances must be a sequence"):
+        grid(instances)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"color_by": value} for value in ([], {}, None, "HEALTH")),
+        *({"color_by": "progress", "classes": value} for value in (5, "failed", {0: "failed"}, ["0"])),
+        *({"at": value} for value in ("now", None, True)),
+    ],
+)
+def test_a_heatmap_of_other_types_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        grid([], **options)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from azurerm_lite.errors import InvalidInput
 from azurerm_lite.heatmap import grid
+from azurerm_lite.progress import describe, for_stream
 from azurerm_lite.progress.lines import as_json
 from azurerm_lite.upgrade import plan, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
@@ -115,3 +117,15 @@ def test_a_rollback_is_marked_as_one(tmp_path: Path) -> None:
     events: list[Any] = []
     assert rollback(stage.arm, path, on_event=events.append).ok
     assert (events[0]["kind"], events[0]["takes_back"]) == ("begin", True)
+
+
+@pytest.mark.parametrize("event", ["settled", None, 5, [], {1: 2}])
+def test_what_is_no_event_is_refused(event: Any) -> None:
+    with pytest.raises(InvalidInput, match="event must be an object"):
+        describe(event)
+
+
+@pytest.mark.parametrize("stream", [None, "out", 5])
+def test_what_is_no_stream_is_refused(stream: Any) -> None:
+    with pytest.raises(InvalidInput, match="stream"):
+        for_stream(stream)

@@ -9,6 +9,7 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import (
+    Journal,
     command_gate,
     http_gate,
     plan,
@@ -25,6 +26,7 @@ from azurerm_lite.upgrade import (
 from azurerm_lite.upgrade.rehearsal import Stage
 
 NEW = "22.04.202611120"
+HALF = chr(0xD800)
 
 
 @pytest.fixture(name="stage")
@@ -113,6 +115,19 @@ def test_faults_of_a_rehearsal_are_a_sequence_of_objects(stage: Stage, faults: A
     with pytest.raises(az.InvalidInput):
         rehearse(stage.arm, *stage.address, NEW, faults=faults)
     assert requests(stage) == 0
+
+
+@pytest.mark.parametrize("given", [{"habits": True}, {"habits": 5}, {"random_seed": []}, {"random_seed": HALF}])
+def test_a_rehearsal_of_other_types_is_refused_before_anything_is_read(stage: Stage, given: dict[str, Any]) -> None:
+    with pytest.raises(az.InvalidInput):
+        rehearse(stage.arm, *stage.address, NEW, **given)
+    assert requests(stage) == 0
+
+
+@pytest.mark.parametrize("path", [True, b"j", 5, ["j"], ""])
+def test_a_journal_has_a_path(path: Any) -> None:
+    with pytest.raises(az.InvalidInput, match="must be a path"):
+        Journal(path)
 
 
 @pytest.mark.parametrize("percent", ["5", True, None, float("nan"), -1, 101])

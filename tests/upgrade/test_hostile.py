@@ -1,10 +1,13 @@
 """Scenarios that broke the engine once: combinations of misfortunes, judged by the emulator's record."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .test_promises import ELSEWHERE, Lab, at
+from azurerm_lite.upgrade import resume
+
+from .test_promises import ELSEWHERE, Lab, at, interrupt
 
 HEALTH: dict[str, Any] = {"health_source": "extension"}
 
@@ -137,3 +140,87 @@ def test_a_start_that_fails_for_good_is_no_endless_loop() -> None:
     assert verdict.outcome == "stopped"
     assert "AllocationFailed" in verdict.failures["0"]
     assert len(actions(lab)) == 2 + 5
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["posted", "fit", "settled", "waiting"])
+def test_a_clock_that_is_put_back_makes_no_run_wait_for_it(kind: str) -> None:
+    lab, offset = Lab(**HEALTH), [0.0]
+    real = lab.arm._now
+    lab.arm._now = lambda: real() + offset[0]
+
+    def jump() -> None:
+        offset[0] = -3600.0
+
+    begun = lab.clock.time()
+    verdict = lab.run(bake_seconds=60.0, pause_seconds=30.0, options={"on_event": at(kind, 2, jump)})
+    assert verdict.ok, verdict.reason
+    assert lab.clock.time() - begun < 1200
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_run_that_is_stopped_as_its_batch_ends_says_how_its_instances_came_out(outage: bool) -> None:
+    lab, stop = Lab(**HEALTH), list[bool]()
+    lab.world.faults.add(on="upgrade", instance="0", effect="fail")
+
+    def end() -> None:
+        stop.append(True)
+        if outage:
+            lab.world.faults.add(method="GET", path="virtualMachines", status=503, times=10**6, seconds=3600.0)
+
+    verdict = lab.run(failure_budget=3, options={"on_event": at("ended", 1, end), "should_stop": lambda: bool(stop)})
+    assert verdict.outcome == "cancelled"
+    classes = {verdict.classes["0"], verdict.classes["5"]}
+    assert classes == ({"in-flight"} if outage else {"failed", "updated"}), verdict
+    assert outage or "InjectedFault" in verdict.failures["0"]
+
+
+# --- operations that hang ---------------------------------------------------------------------------------------------
+
+
+def test_a_write_of_protection_that_never_ends_pauses_the_run_and_is_named() -> None:
+    lab = Lab(**HEALTH)
+    fault = {"method": "GET", "path": "operations", "status": 200, "body": {"status": "InProgress"}, "times": 10**7}
+    begin = at("shielded", 1, lambda: lab.world.faults.add(**fault))
+    verdict = lab.run(protect_in_flight=True, operation_timeout_seconds=600.0, options={"on_event": begin})
+    assert verdict.outcome == "paused"
+    assert "still protected" in verdict.reason
+    assert len(lab.made.app.journal.entries) < 500
+
+
+def test_a_run_goes_on_after_an_operation_of_its_own_whose_status_is_gone(tmp_path: Path) -> None:
+    lab, where = Lab(**HEALTH), str(tmp_path / "j.jsonl")
+    lab.world.faults.add(habit="operation-hangs")
+    verdict = lab.run(operation_timeout_seconds=500.0, options={"journal": where})
+    assert verdict.outcome == "paused"
+    lab.clock.advance(86_400.0)
+    lab.world.settle()
+    lab.made.scale_set.upgrading = None
+    gone = {"method": "GET", "path": "operations", "status": 404, "code": "NotFound", "times": 10**6, "seconds": 300.0}
+    lab.world.faults.add(**gone)
+    verdict = resume(lab.arm, where)
+    assert verdict.ok, verdict.reason
+    assert not lab.breaches
+
+
+@pytest.mark.parametrize("seconds", [31.0, 130.0])
+@pytest.mark.parametrize("kinds", [("seen",), ("intent",), ()])
+def test_a_watcher_that_is_too_slow_ends_in_a_pause_and_in_no_endless_loop(
+    kinds: tuple[str, ...], seconds: float
+) -> None:
+    lab = Lab(**HEALTH)
+
+    def watch(event: dict[str, Any]) -> None:
+        if not kinds or event["kind"] in kinds:
+            lab.clock.advance(seconds)
+        if len(lab.made.app.journal.entries) > 400:
+            interrupt()
+
+    verdict = lab.run(options={"on_event": watch})
+    assert verdict.outcome in ("paused", "succeeded")
+    assert not lab.breaches

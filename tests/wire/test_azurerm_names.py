@@ -127,10 +127,12 @@ def test_the_rest_of_the_names_do_what_they_did(arm: az.Arm, arm_emulator: Any, 
     names.delete_vmss(*where).operation.wait()
     with pytest.raises(az.NotFoundError):
         names.get_vmss(*where)
-    with pytest.raises(az.InvalidInput):
-        names.scale_vmss(*where, "many")
-    with pytest.raises(az.AzurermLiteError):
-        names.put_vmss(*where, "[]")
+    for capacity in ("many", "²", "9" * 5000, "-1", "", 10**400, 1001, True, 2.5, None):
+        with pytest.raises(az.InvalidInput, match="capacity must be"):
+            names.scale_vmss(*where, capacity)
+    for body in ("[]", "{", "", b"\xff", 5, None, [], '{"a": 1, "a": 2}'):
+        with pytest.raises(az.InvalidInput, match="the model"):
+            names.put_vmss(*where, body)
 
 
 def test_a_set_is_created_as_before(arm: az.Arm, web: az.ScaleSet) -> None:

@@ -234,3 +234,16 @@ def test_azure_has_no_time_scale() -> None:
         az.Arm("t", time_scale=50)
     env = {"AZURERM_LITE_TIME_SCALE": "50"}
     assert az.connect("t", env=env).time_scale == 1.0
+
+
+@pytest.mark.parametrize("given", [{"cloud": "public"}, {"cloud": None}, {"reach": "direct"}, {"reach": None}])
+def test_a_cloud_or_a_reach_of_another_type_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(az.InvalidInput, match="cloud must be a Cloud and reach a Reach"):
+        az.Arm("t", **given)
+
+
+@pytest.mark.parametrize("address", [True, None, 5, b"https://localhost", ["https://localhost"]])
+def test_an_address_of_a_cloud_is_a_text(address: Any) -> None:
+    for given in ((address, "https://localhost"), ("https://localhost", address)):
+        with pytest.raises(az.InvalidInput, match="must be an address of the form"):
+            custom_cloud(*given)

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite import azurerm_names
 from azurerm_lite.clouds import Reach, custom_cloud, reach_from_environment
 from azurerm_lite.foreign import as_credential, bearer_credential
 from azurerm_lite.login import Login
@@ -202,6 +203,27 @@ def test_no_function_that_takes_a_bare_token_shows_it_when_it_fails(nowhere: Non
     assert shown == {}
 
 
+def test_a_bare_token_that_is_passed_by_its_name_is_not_shown_either(nowhere: None) -> None:
+    calls = {name: callables()[name] for name in every_call()}
+    by_name = {
+        name: function
+        for name, function in calls.items()
+        if next(iter(inspect.signature(function).parameters.values())).kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        and "azurerm_lite" in function.__module__
+    }
+    shown = {}
+    for name, function in by_name.items():
+        parameters = list(inspect.signature(function).parameters.values())
+        needed = [one.name for one in parameters[1:] if one.default is one.empty]
+        try:
+            function(**{parameters[0].name: TOKEN}, **dict.fromkeys(needed, ""))
+        except Exception as error:
+            if places := leaks(error):
+                shown[name] = places
+    assert len(by_name) > 40
+    assert shown == {}
+
+
 # --- errors of everything else that takes a secret ------------------------------------------------------------------
 
 
@@ -258,6 +280,20 @@ FAILURES: dict[str, Callable[[], object]] = {
         .in_tenant("t")
         .get_token("s")
     ),
+    "create_vmss, unreachable": lambda: azurerm_names.create_vmss(
+        az.Arm(TOKEN, cloud=ELSEWHERE, retry=az.Retry(attempts=1)),
+        *WEB,
+        "s",
+        2,
+        "p",
+        "o",
+        "k",
+        "1",
+        "/n",
+        "w",
+        password=SECRET,
+    ),
+    "put_vmss, no JSON": lambda: azurerm_names.put_vmss(TOKEN, *WEB, '{"adminPassword": "' + SECRET),
     "claims": lambda: bearer_credential(TOKEN).renew("s", az.Token(TOKEN, 9), "{}"),
 }
 

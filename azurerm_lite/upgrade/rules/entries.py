@@ -83,6 +83,7 @@ def _posted(state: State, entry: Entry) -> State:
         lowest=lowest,
         wait=None,
         unsent=0,
+        gaps=0,
         turned_down=_without(state.turned_down, batch.request_ids),
     )
     if batch.request == "deallocate":
@@ -106,7 +107,7 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "outage": LOOK_SECONDS,
     "model": LOOK_SECONDS,
 }
-_OF_STALE = 100  # what is given up as stale is tried again at once, so it counts for more than what waits between
+_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
 
 
 def _unposted(state: State, entry: Entry) -> State:
@@ -123,7 +124,7 @@ def _unposted(state: State, entry: Entry) -> State:
     if cause == "inactive":
         turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
     state = changed(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
-    state = changed(state, unsent=state.unsent + (_OF_STALE if cause == "stale" else 1))
+    state = changed(state, unsent=state.unsent + _WEIGHTS.get(cause, 1))
     return (
         state
         if cause == "stop"
@@ -215,6 +216,7 @@ def _settled(state: State, entry: Entry) -> State:
         batches=state.batches + shown,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
+        gaps=0,
         protection=protection,
         wait=None,
         stale=True,
@@ -241,13 +243,12 @@ def _shielded(state: State, entry: Entry) -> State:
     ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
     if not batch:
         return changed(state, shielded=(), shielded_for=(), protection="off", stale=True)
-    return changed(
-        state, shielded=ids, shielded_for=batch, protection="writing", protections=state.protections + 1, stale=True
-    )
+    writing = changed(state, protection="writing", protections=state.protections + 1, protected_at=entry["at"])
+    return changed(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
 def _protection(state: State, entry: Entry) -> State:
-    return changed(state, protection=entry["protection"], stale=True)
+    return changed(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
 def _leg(state: State, entry: Entry) -> State:
@@ -287,12 +288,17 @@ def _rollback(state: State, entry: Entry) -> State:
 
 
 def _gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer."""
+    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+
+    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    """
     seconds, at = entry["seconds"], entry["at"]
-    wait, batch = state.wait, state.batch
-    state = changed(state, due=None, stale=True, model_since=state.model_since + seconds)
+    back, wait, batch = min(0.0, seconds), state.wait, state.batch
+    closed_at = None if state.closed_at is None else state.closed_at + back
+    state = changed(state, due=None, stale=True, closed_at=closed_at, model_since=state.model_since + seconds)
+    state = changed(state, protected_at=state.protected_at + seconds, gaps=state.gaps + 1)
     if wait is not None:
-        state = changed(state, wait=wait._replace(since=wait.since + seconds))
+        state = changed(state, wait=wait._replace(since=wait.since + seconds, until=wait.until + back))
     if batch is None:
         return state
     sent = None if batch.sent is None else batch.sent + seconds
@@ -329,6 +335,8 @@ def _resumed(state: State, entry: Entry) -> State:
         turned_down={},
         protections=0,
         doubts=0,
+        looks=0,
+        gaps=0,
     )
     if batch is None:
         return state
@@ -340,7 +348,8 @@ def _resumed(state: State, entry: Entry) -> State:
 def _seen(state: State, entry: Entry) -> State:
     doubtful = frozenset(entry["doubtful"])
     wait = None if state.wait is not None and state.wait.of == "look" else state.wait
-    state = changed(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait)
+    looks = state.looks + 1
+    state = changed(state, stale=False, reports=state.reports or bool(entry["reports"]), wait=wait, looks=looks)
     if doubtful - state.doubted:
         return changed(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
@@ -352,7 +361,9 @@ def _seen(state: State, entry: Entry) -> State:
 
 
 def _planned(state: State, entry: Entry) -> State:
-    return changed(state, due=entry["due"], stale=state.stale or entry["due"] > entry["at"])
+    stale = state.stale or entry["due"] > entry["at"]
+    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait lies between
+    return changed(state, due=entry["due"], stepped=entry["at"], stale=stale, looks=looks)
 
 
 def _stop(state: State, _entry: Entry) -> State:

@@ -55,7 +55,9 @@ LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
 QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
 HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
 START_SECONDS = 60.0  # after a start that failed, before the next one
-MOST_UNSENT = 2000  # requests in a row that were not sent; each that was given up as stale counts for 100 of them
+MOST_UNSENT = 2000  # requests in a row that were not sent; one that was stale or not active counts for 100
+MOST_LOOKS = 20  # in a row, without a wait or a request between them
+MOST_GAPS = 50  # steps that came late, since a request was sent or a batch was settled
 MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
 MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
 MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
@@ -89,12 +91,20 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
     """What is done next; `end` again and again once it has ended."""
     if state.verdict is not None:
         return Action("end")
-    if state.due is not None and now > state.due + LATE_SECONDS:
+    if state.gaps >= MOST_GAPS and state.ending is None:
+        return _end(state, "paused", "stale", "steps came later than planned, again and again: something holds them up")
+    if state.due is not None and now > state.due + LATE_SECONDS and state.gaps < MOST_GAPS:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
+    if state.due is not None and now < state.stepped - 1.0:  # the clock was put back
+        return Action("note-gap", {"kind": "gap", "seconds": now - state.stepped})
     if state.ending is not None:
         return _finish(state, now)
     if state.stopping and not _must_start(state):
-        return _cancel(state)
+        return _cancel(state, snapshot)
+    if state.looks >= MOST_LOOKS:
+        return _end(
+            state, "paused", "stale", "what was seen was too old to act on, again and again: lists take too long"
+        )
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
         if action is not None:
@@ -116,10 +126,14 @@ def _must_start(state: State) -> bool:
     return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 
-def _cancel(state: State) -> Action:
+def _cancel(state: State, snapshot: Observation | None) -> Action:
     """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
-    if state.batch is not None and state.batch.status == "intended":
-        return _give_up(state.batch, "stop", "asked to stop")
+    batch = state.batch
+    if batch is not None and batch.status == "intended":
+        return _give_up(batch, "stop", "asked to stop")
+    looked = snapshot is not None and batch is not None and snapshot.at >= (batch.ended or 0.0)
+    if batch is not None and batch.status == "ended" and not looked and state.wait is None:
+        return Action("look", request="instances")  # how its instances came out, as far as Azure shows it
     return _end(state, "cancelled", "stop", "stopped on request; resume goes on with it")
 
 
@@ -149,10 +163,11 @@ def _finish(state: State, now: float) -> Action:
     wait = state.wait
     if wait is not None and wait.of in ("resume-repairs", "unprotect") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
-    if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+    pending = state.protection in ("writing", "removing")
+    if pending and now <= _protected_by(state):
+        return Action("follow-protection", deadline=_protected_by(state))
     in_flight = state.batch is not None and state.batch.status in ("sent", "lost")
-    if state.shielded and not in_flight and "unprotect" not in state.outstanding:
+    if state.shielded and not pending and not in_flight and "unprotect" not in state.outstanding:
         return Action("unprotect", ids=state.shielded)
     if state.guarded and "resume-repairs" not in state.outstanding:
         return Action("resume-repairs")
@@ -222,15 +237,22 @@ _WORDS: Mapping[str, str] = {
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _about_guards(state: State, _snapshot: Observation | None, _now: float) -> Action | None:
+def _about_guards(state: State, _snapshot: Observation | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
-        return Action("follow-protection")
+        if now > _protected_by(state):
+            return _end(state, "paused", "operation", "the writes of protection did not end in time")
+        return Action("follow-protection", deadline=_protected_by(state))
     if state.protection == "unneeded":
         return Action("unprotect", ids=state.shielded)
     if state.repairs == "unknown":
         return Action("check-repairs")
     return Action("suspend-repairs") if state.repairs == "suspending" else None
+
+
+def _protected_by(state: State) -> float:
+    """Until when writes of protection may take."""
+    return state.protected_at + state.policy.operation_timeout_seconds
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

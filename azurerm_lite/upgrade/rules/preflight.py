@@ -93,12 +93,13 @@ def grace_seconds(vmss: Mapping[str, Any]) -> float:
     """How long a fresh application may be Initializing by its Application Health extension, 0.0 where none says so."""
     extensions = (profile(vmss).get("extensionProfile") or {}).get("extensions") or []
     settings = [(one.get("properties") or {}) for one in extensions if isinstance(one, Mapping)]
-    found = [
-        (one.get("settings") or {}).get("gracePeriod")
-        for one in settings
-        if str(one.get("type", "")).lower().startswith("applicationhealth")
+    health = [
+        properties["settings"].get("gracePeriod")
+        for properties in settings
+        if str(properties.get("type", "")).lower().startswith("applicationhealth")
+        and isinstance(properties.get("settings"), Mapping)
     ]
-    return max((float(value) for value in found if isinstance(value, int | float)), default=0.0)
+    return max((float(value) for value in health if isinstance(value, int | float)), default=0.0)
 
 
 # --- why it would be refused -----------------------------------------------------------------------------------------

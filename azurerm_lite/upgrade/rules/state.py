@@ -178,6 +178,7 @@ class State:
     wait: Wait | None = None
     repairs: Repairs = "unknown"
     protection: Protection = "off"
+    protected_at: float = 0.0  # when the last writes of protection began
     shielded: tuple[str, ...] = ()
     shielded_for: tuple[str, ...] = ()
     protections: int = 0
@@ -187,8 +188,11 @@ class State:
     listed: frozenset[str] = frozenset()
     doubted: frozenset[str] = frozenset()
     doubts: int = 0
+    looks: int = 0  # in a row, with nothing but looks between them
+    gaps: int = 0  # since a request was sent or a batch was settled
     unsent: int = 0
     due: float | None = None
+    stepped: float = 0.0  # when the last step was over
     stopping: bool = False
     pausing: bool = False
     ending: Ending | None = None

@@ -86,6 +86,14 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     return classes
 
 
+def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str]:
+    """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
+    if state.batch is None or snapshot is None:
+        return {}
+    there = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
+    return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
+
+
 def _as_planned(state: State, snapshot: Observation) -> Observation:
     """Until the model is written each instance seems to be on the latest, which is the old one."""
     unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
@@ -97,7 +105,7 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     member = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
-    if snapshot is None or batch.status in ("sent", "lost", "intended"):
+    if snapshot is None or batch.status in ("sent", "lost", "intended") or snapshot.at < (batch.ended or 0.0):
         return "in-flight"
     if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
         return "vanished"
