@@ -60,6 +60,8 @@ SENT = tables.batch(status="sent", done=(), sent=NOW - 20, ended=None, watched=0
 INTENDED = tables.batch(status="intended", done=(), ended=None, watched=0.0)
 ENDED = tables.batch()
 STALE: dict[str, Any] = {"stale": True}
+LOOKED = {"looks": 1}
+GAP = {"protected_at": NOW + 90, "gaps": 1, **STALE}
 EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "unknown": (STATE, {"kind": "remark"}, {}),
     "model-intent": (STATE, {"kind": "model-intent"}, {"model": "intended"}),
@@ -157,7 +159,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "unposted", "cause": "inactive"},
         {
             "batch": None,
-            "unsent": 1,
+            "unsent": 100,
             "turned_down": {"0": 2},
             **STALE,
             "wait": Wait("inactive", NOW, "", NOW + 5, "send"),
@@ -306,10 +308,13 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"wait": Wait("refused", NOW, "?", 0.0, "gate")},
     ),
     "settled": (
-        changed(STATE, batch=tables.batch("01"), posted=frozenset("01"), wait=Wait("floor", 0.0), shielded=("0",)),
+        changed(
+            STATE, batch=tables.batch("01"), posted=frozenset("01"), wait=Wait("floor", 0.0), shielded=("0",), gaps=3
+        ),
         {"kind": "settled", "classes": {"0": "updated", "1": "unchanged"}, "reasons": {}},
         {
             "batch": None,
+            "gaps": 0,
             "posted": frozenset("0"),
             "wait": None,
             "classes": {"0": "updated"},
@@ -345,14 +350,25 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "shielded": (
         STATE,
         {"kind": "shielded", "ids": ["0"], "batch": ["0", "1"]},
-        {"shielded": ("0",), "shielded_for": ("0", "1"), "protection": "writing", "protections": 1, **STALE},
+        {
+            "shielded": ("0",),
+            "shielded_for": ("0", "1"),
+            "protection": "writing",
+            "protections": 1,
+            "protected_at": NOW,
+            **STALE,
+        },
     ),
     "not shielded": (
         changed(STATE, shielded=("0",), shielded_for=("0",), protection="removing"),
         {"kind": "shielded", "ids": [], "batch": []},
         {"shielded": (), "shielded_for": (), "protection": "off", **STALE},
     ),
-    "protection": (STATE, {"kind": "protection", "protection": "on"}, {"protection": "on", **STALE}),
+    "protection": (
+        STATE,
+        {"kind": "protection", "protection": "on"},
+        {"protection": "on", "protected_at": NOW, **STALE},
+    ),
     "leg": (
         changed(STATE, posted=frozenset("0"), wait=Wait("floor", 0.0)),
         {"kind": "leg", "number": 1},
@@ -406,16 +422,31 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {
             "due": None,
             "model_since": 101.0,
+            "protected_at": NOW + 90,
+            "gaps": 1,
             "wait": Wait("floor", 102.0),
             **STALE,
             "batch": changed(SENT, sent=NOW + 80, watched=NOW),
         },
     ),
-    "gap, without a batch": (STATE, {"kind": "gap", "seconds": 100.0}, {"model_since": 100.0, **STALE}),
+    "gap, of a clock that was put back": (
+        changed(STATE, due=NOW + 3600, closed_at=NOW + 3600, model_since=3700.0, wait=Wait("busy", 3700.0, "", 3800.0)),
+        {"kind": "gap", "seconds": -3600.0},
+        {
+            "due": None,
+            "closed_at": NOW,
+            "model_since": 100.0,
+            "wait": Wait("busy", 100.0, "", 200.0),
+            "protected_at": NOW - 3610,
+            "gaps": 1,
+            **STALE,
+        },
+    ),
+    "gap, without a batch": (STATE, {"kind": "gap", "seconds": 100.0}, {"model_since": 100.0, **GAP}),
     "gap, nothing sent": (
         changed(STATE, batch=changed(INTENDED, sent=None)),
         {"kind": "gap", "seconds": 100.0},
-        {"batch": changed(INTENDED, watched=NOW), "model_since": 100.0, **STALE},
+        {"batch": changed(INTENDED, watched=NOW), "model_since": 100.0, **GAP},
     ),
     "resumed": (
         changed(
@@ -471,25 +502,37 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "seen": (
         changed(STATE, stale=True, wait=Wait("implausible", 0.0), doubted=frozenset("2"), doubts=1),
         {"kind": "seen", "ids": frozenset("01"), "doubtful": ["2"], "reports": True},
-        {"stale": False, "reports": True, "wait": None, "listed": frozenset("01"), "doubted": frozenset(), "doubts": 0},
+        {
+            "stale": False,
+            **LOOKED,
+            "reports": True,
+            "wait": None,
+            "listed": frozenset("01"),
+            "doubted": frozenset(),
+            "doubts": 0,
+        },
     ),
     "seen, and doubted": (
         changed(STATE, stale=True, wait=Wait("outage", 0.0, of="look")),
         {"kind": "seen", "ids": frozenset("01"), "doubtful": ["2"], "reports": False},
-        {"stale": False, "wait": None, "doubted": frozenset("2"), "doubts": 1},
+        {"stale": False, **LOOKED, "wait": None, "doubted": frozenset("2"), "doubts": 1},
     ),
     "seen again": (
         changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
-        {"classes": {"1": "updated"}, "posted": frozenset("1"), "absent": frozenset()},
+        {"classes": {"1": "updated"}, **LOOKED, "posted": frozenset("1"), "absent": frozenset()},
     ),
     "seen, and waited for something else": (
         changed(STATE, wait=Wait("floor", 5.0)),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
-        {},
+        LOOKED,
     ),
-    "planned": (STATE, {"kind": "planned", "due": NOW + 5}, {"due": NOW + 5, **STALE}),
-    "planned at once": (STATE, {"kind": "planned", "due": NOW}, {"due": NOW}),
+    "planned": (
+        changed(STATE, looks=3),
+        {"kind": "planned", "due": NOW + 5},
+        {"due": NOW + 5, "stepped": NOW, "looks": 0, **STALE},
+    ),
+    "planned at once": (STATE, {"kind": "planned", "due": NOW}, {"due": NOW, "stepped": NOW}),
     "stop": (STATE, {"kind": "stop"}, {"stopping": True}),
     "in-hand": (changed(STATE, withheld=True), {"kind": "in-hand"}, {"withheld": False}),
     "released": (

@@ -552,6 +552,8 @@ _PLAIN = operator.attrgetter(
         "absent",
         "deallocated",
         "reimaged",
+        "looks",
+        "gaps",
         "batches",
     ),
     *("checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection", "shielded", "shielded_for"),
@@ -610,7 +612,8 @@ class Search:
         counts += [frozenset(state.sends.items()), frozenset(state.turned_down.items())]
         flags = (bool(state.outstanding), bool(state.stopped_for), state.hanging is not None)
         ending = state.ending and state.ending.outcome
-        moments = (rel(state.closed_at, now), rel(state.due, now), rel(state.model_since, now))
+        marks = (state.closed_at, state.due, state.stepped, state.model_since, state.protected_at)
+        moments = tuple(rel(value, now) for value in marks)
         over = state.verdict is not None and state.verdict["outcome"]
         values = (_PLAIN(state), of_batch, of_wait, *counts, flags, ending, moments, over)
         seen = node.seen

@@ -51,6 +51,7 @@ def state(policy: Mapping[str, Any] | None = None, **values: Any) -> State:
     """An upgrade whose model is written, between two batches."""
     names = frozenset("012")
     plain = State(Policy(**{**POLICY, **(policy or {})}), (LEG,), 3, {}, frozenset(), names, listed=names)
+    values = {"protected_at": NOW - 10, **values}
     written = changed(plain, model="written", model_written=True, fingerprint="m2", stale=False, repairs="not ours")
     return changed(written, **values)
 
@@ -102,12 +103,42 @@ def _of_ends() -> dict[str, Row]:
         "ended": (state(verdict={}), OUTDATED, _action("end")),
         "a gap": (state(due=NOW - 61), OUTDATED, _action("note-gap", entry={"kind": "gap", "seconds": 61.0})),
         "no gap": (state(due=NOW - 60), OUTDATED, INTENDS),
+        "gaps again and again": (state(due=NOW - 61, gaps=50), OUTDATED, _ends("paused", "stale")),
+        "gaps again and again, ending": (
+            state(due=NOW - 61, gaps=50, ending=ending),
+            OUTDATED,
+            _ends("cancelled", "stop"),
+        ),
+        "the clock was put back": (
+            state(due=NOW + 3600, stepped=NOW + 3590),
+            OUTDATED,
+            _action("note-gap", entry={"kind": "gap", "seconds": -3590.0}),
+        ),
+        "the clock trembles": (state(due=NOW + 1, stepped=NOW + 1), OUTDATED, INTENDS),
+        "looks again and again": (state(looks=20, stale=True), OUTDATED, _ends("paused", "stale")),
+        "looks often": (state(looks=19, stale=True), OUTDATED, _action("look")),
         "ending": (state(ending=ending), OUTDATED, {**_ends("cancelled", "stop"), "reason": "asked"}),
         "asked to stop": (state(stopping=True), OUTDATED, _ends("cancelled", "stop")),
         "asked to stop, intended": (
             state(stopping=True, batch=batch(status="intended")),
             OUTDATED,
             _action("give-up", cause="stop", ids=("0",), entry={"kind": "unposted", "ids": ["0"], "cause": "stop"}),
+        ),
+        "asked to stop, ended": (state(stopping=True, batch=batch()), None, _action("look", request="instances")),
+        "asked to stop, ended before the snapshot": (
+            state(stopping=True, batch=batch()),
+            OUTDATED,
+            _ends("cancelled", "stop"),
+        ),
+        "asked to stop, ended after the snapshot": (
+            state(stopping=True, batch=batch()),
+            seen(*OUTDATED.members.values(), age=5),
+            _action("look"),
+        ),
+        "asked to stop, and no look works": (
+            state(stopping=True, batch=batch(), wait=Wait("outage", NOW, of="look")),
+            None,
+            _ends("cancelled", "stop"),
         ),
         "asked to stop, deallocated": (
             state(stopping=True, batch=batch(), deallocated=frozenset("0"), stages=("deallocate", "upgrade", "start")),
@@ -180,7 +211,12 @@ def _of_ends() -> dict[str, Row]:
         "finish: being written": (
             state(ending=ending, **shielded, protection="writing"),
             FIRST,
-            _action("follow-protection"),
+            _action("follow-protection", deadline=NOW + 290),
+        ),
+        "finish: being written too long": (
+            state(ending=ending, **shielded, protection="writing", protected_at=NOW - 301),
+            FIRST,
+            _ends("cancelled", "stop"),
         ),
         "finish: in flight": (
             state(ending=ending, **shielded, batch=batch(status="sent")),
@@ -253,6 +289,11 @@ def _of_guards() -> dict[str, Row]:
     return {
         "protection being written": (state(protection="writing"), OUTDATED, _action("follow-protection")),
         "protection being removed": (state(protection="removing"), OUTDATED, _action("follow-protection")),
+        "protection being written too long": (
+            state(protection="writing", protected_at=NOW - 301),
+            OUTDATED,
+            _ends("paused", "operation"),
+        ),
         "protection not needed": (
             state(protection="unneeded", shielded=("0",)),
             OUTDATED,
