@@ -157,7 +157,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "unposted", "cause": "inactive"},
         {
             "batch": None,
-            "unsent": 1,
+            "unsent": 100,
             "turned_down": {"0": 2},
             **STALE,
             "wait": Wait("inactive", NOW, "", NOW + 5, "send"),
@@ -334,14 +334,25 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "shielded": (
         STATE,
         {"kind": "shielded", "ids": ["0"], "batch": ["0", "1"]},
-        {"shielded": ("0",), "shielded_for": ("0", "1"), "protection": "writing", "protections": 1, **STALE},
+        {
+            "shielded": ("0",),
+            "shielded_for": ("0", "1"),
+            "protection": "writing",
+            "protections": 1,
+            "protected_at": NOW,
+            **STALE,
+        },
     ),
     "not shielded": (
         changed(STATE, shielded=("0",), shielded_for=("0",), protection="removing"),
         {"kind": "shielded", "ids": [], "batch": []},
         {"shielded": (), "shielded_for": (), "protection": "off", **STALE},
     ),
-    "protection": (STATE, {"kind": "protection", "protection": "on"}, {"protection": "on", **STALE}),
+    "protection": (
+        STATE,
+        {"kind": "protection", "protection": "on"},
+        {"protection": "on", "protected_at": NOW, **STALE},
+    ),
     "leg": (
         changed(STATE, posted=frozenset("0"), wait=Wait("floor", 0.0)),
         {"kind": "leg", "number": 1},
@@ -395,16 +406,22 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {
             "due": None,
             "model_since": 101.0,
+            "protected_at": 100.0,
+            "gaps": 1,
             "wait": Wait("floor", 102.0),
             **STALE,
             "batch": changed(SENT, sent=NOW + 80, watched=NOW),
         },
     ),
-    "gap, without a batch": (STATE, {"kind": "gap", "seconds": 100.0}, {"model_since": 100.0, **STALE}),
+    "gap, without a batch": (
+        STATE,
+        {"kind": "gap", "seconds": 100.0},
+        {"model_since": 100.0, "protected_at": 100.0, "gaps": 1, **STALE},
+    ),
     "gap, nothing sent": (
         changed(STATE, batch=changed(INTENDED, sent=None)),
         {"kind": "gap", "seconds": 100.0},
-        {"batch": changed(INTENDED, watched=NOW), "model_since": 100.0, **STALE},
+        {"batch": changed(INTENDED, watched=NOW), "model_since": 100.0, "protected_at": 100.0, "gaps": 1, **STALE},
     ),
     "resumed": (
         changed(
@@ -460,25 +477,33 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "seen": (
         changed(STATE, stale=True, wait=Wait("implausible", 0.0), doubted=frozenset("2"), doubts=1),
         {"kind": "seen", "ids": frozenset("01"), "doubtful": ["2"], "reports": True},
-        {"stale": False, "reports": True, "wait": None, "listed": frozenset("01"), "doubted": frozenset(), "doubts": 0},
+        {
+            "looks": 1,
+            "stale": False,
+            "reports": True,
+            "wait": None,
+            "listed": frozenset("01"),
+            "doubted": frozenset(),
+            "doubts": 0,
+        },
     ),
     "seen, and doubted": (
         changed(STATE, stale=True, wait=Wait("outage", 0.0, of="look")),
         {"kind": "seen", "ids": frozenset("01"), "doubtful": ["2"], "reports": False},
-        {"stale": False, "wait": None, "doubted": frozenset("2"), "doubts": 1},
+        {"looks": 1, "stale": False, "wait": None, "doubted": frozenset("2"), "doubts": 1},
     ),
     "seen again": (
         changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
-        {"classes": {"1": "updated"}, "posted": frozenset("1"), "absent": frozenset()},
+        {"looks": 1, "classes": {"1": "updated"}, "posted": frozenset("1"), "absent": frozenset()},
     ),
     "seen, and waited for something else": (
         changed(STATE, wait=Wait("floor", 5.0)),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
-        {},
+        {"looks": 1},
     ),
-    "planned": (STATE, {"kind": "planned", "due": NOW + 5}, {"due": NOW + 5, **STALE}),
-    "planned at once": (STATE, {"kind": "planned", "due": NOW}, {"due": NOW}),
+    "planned": (STATE, {"kind": "planned", "due": NOW + 5}, {"due": NOW + 5, "stepped": NOW, **STALE}),
+    "planned at once": (STATE, {"kind": "planned", "due": NOW}, {"due": NOW, "stepped": NOW}),
     "stop": (STATE, {"kind": "stop"}, {"stopping": True}),
     "in-hand": (changed(STATE, withheld=True), {"kind": "in-hand"}, {"withheld": False}),
     "released": (

@@ -162,7 +162,7 @@ def _of_ends() -> dict[str, Row]:
             _action("unprotect"),
         ),
         "finish: being written": (
-            state(ending=ending, **shielded, protection="writing"),
+            state(ending=ending, **shielded, protection="writing", protected_at=NOW),
             FIRST,
             _action("follow-protection"),
         ),
@@ -235,8 +235,25 @@ def _of_waits() -> dict[str, Row]:
 
 def _of_guards() -> dict[str, Row]:
     return {
-        "protection being written": (state(protection="writing"), OUTDATED, _action("follow-protection")),
-        "protection being removed": (state(protection="removing"), OUTDATED, _action("follow-protection")),
+        "protection being written": (
+            state(protection="writing", protected_at=NOW),
+            OUTDATED,
+            _action("follow-protection"),
+        ),
+        "protection being removed": (
+            state(protection="removing", protected_at=NOW),
+            OUTDATED,
+            _action("follow-protection"),
+        ),
+        "protection that never ends": (state(protection="writing", protected_at=-1e9), OUTDATED, _action("end")),
+        "steps that come late again and again": (state(gaps=50), OUTDATED, _action("end")),
+        "looks again and again": (state(looks=20), OUTDATED, _action("end")),
+        "a clock that was put back": (state(due=NOW + 5, stepped=NOW + 5), OUTDATED, _action("note-gap")),
+        "stopped as a batch ended": (
+            state(stopping=True, batch=batch(status="ended", ended=NOW + 1)),
+            OUTDATED,
+            _action("look"),
+        ),
         "protection not needed": (
             state(protection="unneeded", shielded=("0",)),
             OUTDATED,
