@@ -245,6 +245,17 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             **STALE,
         },
     ),
+    "ended, a start that was given back": (
+        changed(STATE, batch=changed(SENT, request="start"), deallocated=frozenset("0")),
+        {"kind": "ended", "returned": True},
+        {
+            "batch": changed(
+                SENT, request="start", status="ended", done=("start",), ended=NOW, watched=NOW, returned=True
+            ),
+            "took": (50.0,),
+            **STALE,
+        },
+    ),
     "ended, a start that failed": (
         changed(STATE, batch=changed(SENT, request="start", error="X"), deallocated=frozenset("01")),
         {"kind": "ended", "error": "Y"},

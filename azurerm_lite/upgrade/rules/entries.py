@@ -172,7 +172,7 @@ def _ended(state: State, entry: Entry) -> State:
     elapsed = at - batch.begun
     took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
     state = changed(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
-    if request == "start" and not entry.get("error"):
+    if request == "start" and not entry.get("error") and not entry.get("returned"):
         state = changed(state, deallocated=state.deallocated - set(batch.request_ids))
     if request == "reimage":
         state = changed(state, reimaged=state.reimaged | set(batch.request_ids))

@@ -118,9 +118,12 @@ def decide(state: State, snapshot: Observation | None, now: float) -> Action:
 def _must_start(state: State) -> bool:
     """Whether instances of the batch are deallocated by us: no safe point, until they are being started."""
     batch = state.batch
-    if batch is None or (batch.request == "start" and batch.status in ("sent", "lost")):
+    if batch is None:
         return False
-    return not state.deallocated.isdisjoint(batch.ids)
+    if batch.request == "deallocate" and batch.status == "lost":
+        return True  # perhaps: the instances will show it
+    being_started = batch.request_ids if batch.request == "start" and batch.status == "sent" else ()
+    return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 
 def _cancel(state: State, snapshot: Observation | None) -> Action:
@@ -420,11 +423,13 @@ def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Act
     if now > deadline and moving:  # by this request, or by somebody else: nobody knows
         reason = f"{', '.join(moving[:10])} being changed for {now - batch.sent:.0f} s"
         return _end(state, "paused", "operation", reason)
-    quiet = now >= batch.sent + QUIET_SECONDS
-    if moving or not (quiet or all(_shows(batch, member, state.goal) for member in there)):
+    quiet, shown = now >= batch.sent + QUIET_SECONDS, all(_shows(batch, member, state.goal) for member in there)
+    if moving or not (quiet or shown):
         reason = f"Azure works on {', '.join(moving[:10]) or 'the batch'}"
         return Action("wait", seconds=HEALTH_SECONDS, cause="operation", deadline=deadline, reason=reason)
-    return _end_request(batch, returned=True)
+    failed = [one for one in there if one.state == "Failed" and one.instance_id not in batch.failed]
+    error = "; ".join(one.trouble or "Failed" for one in failed) if len(state.stages) > 1 else ""
+    return _end_request(batch, error, returned=not (batch.request == "start" and shown))
 
 
 def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
@@ -435,14 +440,25 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
+        if ids and state.hanging is not None:
+            return _hang(state, now)
         if ids and request in batch.done and now < batch.watched + START_SECONDS:
             deadline, reason = batch.watched + START_SECONDS, f"to be started again: {', '.join(ids[:10])}"
             return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
         if ids:
             return _next_stage(state, snapshot, health, now, request, ids)
+        if parked := _parked(state, batch, snapshot):
+            reason = f"deallocated, and being changed by others: {', '.join(parked[:10])}"
+            return _limited(state, now, "others", reason, FLOOR_SECONDS)
     if drifted:
         return _end(state, "stopped", "drift", DRIFTED)
     return _about_health(state, batch, snapshot, now)
+
+
+def _parked(state: State, batch: Batch, snapshot: Observation) -> list[str]:
+    """Who of a batch was deallocated by us, and cannot be started while others change it."""
+    names = [one for one in batch.ids if one in state.deallocated and one in snapshot.members]
+    return [one for one in names if snapshot.members[one].state in selection.MOVING]
 
 
 def _all_reached(state: State, batch: Batch, snapshot: Observation) -> bool:
@@ -471,7 +487,7 @@ def next_request(
 
 def needs_request(state: State, member: Member, request: Request) -> bool:
     """Whether an instance needs this request, by what it shows."""
-    if member.state in selection.MOVING:
+    if member.state in selection.MOVING or (member.protected and request != "start"):
         return False
     if request == "deallocate":
         other_size = bool(state.size) and member.size.lower() != state.size.lower()
@@ -479,7 +495,7 @@ def needs_request(state: State, member: Member, request: Request) -> bool:
     if request == "upgrade":
         return not member.latest
     if request == "start":
-        return member.power == "deallocated" and member.instance_id in state.deallocated
+        return selection.is_parked(state, member)
     if member.state == "Failed" or not member.latest or not state.anew:
         return False
     return member.instance_id not in state.reimaged if state.anew == "always" else not reached(state.goal, member)
@@ -596,14 +612,21 @@ def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id
 
 def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
     """How an instance came out that is not where it was to come, "" while that is open."""
-    if member.state in ("Updating", "Creating"):
-        return "failed" if late else ""
-    if member.state == "Failed" and member.instance_id not in batch.failed:
+    moves, name = member.state in ("Updating", "Creating"), member.instance_id
+    if moves and not late:
+        return ""
+    if late and len(state.stages) > 1 and not state.sends.get(name):
+        return "unchanged"  # others changed it all the time, and no upgrade of it was sent
+    if moves:
         return "failed"
-    if batch.returned or (
-        member.power == "deallocated" and member.instance_id not in batch.stopped | state.deallocated
-    ):
-        again = state.sends.get(member.instance_id, 0) < selection.MOST_SENDS
+    if member.state == "Failed" and name not in batch.failed:
+        return "failed"
+    if member.protected and len(state.stages) > 1:
+        return "skipped-protected"  # since the batch began: no further request of ours is on it
+    if batch.error and "start" in batch.done:
+        return "failed"  # before it was evicted, if it is
+    if batch.returned or (member.power == "deallocated" and name not in batch.stopped | state.deallocated):
+        again = state.sends.get(name, 0) < selection.MOST_SENDS
         return "unchanged" if again else "failed"
     return "failed" if batch.error or late else ""  # where Azure says that all went well, the list may be an old one
 
@@ -685,6 +708,7 @@ def _newly_unhealthy(state: State, snapshot: Observation, health: Health) -> str
         if one in health.unavailable
         and one not in state.unavailable
         and snapshot.members[one].state not in selection.MOVING
+        and not selection.is_parked(state, snapshot.members[one])
         and state.classes.get(one) not in known
     ]
     if 100 * len(counted) <= state.policy.max_unhealthy_instance_percent * len(snapshot.members):

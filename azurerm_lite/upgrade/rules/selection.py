@@ -148,11 +148,20 @@ def is_open(state: State, member: Member) -> bool:
 def needs_it(state: State, member: Member) -> bool:
     """Whether an instance is still to be upgraded, if only others leave it alone."""
     name = member.instance_id
-    if reached(state.goal, member) or name in state.posted or name in state.classes:
+    if name in state.posted or name in state.classes:
+        return False
+    if is_parked(state, member):
+        return True
+    if reached(state.goal, member):
         return False
     if state.policy.on_stopped == "skip" and member.is_stopped and state.direction == "forward":
         return False
     return state.turned_down.get(name, 0) < MOST_REFUSALS
+
+
+def is_parked(state: State, member: Member) -> bool:
+    """Whether an instance is deallocated by us, and is still to be started: lists without it were wrong, perhaps."""
+    return member.instance_id in state.deallocated and member.power == "deallocated"
 
 
 # --- how many at once ------------------------------------------------------------------------------------------------

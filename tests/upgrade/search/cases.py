@@ -30,6 +30,8 @@ def _case(name: str, places: tuple[Place, ...] = THREE, policy: dict[str, Any] |
 
 
 UNHEALTHY, WELL = Instance(health="unhealthy"), Instance()
+OLDER, UPGRADED = Instance(version="0"), Instance(version="2")
+HARDWARE = ("deallocate", "upgrade", "start")
 CASES = (
     _case("plain"),
     _case("the model first", model=True),
@@ -46,6 +48,15 @@ CASES = (
     _case("stopped and protected fail", policy={"on_stopped": "fail", "protected": "fail"}),
     _case("an unhealthy one", instances=(UNHEALTHY, WELL, WELL)),
     _case("a protected one", instances=(Instance(protected=True), WELL, WELL)),
+    _case("deallocated first", stages=HARDWARE),
+    _case(
+        "deallocated first, in one batch",
+        policy={"order": "batch", "batch_size": 2, "failure_budget": 1, "min_healthy_instance_percent": 30},
+        stages=HARDWARE,
+    ),
+    _case("made anew", stages=("upgrade", "reimage")),
+    _case("two old versions", instances=(OLDER, WELL, WELL), policy={"rollback_on_failure": True}),
+    _case("taken back to two versions", instances=(UPGRADED,) * 3, back=("0", "1", "1")),
     _case("groups", GROUPS, policy={"min_healthy_zone_percent": 50, "min_healthy_instance_percent": 0}),
 )
 LARGER = (

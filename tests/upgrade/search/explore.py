@@ -27,7 +27,11 @@ MOST_ACTIONS = 60  # in a row without a choice: more is a loop inside of one mom
 
 
 class Case(NamedTuple):
-    """One search: a policy and a set of instances. `model`: whether the model is still to be written."""
+    """One search: a policy and a set of instances. `model`: whether the model is still to be written.
+
+    `stages`: what the change needs; `back`: which version each instance is brought back to, by an upgrade that takes
+    another one back: a leg for each version.
+    """
 
     name: str
     policy: Policy
@@ -35,6 +39,8 @@ class Case(NamedTuple):
     instances: tuple[Instance, ...] = ()
     model: bool = False
     gated: bool = False
+    stages: tuple[str, ...] = ("upgrade",)
+    back: tuple[str, ...] = ()
 
 
 class Node(NamedTuple):
@@ -68,12 +74,16 @@ def entry_of(case: Case) -> dict[str, Any]:
     images: dict[str, list[str]] = {}
     for name, one in zip(names, instances, strict=True):
         images.setdefault(worlds.IMAGE + (one.version if one else ""), []).append(name)
-    leg = {"version": NEW, "before": f"model-{OLD}", "after": f"model-{NEW}", "outline": f"model-{NEW}"}
+    legs = [{"version": NEW, "before": f"model-{OLD}", "after": f"model-{NEW}", "outline": f"model-{NEW}"}]
+    if case.back:
+        legs = legs_to(dict(zip(names, case.back, strict=True)))
+        legs[0]["before"] = f"model-{NEW}"
     return {
         "kind": "begin",
         "at": 0.0,
         "policy": case.policy.to_dict(),
-        "legs": [leg],
+        "legs": legs,
+        "takes_back": bool(case.back),
         "capacity": len(names),
         "zone_sizes": dict(Counter(f"zone {place.zone}" for place in case.places if place.zone)),
         "unavailable": away,
@@ -81,19 +91,50 @@ def entry_of(case: Case) -> dict[str, Any]:
         "images": [{"image": image, "instances": ids} for image, ids in images.items()],
         "flexible": False,
         "gated": case.gated,
-        "stages": ["upgrade"],
+        "stages": list(case.stages),
+        "anew": "shown" if "reimage" in case.stages else "",
+        "hosted": "deallocate" not in case.stages,
+        "size": "big" if "deallocate" in case.stages else "",
         "reports": True,
     }
 
 
+def legs_to(versions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The legs that bring each instance to its version, the smallest first."""
+    groups: dict[str, list[str]] = {}
+    for name, version in versions.items():
+        groups.setdefault(version, []).append(name)
+    return [
+        {
+            "version": version,
+            "image": worlds.IMAGE + version,
+            "instances": ids,
+            "outline": f"model-{version}",
+            "after": f"model-{version}",
+        }
+        for version, ids in sorted(groups.items(), key=lambda item: (len(item[1]), item[0]))
+    ]
+
+
+def target_of(case: Case, name: str) -> str:
+    """The version that an upgrade brings an instance to."""
+    return case.back[int(name)] if case.back else NEW
+
+
+def origin_of(case: Case, name: str) -> str:
+    """The version that an instance ran before."""
+    instance = start(case).instances[int(name)]
+    return OLD if instance is None else instance.version
+
+
 def start(case: Case) -> World:
     instances = case.instances or tuple(Instance() for _ in case.places)
-    return World(instances, case.places)
+    return World(instances, case.places, NEW if case.back else OLD, anew="reimage" in case.stages)
 
 
 def first_node(case: Case, misfortunes: int) -> Node:
     state, world = begin(entry_of(case)), start(case)
-    if not case.model:
+    if not case.model and not case.back:
         state = machine.apply(state, {"kind": "model-written", "at": 0.0, "fingerprint": f"model-{NEW}"})
         world = worlds.written(world, NEW)
     return Node(state, world, 0.0, misfortunes)
@@ -190,7 +231,7 @@ def _outcomes(world: World, left: int) -> Iterator[tuple[str, World]]:
     yield "ended", worlds.ended(world)
     if left:
         for name in world.running or ():
-            for kind in worlds.KINDS:
+            for kind in worlds.kinds(world):
                 yield f"{name} ends {kind}", worlds.ended(world, name, kind)
 
 
@@ -204,7 +245,7 @@ def _send(node: Node, action: Action) -> Iterator[Step]:
         facts = {"ids": list(ids), "cause": "inactive", "reason": "400"}
         yield "not active", _planned(_note(node, "unposted", **facts), 0.0)
         return
-    sent = node._replace(world=worlds.begun(world, ids))
+    sent = node._replace(world=worlds.begun(world, ids, action.request))
     yield f"send {' '.join(ids)}", _planned(_note(sent, "posted", operation={"handle": True}), 5.0)
     if not node.left:
         return
@@ -302,20 +343,10 @@ def _guard(node: Node, action: Action) -> Iterator[Step]:
 
 
 def _roll_back(node: Node, action: Action) -> Iterator[Step]:
-    touched = sorted(set(node.state.sends))
-    groups: dict[str, list[str]] = {}
-    for name in touched:
-        groups.setdefault(node.state.images[name], []).append(name)
-    legs = [
-        {
-            "version": image.rpartition(":")[2],
-            "image": image,
-            "instances": ids,
-            "outline": f"model-{OLD}",
-            "after": f"model-{OLD}",
-        }
-        for image, ids in sorted(groups.items(), key=lambda item: (len(item[1]), item[0]))
-    ] or [{"version": OLD, "image": "", "instances": [], "outline": f"model-{OLD}", "after": f"model-{OLD}"}]
+    images = node.state.images
+    legs = legs_to({name: images[name].rpartition(":")[2] for name in sorted(set(node.state.sends))})
+    none = {"version": OLD, "image": "", "instances": [], "outline": f"model-{OLD}", "after": f"model-{OLD}"}
+    legs = legs or [none]
     yield "roll back", _planned(_note(node, "rollback", reason=action.reason, legs=legs), 0.0)
 
 
@@ -386,7 +417,8 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
         yield "a request on an instance that was not listed"
         return
     yield from _of_floor(case, node, seen, set(action.ids))
-    yield from _of_targets(node, seen, set(action.ids))
+    if action.request != "start":  # what we have deallocated is started, whatever has become of it
+        yield from _of_targets(node, seen, set(action.ids))
     yield from _of_policy(case, node, set(action.ids))
 
 
@@ -444,7 +476,7 @@ def _of_end(case: Case, node: Node, action: Action) -> Iterator[str]:
     if {str(number) for number in range(len(case.places))} - set(classes):
         yield "an instance without a class"
     for number, instance in enumerate(world.instances):
-        yield from _of_class(node, str(number), instance, classes.get(str(number), ""))
+        yield from _of_class(case, node, str(number), instance, classes.get(str(number), ""))
     guarded = [one for one in world.instances if one is not None and one.guarded]
     if (
         guarded
@@ -455,7 +487,9 @@ def _of_end(case: Case, node: Node, action: Action) -> Iterator[str]:
     if case.policy.suspend_repairs and not world.repairs and not node.state.outstanding:
         yield "repairs stay suspended"
     if action.outcome == "succeeded" and seen is not None:
-        behind = [n for n, m in seen.members.items() if not (m.latest and m.version == NEW) and not m.protected]
+        several = len(node.state.legs) > 1
+        right = {n: m.version == target_of(case, n) and (m.latest or several) for n, m in seen.members.items()}
+        behind = [n for n, m in seen.members.items() if not right[n] and not m.protected]
         allowed = [n for n in behind if classes.get(n) in ("failed", "not-selected", "skipped-stopped")]
         if len(behind) > len(allowed):
             yield "succeeded, and an instance is behind"
@@ -463,27 +497,29 @@ def _of_end(case: Case, node: Node, action: Action) -> Iterator[str]:
         if len(up) < math.ceil(case.policy.min_healthy_instance_percent * len(case.places) / 100):
             yield "succeeded below the floor"
     if action.outcome == "rolled-back":
-        wrong = [n for n in node.world.touched if (one := world.instances[int(n)]) is not None and one.version != OLD]
-        if wrong:
-            yield "rolled-back, and an instance runs the new version"
+        there = {n: one for n in world.touched if (one := world.instances[int(n)]) is not None}
+        if any(one.version != origin_of(case, n) for n, one in there.items()):
+            yield "rolled-back, and an instance runs another version than before"
+    starts = (world.running or ()) if world.request == "start" else ()
+    listed = () if seen is None else seen.members  # what two lists do not have is gone, as far as anybody knows
+    parked = [n for n in listed if (one := world.instances[int(n)]) is not None and one.parked]
+    if action.outcome != "paused" and not set(parked) <= set(starts):
+        yield "an instance is left deallocated"
     if action.outcome not in ("succeeded", "rolled-back") and not action.reason:
         yield "no reason"
 
 
-def _of_class(node: Node, name: str, instance: Instance | None, kind: str) -> Iterator[str]:
+def _of_class(case: Case, node: Node, name: str, instance: Instance | None, kind: str) -> Iterator[str]:
     seen = node.seen
     listed = seen is not None and name in seen.members
     if instance is not None and kind == "vanished" and listed:
         yield "vanished, and it is listed"
     if instance is None:
         return
-    target = OLD if node.state.direction == "back" else NEW
-    if (
-        kind in ("updated", "rolled-back")
-        and instance.version != (OLD if kind == "rolled-back" else NEW)
-        and target != OLD
-    ):
-        yield f"{kind}, and it runs another version"
+    if kind == "updated" and instance.version != target_of(case, name) and node.state.direction == "forward":
+        yield "updated, and it runs another version"
+    if kind == "rolled-back" and instance.version != origin_of(case, name):
+        yield "rolled-back, and it runs another version than before"
     if kind == "failed" and name not in node.world.touched:
         yield "failed, and no request ever reached it"
     if (
@@ -497,7 +533,7 @@ def _of_class(node: Node, name: str, instance: Instance | None, kind: str) -> It
 
 
 def broken_effects(node: Node) -> Iterator[str]:
-    """More than one effective upgrade of an instance to one model."""
+    """More than one effective upgrade, or reimage, of an instance to one model."""
     for instance in node.world.instances:
         if instance is not None and len(set(instance.effects)) < len(instance.effects):
             yield "two effective upgrades to one model"
@@ -506,7 +542,18 @@ def broken_effects(node: Node) -> Iterator[str]:
 # --- the search itself -----------------------------------------------------------------------------------------------
 
 _PLAIN = operator.attrgetter(
-    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "absent", "deallocated", "batches"),
+    *(
+        "direction",
+        "leg",
+        "model",
+        "model_written",
+        "fingerprint",
+        "posted",
+        "absent",
+        "deallocated",
+        "reimaged",
+        "batches",
+    ),
     *("checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection", "shielded", "shielded_for"),
     *("protections", "stale", "listed", "doubted", "doubts", "unsent", "stopping", "pausing", "reports", "unavailable"),
 )
@@ -546,7 +593,17 @@ class Search:
         of_batch: Any = None
         if batch is not None:
             times = (rel(batch.sent, now), rel(batch.watched, now), rel(batch.fit_since, now))
-            rest = (batch.ids, batch.canary, batch.status, batch.done, batch.unavailable, batch.stopped, batch.failed)
+            rest = (
+                batch.ids,
+                batch.request,
+                batch.request_ids,
+                batch.canary,
+                batch.status,
+                batch.done,
+                batch.unavailable,
+                batch.stopped,
+                batch.failed,
+            )
             of_batch = (rest, batch.followed, bool(batch.error), batch.returned, batch.relapses, batch.gate, times)
         of_wait = wait and (wait.cause, wait.of, rel(wait.since, now), rel(wait.until, now))
         counts = [frozenset(state.classes.items()), frozenset(state.forward.items())]

@@ -97,6 +97,7 @@ def _of_ends() -> dict[str, Row]:
     shielded = {"shielded": ("0",), "shielded_for": ("0",)}
     ending = Ending("cancelled", "stop", "asked")
     left = Wait("busy", NOW - 10, "409", NOW + 20, "unprotect")
+    starts = {"request": "start", "status": "sent", "sent": NOW - 10, "followed": True}
     return {
         "ended": (state(verdict={}), OUTDATED, _action("end")),
         "a gap": (state(due=NOW - 61), OUTDATED, _action("note-gap", entry={"kind": "gap", "seconds": 61.0})),
@@ -117,6 +118,21 @@ def _of_ends() -> dict[str, Row]:
             state(stopping=True, batch=batch(request="start", status="sent"), deallocated=frozenset("0")),
             OUTDATED,
             _ends("cancelled", "stop"),
+        ),
+        "asked to stop, and perhaps being started": (
+            state(stopping=True, batch=batch(request="start", status="lost", sent=NOW), deallocated=frozenset("0")),
+            seen(current("0", power="deallocated"), instance("1"), instance("2")),
+            _action("wait", cause="lost-answer"),
+        ),
+        "asked to stop, others being started": (
+            state(stopping=True, batch=batch("01", **starts, request_ids=("1",)), deallocated=frozenset("01")),
+            None,
+            _action("follow"),
+        ),
+        "asked to stop, and perhaps deallocated": (
+            state(stopping=True, batch=batch(request="deallocate", status="lost", sent=NOW)),
+            None,
+            _action("look"),
         ),
         "budget": (state(**failed), FIRST, _ends("stopped", "budget")),
         "budget, without a reason": (state(classes={"0": "failed"}), FIRST, _ends("stopped", "budget")),
@@ -456,6 +472,47 @@ def _of_stages() -> dict[str, Row]:
         ),
         "stages: upgrade": (staged(every[:1], **moved), OUTDATED, intends("upgrade", 1)),
         "stages: start": (staged(every[:2], deallocated=frozenset("0")), shown(gone), intends("start", 2)),
+        "stages: hangs": (staged(every[:1], hanging={"url": "u"}), OUTDATED, _action("note-wait", cause="busy")),
+        "stages: deallocated, and changed by others": (
+            staged(every[:2], deallocated=frozenset("0")),
+            shown(current("0", power="deallocated", state="Updating")),
+            _action("note-wait", cause="others"),
+        ),
+        "stages: gone since it was deallocated": (
+            staged(every[:2], deallocated=frozenset("0")),
+            shown(instance("1"), instance("2")),
+            _action("settle", entry={"classes": {"0": "vanished"}}),
+        ),
+        "stages: protected since the batch began": (
+            staged(("upgrade",), anew="shown", stages=("upgrade", "reimage")),
+            shown(current("0", version="1", image="", protected=True)),
+            _action("settle", entry={"classes": {"0": "skipped-protected"}}),
+        ),
+        "stages: protected since it was deallocated": (
+            staged(every[:1], deallocated=frozenset("0")),
+            shown(instance("0", power="deallocated", protected=True)),
+            intends("start", 2),
+        ),
+        "stages: others changed it all the time": (
+            staged(every[:2], batch=batch(done=every[:2], watched=NOW - 100)),
+            shown(instance("0", state="Updating")),
+            settles,
+        ),
+        "stages: failed, and was started": (
+            staged((), batch=batch(done=every[:3], error="X", returned=True), sends={"0": 1}),
+            OUTDATED,
+            _action("settle", entry={"classes": {"0": "failed"}, "reasons": {"0": "X"}}),
+        ),
+        "stages: failed, and nobody could follow": (
+            staged((), batch=batch(status="sent", sent=NOW - 60, done=())),
+            shown(instance("0", state="Failed", trouble="X")),
+            _action("end-request", entry={"error": "X", "returned": True}),
+        ),
+        "stages: started, and nobody could follow": (
+            staged((), batch=batch(request="start", status="sent", sent=NOW - 60)),
+            OUTDATED,
+            _action("end-request", entry={"error": "", "returned": False}),
+        ),
         "stages: start again, not yet": (
             staged(every[:3], deallocated=frozenset("0")),
             shown(gone),
@@ -752,6 +809,16 @@ def _of_batches() -> dict[str, Row]:
             state(stages=("deallocate", "upgrade", "start"), hosted=False, size="big"),
             OUTDATED,
             _action("intend", request="deallocate", ids=("0",)),
+        ),
+        "next: deallocated by us, and listed again": (
+            state(stages=("deallocate", "upgrade", "start"), deallocated=frozenset("01")),
+            seen(current("0", power="deallocated"), current("1"), current("2")),
+            _action("intend", request="start", ids=("0",), entry={"request_ids": ["0"]}),
+        ),
+        "next: deallocated by us is not unhealthy": (
+            state(share, stages=("deallocate", "upgrade", "start"), deallocated=frozenset("0")),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("intend", request="upgrade", ids=("0",)),
         ),
         "next: an arrival below the pinned version": (
             state(),

@@ -11,7 +11,7 @@ IMAGE = "publisher:offer:sku:"
 
 
 class Instance(NamedTuple):
-    """One instance. `effects`: how many upgrades had an effect on it, by model."""
+    """One instance. `effects`: which upgrades and reimages took effect, by model; `parked`: deallocated by us."""
 
     state: str = "Succeeded"
     version: str = OLD
@@ -21,6 +21,8 @@ class Instance(NamedTuple):
     protected: bool = False
     guarded: bool = False
     effects: tuple[str, ...] = ()
+    size: str = ""
+    parked: bool = False
 
     @property
     def available(self) -> bool:
@@ -36,14 +38,19 @@ class Place(NamedTuple):
 
 
 class World(NamedTuple):
-    """`running`: the ids of an upgrade that Azure works on, and how many looks it has been seen in; None for none."""
+    """`running`: the ids of a request that Azure works on, and how many looks it has been seen in; None for none.
+
+    `anew`: an upgrade changes the model of an instance alone, and its disk is made anew by a reimage.
+    """
 
     instances: tuple[Instance | None, ...]
     places: tuple[Place, ...]
     model: str = OLD
     writes: int = 0
     running: tuple[str, ...] | None = None
+    request: str = "upgrade"
     looks: int = 0
+    anew: bool = False
     stuck: bool = False
     silent: bool = False
     repairs: bool = True
@@ -74,6 +81,7 @@ def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Me
         instance.power,
         health,
         instance.protected,
+        instance.size,
         image=IMAGE + instance.version,
     )
 
@@ -101,38 +109,57 @@ def written(world: World, model: str) -> World:
     return world._replace(model=model, instances=items)
 
 
-def begun(world: World, ids: tuple[str, ...]) -> World:
-    """Azure works on an upgrade of these."""
+def begun(world: World, ids: tuple[str, ...], request: str = "upgrade") -> World:
+    """Azure works on a request on these."""
     for name in ids:
         instance = world.instances[int(name)]
-        if instance is not None and not instance.latest:
-            effects = (*instance.effects, f"{world.model}-{world.writes}")
-            world = world.put(int(name), instance._replace(state="Updating", effects=effects))
-    return world._replace(running=ids, looks=0, touched=world.touched | set(ids))
+        if instance is not None and not (request == "upgrade" and instance.latest):
+            effect = [f"{request} {world.model}-{world.writes}"] * (request in ("upgrade", "reimage"))
+            world = world.put(int(name), instance._replace(state="Updating", effects=(*instance.effects, *effect)))
+    return world._replace(running=ids, request=request, looks=0, touched=world.touched | set(ids))
 
 
 KINDS = ("unhealthy", "failed", "unchanged", "initializing", "stopped")
+SIMPLE = ("failed", "unchanged")  # how a deallocation or a start may fare
+
+
+def kinds(world: World) -> tuple[str, ...]:
+    """How the request may fare that Azure works on."""
+    parked = any(one is not None and one.parked for one in world.instances)
+    return KINDS if world.request in ("upgrade", "reimage") and not parked else SIMPLE
 
 
 @functools.lru_cache(maxsize=100_000)
 def ended(world: World, name: str = "", kind: str = "") -> World:
-    """The upgrade is over: well, but for one instance that fared badly."""
+    """The request is over: well, but for one instance that fared badly."""
     for one in world.running or ():
         instance = world.instances[int(one)]
         if instance is None or instance.state != "Updating":
             continue
-        to = {"state": "Succeeded", "version": world.model, "latest": True}
-        to |= {"health": "healthy"} if instance.power == "running" else {}
+        to = _after(world, instance)
         if one == name:
+            counts = world.request in ("upgrade", "reimage")
             to = {
                 "unhealthy": {**to, "health": "unhealthy"},
                 "failed": {"state": "Failed"},
-                "unchanged": {"state": "Succeeded", "effects": instance.effects[:-1]},
+                "unchanged": {"state": "Succeeded", "effects": instance.effects[:-1] if counts else instance.effects},
                 "initializing": {**to, "health": "initializing"},
                 "stopped": {**to, "power": "stopped"},
             }[kind]
         world = world.change(int(one), **to)
-    return world._replace(running=None, looks=0)
+    return world._replace(running=None, request="upgrade", looks=0)
+
+
+def _after(world: World, instance: Instance) -> dict[str, object]:
+    """What the request makes of an instance."""
+    if world.request == "deallocate":
+        return {"state": "Succeeded", "power": "deallocated", "parked": True}
+    if world.request == "start":
+        return {"state": "Succeeded", "power": "running", "health": "healthy", "parked": False}
+    to: dict[str, object] = {"state": "Succeeded", "latest": True, "size": "big"}
+    if not world.anew or world.request == "reimage":
+        to["version"] = world.model
+    return {**to, "health": "healthy"} if instance.power == "running" else to
 
 
 @functools.lru_cache(maxsize=100_000)
