@@ -180,6 +180,12 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
     defaults: Any = az.Arm.__init__.__kwdefaults__
     monkeypatch.setitem(defaults, "retry", az.Retry(attempts=1))
+    monkeypatch.setitem(defaults, "sleep", no_waiting)
+
+
+def no_waiting(_seconds: float) -> None:
+    """Arm may have been imported before the guard against sleeping, and would then wait for its outage to pass."""
+    raise TimeoutError("nothing is waited for here")
 
 
 @pytest.mark.parametrize("wrong", ["x", "", 7, None, ["0"], {"location": "westus2"}], ids=repr)
