@@ -39,7 +39,7 @@ SLOW = (
     "tests/wire/test_emulator_behaviour.py",
     "tests/wire/test_emulator_load.py",
 )
-SLOW_ONES = ("no_schedule_of_faults", "mode_that_would_upgrade_by_itself", "rehearsals_fit_in_a_minute")
+SLOW_ONES = ("no_schedule_of_faults", "mode_that_would_upgrade_by_itself", "rehearsals_fit_in_two_minutes")
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))

@@ -672,7 +672,7 @@ def test_a_rollback_that_fails_is_the_end_of_it(tmp_path: Path) -> None:
 # --- the cost --------------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_rehearsals_fit_in_a_minute() -> None:
+def test_a_thousand_rehearsals_fit_in_two_minutes() -> None:
     seed = Seed.build(capacity=100)
     rehearse_captured(seed, NEW)
     took = []
@@ -682,7 +682,7 @@ def test_a_thousand_rehearsals_fit_in_a_minute() -> None:
         took.append(time.process_time() - began)
         assert made.verdict.ok
         assert made.lowest >= 80
-    assert min(took) < 0.12  # 0.05 s where this was written, and twice that beside other work
+    assert min(took) < 0.25  # 0.1 s where this was written, with 13 lists, and twice that beside other work
 
 
 def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
