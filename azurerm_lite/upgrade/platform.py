@@ -20,6 +20,7 @@ from ..errors import (
     InvalidInput,
     NotFoundError,
     OutcomeUnknown,
+    ProtocolError,
     ThrottledError,
     TransportError,
 )
@@ -267,7 +268,10 @@ def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
 
 
 def _may_pass(error: AzurermLiteError) -> bool:
-    return isinstance(error, BusyError) or (isinstance(error, ArmError | TransportError) and wire.is_passing(error))
+    """Whether the same question may be answered later; a response that is not as ARM's is read again, too."""
+    return isinstance(error, BusyError | ProtocolError) or (
+        isinstance(error, ArmError | TransportError) and wire.is_passing(error)
+    )
 
 
 def _hurried(run: Run) -> Run:

@@ -308,18 +308,20 @@ def test_whatever_happens_the_verdict_is_true_and_complete(
         made.world.faults.add(**{key: value for key, value in habit.items() if key in {"habit", *known}})
     try:
         verdict = roll(made.arm, *made.address, NEW, timeout=20_000)
-    except az.ArmError:  # of what was asked before anything was begun
+    except (az.ArmError, az.ProtocolError):  # of what was asked before anything was begun
         assert made.app.journal.find("GET", "rollingUpgrades") == [] or not made.scale_set.generation
         return
     made.world.settle()
-    assert set(verdict.classes) >= set(made.scale_set.instances) - set(made.scale_set.ghosts)
+    shown = [entry.answer for entry in made.app.journal.find("GET", "virtualMachines") if entry.answer]
+    last = {item["instanceId"] for item in shown[-1]["value"] if item} if shown else set()
+    assert set(verdict.classes) >= last - set(made.scale_set.ghosts)
     assert set(verdict.classes.values()) <= CLASSES
     assert verdict.ok or verdict.reason
     assert set(verdict.failures) == {one for one, kind in verdict.classes.items() if kind == "failed"}
     for one, instance in made.scale_set.instances.items():
-        if verdict.classes[one] == "updated":
+        if verdict.classes.get(one) == "updated":
             assert instance.document["properties"]["storageProfile"]["imageReference"]["exactVersion"] == NEW
-        if verdict.classes[one] == "failed":
+        if verdict.classes.get(one) == "failed":
             assert one not in ill, "it was unavailable before"
-        if verdict.ok and verdict.classes[one] == "in-flight":
+        if verdict.ok and verdict.classes.get(one) == "in-flight":
             raise AssertionError("succeeded, and Azure still works on one")

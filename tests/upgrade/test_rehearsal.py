@@ -233,12 +233,13 @@ def test_a_rehearsal_has_the_usual_rules_and_those_that_are_asked_for() -> None:
     assert rehearse_captured(seed, NEW, habits="tags-refuse-null", policy=LOOSE).verdict.ok
 
 
-def test_a_plan_of_a_flexible_set_reads_over_what_is_no_instance() -> None:
+def test_a_plan_of_a_flexible_set_refuses_a_list_of_what_is_no_instance() -> None:
     made = stage(orchestration="Flexible", capacity=3)
-    made.world.faults.add(habit="list-garbage")
+    for read in (lambda: plan(made.arm, *made.address, NEW, policy=LOOSE), lambda: capture(made.arm, made.address)):
+        made.world.faults.add(habit="list-garbage")
+        with pytest.raises(az.ProtocolError, match="each of them an object"):
+            read()
     assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3
-    made.world.faults.add(habit="list-garbage")
-    assert len(capture(made.arm, made.address)["instances"]) == 3
 
 
 @pytest.mark.parametrize(("page_size", "pages"), [(0, 0), (3, 3), (4, 4), (9, 5), (10, 0)])
