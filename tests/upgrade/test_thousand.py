@@ -16,7 +16,7 @@ from azurerm_lite.upgrade.rehearsal import Stage
 
 NEW = "22.04.202611120"
 RUNS = 10 if os.environ.get("CI") else 3
-MOST_REQUESTS, MOST_LATE = 80, 15.0
+MOST_REQUESTS, MOST_LATE = 85, 17.0  # each list comes with a look at the model, which decides on drift
 
 
 class Cost(NamedTuple):
@@ -63,11 +63,11 @@ def test_each_update_domain_is_one_batch_of_its_length(costs: list[Cost]) -> Non
         assert all(301.0 <= seconds <= 325.1 for seconds in one.batches)
 
 
-def test_eighty_requests_besides_list_pages(costs: list[Cost]) -> None:
+def test_eighty_five_requests_besides_list_pages(costs: list[Cost]) -> None:
     assert [one.requests for one in costs if one.requests > MOST_REQUESTS] == []
 
 
-def test_fifteen_seconds_later_than_the_sum_of_the_batches(costs: list[Cost]) -> None:
+def test_seventeen_seconds_later_than_the_sum_of_the_batches(costs: list[Cost]) -> None:
     assert [one.late for one in costs if one.late > MOST_LATE] == []
 
 
