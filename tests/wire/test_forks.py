@@ -23,7 +23,7 @@ from azurerm_lite.tokens import Token
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 SCOPE = "https://management.azure.com/.default"
-SECONDS = 60  # in which a child must answer; one that waits for a lock of the parent never does
+SECONDS = 240  # in which a child must answer; one that waits for a lock of the parent never does
 
 
 def in_child(work: Callable[[], Any]) -> Callable[[], Any]:
