@@ -58,7 +58,6 @@ class Plan:
     hosted: bool = field(default=True, repr=False)
     source: HealthSource = field(default="kept", repr=False)
     outline: str = field(default="", repr=False)
-    asked: str = field(default="", repr=False)  # the change, where it was a version
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -205,7 +204,6 @@ def planned(
         hosted=hosted,
         source=seen.source,
         outline=outline(model.apply_patch(model.without_read_only(before), patch)),
-        asked=change if isinstance(change, str) else "",
     )
 
 

@@ -279,7 +279,6 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
         "takes_back": plan.takes_back,
-        "asked": plan.asked,
         "unreturnable": list(plan.unreturnable),
         "broken": list(plan.broken),
         "ephemeral": bool((disk.get("osDisk") or {}).get("diffDiskSettings")),

@@ -188,9 +188,7 @@ _FIELDS: Mapping[str, Test] = {
     "zone_sizes": _mapping(_is_text, _is_count),
     **dict.fromkeys(("on", "canary", "flexible", "reports", "gated", "hosted"), _is_switch),
     **dict.fromkeys(("takes_back", "withheld", "ephemeral", "overdue", "returned", "found_again"), _is_switch),
-    **dict.fromkeys(
-        ("error", "reason", "cause", "code", "version", "asked", "size", "outline", "endpoint", "world"), _is_text
-    ),
+    **dict.fromkeys(("error", "reason", "cause", "code", "version", "size", "outline", "endpoint", "world"), _is_text),
     **dict.fromkeys(("fingerprint", "fingerprint_before", "fingerprint_after"), _is_text),
     **dict.fromkeys(("request_id", "journal"), _optional(_is_text)),
     **dict.fromkeys(("patch", "undo"), _is_object),
