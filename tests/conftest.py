@@ -1,6 +1,7 @@
 """What every test may use: where the recorded traffic is, and a guard against sleeping and against the Internet."""
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -133,3 +134,18 @@ def _nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers_stay() -> Iterator[None]:
+    """No test leaves a handler of Ctrl-C behind: the next test that sends one would end the process."""
+    before = _signal_handlers()
+    yield
+    after = _signal_handlers()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == before, "the test must restore the signal handlers that it replaced"
+
+
+def _signal_handlers() -> dict[signal.Signals, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,7 +1,9 @@
 """What a person mistypes for an example ends with 2 before anything is sent; nothing that others wrote is undone."""
 
 import importlib.util
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,15 @@ from azurerm_lite.upgrade import PlanRefused, Policy, plan
 from .conftest import NEW
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers_of_the_examples() -> Iterator[None]:
+    """Restore what an example's main() replaces; as a script it ends with its process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def example(name: str) -> ModuleType:
