@@ -16,8 +16,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from . import clouds, foreign, forks, parsing, reconcile, responses, tenants, wire
+from . import _lost_answers, clouds
+from ._common import forks, parsing
+from ._common.secrecy import Headers, conceals
+from ._http import responses, wire
+from ._http.retry import Outcome, Retry, breather, decide
+from ._lost_answers import Write
+from ._reach import LOOPBACK
 from ._version import __version__
+from .auth import foreign, tenants
+from .auth.principal import Principal, authorization
+from .auth.tokens import Token
 from .clouds import Cloud, Reach
 from .errors import (
     ArmError,
@@ -30,16 +39,10 @@ from .errors import (
     UnclearResponse,
 )
 from .operation import Operation
-from .principal import Principal, authorization
-from .reach import LOOPBACK
-from .reconcile import Write
-from .retry import Outcome, Retry, breather, decide
-from .secrecy import Headers, conceals
-from .tokens import Token
 from .types import Json, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
-    from .transport import Answer, Timeouts, Transport
+    from ._http.transport import Answer, Timeouts, Transport
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class Arm:
         return f"<Arm{emulator} {self.cloud.name} {self.base} by {self.credential.kind}>"
 
     def _repr_html_(self) -> str:
-        from .markup import card  # noqa: PLC0415
+        from ._common.markup import card  # noqa: PLC0415
 
         rows = [("endpoint", self.base), ("identity", self.credential.kind), ("api-version", self.api_version)]
         left = [f"{name} {count}" for name, count in sorted(self.remaining.items())]
@@ -213,9 +216,9 @@ class Arm:
         except OutcomeUnknown as unknown:
             if unknown.status == 202 and method not in ("PUT", "PATCH"):
                 raise  # Azure has accepted it, so there is nothing to look for before it could be sent again
-            return reconcile.settle(self, write, unknown)
+            return _lost_answers.settle(self, write, unknown)
         except ConcurrencyError as error:
-            raise reconcile.refused(self, write, error) from None
+            raise _lost_answers.refused(self, write, error) from None
 
     def send(self, write: Write) -> Operation:
         """A write, sent once; OutcomeUnknown when its response is lost, or is not as ARM's."""
@@ -380,7 +383,7 @@ class Arm:
     def _transport(self) -> "Transport":
         if self._transport_made is None:
             with forks.importing:
-                from . import transport  # noqa: PLC0415  (imports requests)
+                from ._http import transport  # noqa: PLC0415  (imports requests)
 
                 if self._transport_made is None:
                     limits = self._timeouts or transport.DEFAULT_TIMEOUTS
@@ -395,7 +398,7 @@ class Arm:
         accepted = status == 202 and method not in ("PUT", "PATCH")
         body = None if accepted else wire.decode_json(response.body, response.headers)
         responses.check_write(method, status, body, has_status=bool(response.headers.get("azure-asyncoperation")))
-        how = reconcile.monitor(write, status, response.headers, body, self.base)
+        how = _lost_answers.monitor(write, status, response.headers, body, self.base)
         state = wire.RUNNING
         if how.kind == "none":
             state = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
@@ -459,6 +462,6 @@ def arm_of(auth: Auth) -> Arm:
 def _shared_transport(base: str, reach: Reach) -> "Transport":
     """One pool for all calls that come with a bare token or a foreign credential instead of an Arm."""
     with forks.importing:
-        from .transport import Transport  # noqa: PLC0415  (imports requests)
+        from ._http.transport import Transport  # noqa: PLC0415  (imports requests)
 
     return Transport(base, reach)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from . import parsing
+from ._common import parsing
+from ._reach import DIRECT as DIRECT  # noqa: PLC0414
+from ._reach import LOOPBACK
+from ._reach import Reach as Reach  # noqa: PLC0414
+from ._reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
 from .errors import InvalidInput, short_repr
-from .reach import DIRECT as DIRECT  # noqa: PLC0414
-from .reach import LOOPBACK
-from .reach import Reach as Reach  # noqa: PLC0414
-from .reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
 
 
 class Cloud(NamedTuple):

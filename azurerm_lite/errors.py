@@ -7,7 +7,7 @@ next. Nothing here ever holds a token, a secret, a request or a response object.
 from collections.abc import Mapping
 from typing import Any
 
-from . import _text, advice
+from . import _advice, _text
 
 printable, short_repr = _text.printable, _text.short_repr
 
@@ -53,7 +53,7 @@ class CredentialError(AzurermLiteError):
     ) -> None:
         super().__init__(printable(message, _LONGEST_COMMAND))
         self.code, self.retry_after = code, retry_after
-        self.is_transient = advice.is_transient(code) if is_transient is None else is_transient
+        self.is_transient = _advice.is_transient(code) if is_transient is None else is_transient
 
 
 class TransportError(AzurermLiteError):
@@ -142,7 +142,7 @@ class ArmError(AzurermLiteError):
 
     @property
     def hint(self) -> str:
-        texts = advice.of_refusal(self.code, self.message, self.additional, self.details)
+        texts = _advice.of_refusal(self.code, self.message, self.additional, self.details)
         return printable(texts, _LONGEST_COMMAND) if texts else self.usual_hint
 
     def __str__(self) -> str:
@@ -178,7 +178,7 @@ class AuthError(ArmError):
 
     @property
     def hint(self) -> str:
-        return advice.of_unauthorized(self.code, self.claims)
+        return _advice.of_unauthorized(self.code, self.claims)
 
 
 class ForbiddenError(ArmError):
@@ -186,7 +186,7 @@ class ForbiddenError(ArmError):
 
     @property
     def hint(self) -> str:
-        return super().hint or advice.of_forbidden(self.code, self.path)
+        return super().hint or _advice.of_forbidden(self.code, self.path)
 
 
 class ConflictError(ArmError):

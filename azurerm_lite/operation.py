@@ -9,7 +9,9 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
-from . import handles, parsing, responses, wire
+from ._common import parsing
+from ._http import handles, responses, wire
+from ._http.wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 from .errors import (
     ArmError,
     AuthError,
@@ -25,7 +27,6 @@ from .errors import (
     short_repr,
 )
 from .types import Json, JsonDict
-from .wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 
 FASTEST_SECONDS = 1.0  # between two polls, whatever a server asks for
 FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
@@ -82,7 +83,7 @@ class Operation:
         return f"<Operation {self.method} {where}: {self.status}, request id {self.request_id}>"
 
     def _repr_html_(self) -> str:
-        from .markup import card  # noqa: PLC0415
+        from ._common.markup import card  # noqa: PLC0415
 
         rows = [("of", self.path.partition("?")[0]), ("request id", self.request_id or "")]
         rows += [("correlation id", self.correlation_id)] if self.correlation_id else []

@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import arguments
 from . import model as _model
+from ._common import arguments
+from ._common.secrecy import conceal_tokens
 from .arm import Arm, Auth, arm_of
-from .edits import Edit, unseen_secrets
+from .endpoints.vmss import get_vmss, patch_vmss
 from .errors import BusyError, ConcurrencyError, InvalidInput
+from .model.edits import Edit, unseen_secrets
 from .operation import Operation
-from .secrecy import conceal_tokens
 from .types import ScaleSet, Vmss
-from .vmss import get_vmss, patch_vmss
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azurerm_lite import rolling_upgrades, vmss
 from azurerm_lite.arm import Arm
 from azurerm_lite.emulator.seed import Seed
+from azurerm_lite.endpoints import rolling_upgrades, vmss
+from azurerm_lite.endpoints.vmss_vms import list_vmss_vms
 from azurerm_lite.errors import ArmError, OutcomeUnknown
 from azurerm_lite.operation import Operation
 from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import Policy, plan, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
-from azurerm_lite.vmss_vms import list_vmss_vms
 
 PAGE = Path(__file__).parents[1] / "docs" / "comparison.md"
 BEGIN, END = "<!-- rollouts:begin -->", "<!-- rollouts:end -->"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from azurerm_lite.parsing import parse_json
+from azurerm_lite._common.parsing import parse_json
 
 from .exchange import Answer, Json
 

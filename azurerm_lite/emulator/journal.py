@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import parse_qsl
 
-from azurerm_lite.parsing import parse_json
+from azurerm_lite._common.parsing import parse_json
 
 from .exchange import Json
 

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from azurerm_lite.parsing import parse_json
+from azurerm_lite._common.parsing import parse_json
 
 from . import creation, health, secrets, shapes
 from .exchange import Refusal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from .. import arguments
+from .._common import arguments
 from ..errors import InvalidInput, short_repr
 from ..upgrade.rules.snapshot import Member, Observation, natural, observe
 

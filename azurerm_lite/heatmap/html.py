@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from .._common.markup import FRAME, escaped, page
 from ..errors import InvalidInput
-from ..markup import FRAME, escaped, page
 from .grid import Cell, Grid, Panel, Style
 from .lines import domain_name, panel_name
 

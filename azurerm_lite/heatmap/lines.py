@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
-from ..markup import visible
+from .._common.markup import visible
 from .grid import STYLES, Cell, Grid, Panel, Position
 
 COLUMN_GAP = 2

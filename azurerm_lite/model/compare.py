@@ -43,7 +43,7 @@ class Diff(list[Change]):
         return "\n".join(map(str, self)) or "no change"
 
     def _repr_html_(self) -> str:
-        from ..markup import table  # noqa: PLC0415
+        from .._common.markup import table  # noqa: PLC0415
 
         changed = f"{len(self)} change{'' if len(self) == 1 else 's'} of the model"
         return table(changed, ("path", "before", "after"), ((one.path, *one.shown) for one in self))

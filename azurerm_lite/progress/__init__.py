@@ -10,7 +10,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
-from .. import _lazy, arguments
+from .. import _lazy
+from .._common import arguments
 from .event_text import EventText, describe
 from .lines import JsonLines, Lines, LogLines
 from .view import View

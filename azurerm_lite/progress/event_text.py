@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from .. import arguments
-from ..markup import batches, listing, visible
+from .._common import arguments
+from .._common.markup import batches, listing, visible
 from ..types import ScaleSet
 
 Event = Mapping[str, Any]

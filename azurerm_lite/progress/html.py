@@ -1,7 +1,7 @@
 """An upgrade as a self-contained HTML fragment without scripts, for notebooks. PURE."""
 
+from .._common.markup import FRAME, escaped
 from ..heatmap.html import render_fragment
-from ..markup import FRAME, escaped
 from .event_text import format_duration, format_estimate, format_time
 from .layout import InstanceCounts, count_instances, describe_floor
 from .state import EventLine, ViewState

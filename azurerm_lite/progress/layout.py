@@ -7,9 +7,9 @@ panel; events that do not fit beside the heatmap stand below it.
 from collections import Counter
 from typing import NamedTuple
 
+from .._common.markup import listing
 from ..heatmap.grid import Grid
 from ..heatmap.lines import Line, Piece, line_width, pad, render_legend, render_panels, render_summary, truncate
-from ..markup import listing
 from ..upgrade.rules.events import Now
 from .event_text import format_duration, format_estimate, format_time
 from .state import EventLine, ViewState

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .._common.markup import visible
 from ..heatmap import Grid, grid
-from ..markup import visible
 from ..upgrade.rules.events import Now
 from .event_text import Event, describe
 

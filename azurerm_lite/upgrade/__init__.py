@@ -11,19 +11,10 @@ from typing import TYPE_CHECKING
 from .. import _lazy
 
 if TYPE_CHECKING:
+    from .azure_rolling import roll as roll
+    from .azure_rolling import watch as watch
     from .fleet import FleetReport as FleetReport
     from .fleet import upgrade_fleet as upgrade_fleet
-    from .health import Gate as Gate
-    from .health import command_gate as command_gate
-    from .health import http_gate as http_gate
-    from .health import tcp_gate as tcp_gate
-    from .journal import Journal as Journal
-    from .lock import Locked as Locked
-    from .planning import Plan as Plan
-    from .planning import look as look
-    from .planning import plan as plan
-    from .platform import roll as roll
-    from .platform import watch as watch
     from .rehearsal import Rehearsal as Rehearsal
     from .rehearsal import rehearse as rehearse
     from .rehearsal import what_if as what_if
@@ -31,26 +22,35 @@ if TYPE_CHECKING:
     from .rules.preflight import PlanRefused as PlanRefused
     from .rules.snapshot import Observation as Observation
     from .rules.verdict import Verdict as Verdict
-    from .runner import Runner as Runner
-    from .runs import plan_rollback as plan_rollback
-    from .runs import repair as repair
-    from .runs import resume as resume
-    from .runs import rollback as rollback
-    from .runs import upgrade as upgrade
+    from .run.gates import Gate as Gate
+    from .run.gates import command_gate as command_gate
+    from .run.gates import http_gate as http_gate
+    from .run.gates import tcp_gate as tcp_gate
+    from .run.journal import Journal as Journal
+    from .run.lock import Locked as Locked
+    from .run.planning import Plan as Plan
+    from .run.planning import look as look
+    from .run.planning import plan as plan
+    from .run.runner import Runner as Runner
+    from .run.runs import plan_rollback as plan_rollback
+    from .run.runs import repair as repair
+    from .run.runs import resume as resume
+    from .run.runs import rollback as rollback
+    from .run.runs import upgrade as upgrade
 
 _HOME = {
     "fleet": "FleetReport upgrade_fleet",
-    "health": "Gate command_gate http_gate tcp_gate",
-    "journal": "Journal",
-    "lock": "Locked",
+    "run.gates": "Gate command_gate http_gate tcp_gate",
+    "run.journal": "Journal",
+    "run.lock": "Locked",
     "rules.snapshot": "Observation",
-    "planning": "Plan look plan",
-    "platform": "roll watch",
+    "run.planning": "Plan look plan",
+    "azure_rolling": "roll watch",
     "rules.policy": "Policy",
     "rules.preflight": "PlanRefused",
     "rehearsal": "Rehearsal rehearse what_if",
-    "runner": "Runner",
-    "runs": "plan_rollback repair resume rollback upgrade",
+    "run.runner": "Runner",
+    "run.runs": "plan_rollback repair resume rollback upgrade",
     "rules.verdict": "Verdict",
 }
 _ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)

@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import arguments, markup, model, vmss
+from .. import model
+from .._common import arguments, markup
+from .._common.secrecy import conceal_tokens
 from ..arm import Arm, Auth, arm_of
+from ..endpoints import vmss
 from ..errors import AzurermLiteError, InvalidInput, short_repr
-from ..secrecy import conceal_tokens
 from ..types import JsonDict, ScaleSet
-from . import journal
-from .planning import Change, changed, pin, plan
 from .rules import checks, trust
 from .rules.budget import Budget, Cost, Place
 from .rules.policy import Policy
 from .rules.verdict import Verdict
-from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
-from .runs import lasting, opened, taken_up
+from .run import journal
+from .run.planning import Change, changed, pin, plan
+from .run.runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .run.runs import lasting, opened, taken_up
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`

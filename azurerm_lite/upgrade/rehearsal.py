@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import arguments
+from .._common import arguments
+from .._common.secrecy import conceal_tokens
 from ..arm import Arm, Auth, arm_of
-from ..auth import Credential
+from ..auth.credential import Credential
+from ..auth.tokens import Token
 from ..clouds import custom_cloud
 from ..emulator import compute, identity
 from ..emulator import habits as habits_table
@@ -23,19 +25,17 @@ from ..emulator.faults import EFFECTS, FaultError, Faults
 from ..emulator.habits import USUAL, Habits
 from ..emulator.seed import Seed, publish_gallery_image
 from ..emulator.world import World
+from ..endpoints.vmss import get_vmss
+from ..endpoints.vmss_vm import get_flexible_vm_instance_view
+from ..endpoints.vmss_vms import list_vmss_vms
 from ..errors import CredentialError, InvalidInput, NotFoundError
-from ..secrecy import conceal_tokens
-from ..tokens import Token
 from ..types import JsonDict, ScaleSet
-from ..vmss import get_vmss
-from ..vmss_vm import get_flexible_vm_instance_view
-from ..vmss_vms import list_vmss_vms
-from .planning import Change, Plan, changed, is_flexible, plan, resolved
 from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
-from .runner import OnEvent, _silent
-from .runs import upgrade
+from .run.planning import Change, Plan, changed, is_flexible, plan, resolved
+from .run.runner import OnEvent, _silent
+from .run.runs import upgrade
 
 
 @dataclass(frozen=True, slots=True)

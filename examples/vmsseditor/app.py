@@ -13,8 +13,8 @@ from werkzeug.serving import BaseWSGIServer
 from werkzeug.wrappers import Request, Response
 
 import azurerm_lite as az
+from azurerm_lite.endpoints.images import list_gallery_image_versions
 from azurerm_lite.heatmap import ColorBy, grid
-from azurerm_lite.images import list_gallery_image_versions
 from azurerm_lite.upgrade import Locked, PlanRefused, plan
 
 from . import messages, rollout, security, serving, views

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import azurerm_lite as az
-from azurerm_lite.markup import visible
+from azurerm_lite._common.markup import visible
 from azurerm_lite.types import Vmss
 from azurerm_lite.upgrade import Observation, Plan, look
-from azurerm_lite.upgrade.planning import is_flexible
+from azurerm_lite.upgrade.run.planning import is_flexible
 
 from . import actions, rollout, views
 from .rollout import Rollout

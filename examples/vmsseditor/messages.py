@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from azurerm_lite import InvalidInput
-from azurerm_lite.parsing import parse_json
+from azurerm_lite._common.parsing import parse_json
 from azurerm_lite.upgrade import Policy
 
 Json = dict[str, Any]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import azurerm_lite as az
-from azurerm_lite.markup import visible
-from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, journal, plan_rollback, resume, upgrade
-from azurerm_lite.upgrade.runner import OnEvent, Stop
+from azurerm_lite._common.markup import visible
+from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, plan_rollback, resume, upgrade
+from azurerm_lite.upgrade.run import journal
+from azurerm_lite.upgrade.run.runner import OnEvent, Stop
 
 from . import views
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import azurerm_lite as az
+from azurerm_lite._common.markup import visible
 from azurerm_lite.heatmap import STYLES, Grid
 from azurerm_lite.heatmap.lines import domain_name, panel_name
-from azurerm_lite.markup import visible
 from azurerm_lite.model import MISSING, redacted, without_read_only
 from azurerm_lite.progress import describe
 from azurerm_lite.upgrade import Plan

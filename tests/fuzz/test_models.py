@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azurerm_lite import edits
 from azurerm_lite import model as m
 from azurerm_lite.errors import AzurermLiteError, InvalidInput
+from azurerm_lite.model import edits
 from tests.fuzz import ANYTHING, JSON, deep, fuzz
 from tests.models import built, holder, places
 

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 import azurerm_lite as az
-from azurerm_lite import handles, parsing, reconcile, responses, wire
+from azurerm_lite import _lost_answers
+from azurerm_lite._common import parsing
+from azurerm_lite._http import handles, responses, wire
+from azurerm_lite._http.retry import Outcome, Retry, decide, wait_seconds
+from azurerm_lite._http.transport import Timeouts
 from azurerm_lite._text import duration
 from azurerm_lite.clouds import custom_cloud
 from azurerm_lite.errors import ArmError, InvalidInput, ProtocolError, short_repr
 from azurerm_lite.operation import Operation
-from azurerm_lite.retry import Outcome, Retry, decide, wait_seconds
-from azurerm_lite.transport import Timeouts
 
 from . import ANYTHING, DEEP, JSON, fuzz, some
 
@@ -196,10 +198,10 @@ def test_what_a_write_started_is_watched_on_our_own_origin(
     method: str, status: int, headers: dict[str, str], body: Any, upgrade: bool
 ) -> None:
     instances = wire.Monitor("instances", "/vms?api-version=1", "", ("0",)) if upgrade else None
-    write = reconcile.Write(method, "/x?api-version=1", instances=instances)
+    write = _lost_answers.Write(method, "/x?api-version=1", instances=instances)
     with contextlib.suppress(ProtocolError):
         responses.check_write(method, status, body, has_status=bool(headers.get("azure-asyncoperation")))
-        how = reconcile.monitor(write, status, headers, body, BASE)
+        how = _lost_answers.monitor(write, status, headers, body, BASE)
         assert all(path == "" or path.startswith("/") for path in (how.path, how.result_path))
         if how.kind == "none" and method in ("PUT", "PATCH"):
             assert responses.is_resource(body)

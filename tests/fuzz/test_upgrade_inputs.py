@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, plan, repair, resume, rollback, upgrade
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
+from azurerm_lite.upgrade.run import journal as journals
 
 from . import EXAMPLES, documents, fuzz
 

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
-from azurerm_lite import edits, handles, model, wire
+from azurerm_lite import model
+from azurerm_lite._http import handles, wire
+from azurerm_lite._http.retry import Outcome, Retry, decide
 from azurerm_lite.errors import ArmError, AzurermLiteError, InvalidInput, ProtocolError, printable
-from azurerm_lite.retry import Outcome, Retry, decide
+from azurerm_lite.model import edits
 
 BASE = "https://management.azure.com"
 JSON = st.recursive(

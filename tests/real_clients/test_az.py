@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as lite
-from azurerm_lite import azurerm_names
+from azurerm_lite.compat import azurerm as azurerm_names
 from azurerm_lite.emulator import serve
 
 from .conftest import Watch

@@ -18,7 +18,7 @@ from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
 
 import azurerm_lite as az
-from azurerm_lite import extensions, images, rolling_upgrades, vmss, vmss_vm, vmss_vms
+from azurerm_lite.endpoints import extensions, images, rolling_upgrades, vmss, vmss_vm, vmss_vms
 
 SUBSCRIPTION = "5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d"
 WEB = az.ScaleSet(SUBSCRIPTION, "web-rg", "web")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azurerm_lite import advice, wire
+from azurerm_lite import _advice
+from azurerm_lite._http import wire
 
 SET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/web"
 GALLERY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/gal/images/i/versions"
@@ -130,11 +131,11 @@ CODES = ["RequestDisallowedByPolicy", "LinkedAuthorizationFailed", "Authorizatio
 def test_any_refusal_has_printable_advice(code: str, message: str, info: Any, details: Any) -> None:
     additional = {"additionalinfo": info, "info": details}
     inner = details if isinstance(details, list) else [details]
-    text = advice.of_refusal(code, message, additional, inner) or advice.of_forbidden(code, message)
+    text = _advice.of_refusal(code, message, additional, inner) or _advice.of_forbidden(code, message)
     assert 0 < len(text) < 8000
 
 
 @given(st.text(max_size=300), st.text(max_size=20))
 def test_a_login_command_holds_any_claims_on_one_line(claims: str, code: str) -> None:
-    assert "\n" not in advice.login_command(claims)
-    assert advice.of_unauthorized(code, claims)
+    assert "\n" not in _advice.login_command(claims)
+    assert _advice.of_unauthorized(code, claims)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azurerm_lite.auth import Credential
+from azurerm_lite.auth.credential import Credential
+from azurerm_lite.auth.tokens import Token
 from azurerm_lite.errors import CredentialError, InvalidInput
-from azurerm_lite.tokens import Token
 
 SCOPE = "https://management.azure.com/.default"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from azurerm_lite import edits as e
 from azurerm_lite import model as m
 from azurerm_lite.errors import InvalidInput
+from azurerm_lite.model import edits as e
 
 GALLERY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/i"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from azurerm_lite._http.wire import Monitor
 from azurerm_lite.operation import Operation
-from azurerm_lite.wire import Monitor
 
 
 class Clock:

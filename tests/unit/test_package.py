@@ -32,7 +32,7 @@ def hook(event, args):
 sys.dont_write_bytecode = True
 sys.addaudithook(hook)
 before = dict(os.environ)
-import azurerm_lite, azurerm_lite.vmss, azurerm_lite.arm
+import azurerm_lite, azurerm_lite.endpoints.vmss, azurerm_lite.arm
 assert not seen, seen
 assert threading.active_count() == 1 and dict(os.environ) == before
 """

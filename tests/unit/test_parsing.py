@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from azurerm_lite._common.parsing import DEEPEST, finite_number, parse_json, parse_with
 from azurerm_lite.errors import CredentialError, InvalidInput, ProtocolError
-from azurerm_lite.parsing import DEEPEST, finite_number, parse_json, parse_with
 
 
 def nested(levels: int) -> str:
@@ -145,7 +145,7 @@ def test_a_thread_with_a_small_stack_survives_deep_json() -> None:
     """C's own recursion is what overflows there; it ends the process when nobody counts the levels."""
     code = """
 import threading
-from azurerm_lite.parsing import parse_json
+from azurerm_lite._common.parsing import parse_json
 threading.stack_size(256 * 1024)
 def run():
     try:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from azurerm_lite import model as m
-from azurerm_lite.edits import set_capacity, set_image_version, set_vm_size
 from azurerm_lite.errors import InvalidInput
+from azurerm_lite.model.edits import set_capacity, set_image_version, set_vm_size
 
 USER = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
 PROBE = {"id": "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/loadBalancers/lb/probes/p"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from azurerm_lite.retry import Outcome, Retry, decide
+from azurerm_lite._http.retry import Outcome, Retry, decide
 
 LIMITS = Retry(attempts=4, budget_seconds=100)
 

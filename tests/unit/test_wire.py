@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from azurerm_lite import errors, wire
+from azurerm_lite import errors
+from azurerm_lite._http import wire
 from azurerm_lite.errors import InvalidInput, ProtocolError
 
 BASE = "https://management.azure.com"

@@ -9,9 +9,9 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import PlanRefused, Policy, plan, resume, rollback, upgrade
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import stages
+from azurerm_lite.upgrade.run import journal as journals
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ELSEWHERE = "Standard_E8s_v5"  # a size that the set's hardware does not offer

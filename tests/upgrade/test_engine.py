@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
 from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade, what_if
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
 from azurerm_lite.upgrade.rules.selection import course, health_of, plain
 from azurerm_lite.upgrade.rules.snapshot import Member, Observation, observe
-from azurerm_lite.upgrade.runner import Runner
-from azurerm_lite.upgrade.runs import first_entry
+from azurerm_lite.upgrade.run import journal as journals
+from azurerm_lite.upgrade.run.runner import Runner
+from azurerm_lite.upgrade.run.runs import first_entry
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 

@@ -15,7 +15,7 @@ from azurerm_lite.errors import InvalidInput
 from azurerm_lite.upgrade import Journal, Policy, Runner, plan, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.budget import Budget
-from azurerm_lite.upgrade.runs import first_entry
+from azurerm_lite.upgrade.run.runs import first_entry
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 SUBSCRIPTIONS = ("5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d", "00000000-1111-4222-8333-9e0f1a2b3c4d")

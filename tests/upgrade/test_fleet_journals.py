@@ -11,9 +11,10 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, compute
-from azurerm_lite.upgrade import FleetReport, Policy, Verdict, lock, resume, upgrade_fleet
-from azurerm_lite.upgrade import journal as journals
+from azurerm_lite.upgrade import FleetReport, Policy, Verdict, resume, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.run import journal as journals
+from azurerm_lite.upgrade.run import lock
 
 OLD, MID, NEW = "22.04.202608150", "22.04.202610200", "22.04.202611120"
 GUARDS: dict[str, Any] = {"suspend_repairs": True, "protect_in_flight": True}
@@ -249,7 +250,7 @@ def test_whatever_ends_a_fleet_no_lock_is_held_no_guard_stays_and_the_same_call_
 def test_a_second_interruption_while_it_tidies_up_releases_every_lock_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from azurerm_lite.upgrade.runner import Runner
+    from azurerm_lite.upgrade.run.runner import Runner
 
     stage, sets = world(3)
 

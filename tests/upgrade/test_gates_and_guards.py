@@ -15,12 +15,12 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, command_gate, http_gate, plan, repair, resume, rollback, tcp_gate, upgrade
-from azurerm_lite.upgrade import journal as journals
-from azurerm_lite.upgrade.health import ask
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.snapshot import Member
-from azurerm_lite.upgrade.runs import opened
+from azurerm_lite.upgrade.run import journal as journals
+from azurerm_lite.upgrade.run.gates import ask
+from azurerm_lite.upgrade.run.runs import opened
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ONE = Member("0", "vm-0", "", "", 0, 0, True, NEW, "Succeeded", "running", "", False)

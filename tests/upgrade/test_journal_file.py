@@ -8,10 +8,10 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade import plan, resume, upgrade
-from azurerm_lite.upgrade.journal import Journal
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.run import journal as journals
+from azurerm_lite.upgrade.run.journal import Journal
 
 NEW = "22.04.202611120"
 

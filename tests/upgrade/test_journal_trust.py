@@ -12,9 +12,9 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, VirtualClock, serve
 from azurerm_lite.upgrade import PlanRefused, Policy, Verdict, plan, repair, resume, rollback, upgrade
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
+from azurerm_lite.upgrade.run import journal as journals
 
 from . import windows
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.upgrade import Journal, Locked, lock
+from azurerm_lite.upgrade import Journal, Locked
+from azurerm_lite.upgrade.run import lock
 
 from . import windows
 

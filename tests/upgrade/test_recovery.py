@@ -553,7 +553,7 @@ def test_guards_are_removed_whatever_ends_a_run_without_a_journal(kind: str, num
 @pytest.mark.parametrize("way", ["resume", "repair"])
 def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any, monkeypatch: Any) -> None:
     """Kind of r14: the process is gone; the journal knows."""
-    from azurerm_lite.upgrade.runner import Runner
+    from azurerm_lite.upgrade.run.runner import Runner
 
     lab, journal = Lab(capacity=10, **GUARDED), journal_of(tmp_path)
     with monkeypatch.context() as patched:

@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from azurerm_lite.emulator import Seed
 from azurerm_lite.emulator.habits import EVENTS
 from azurerm_lite.upgrade import Policy, plan
-from azurerm_lite.upgrade.journal import Journal
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.state import CLASSES
-from azurerm_lite.upgrade.runner import Runner
-from azurerm_lite.upgrade.runs import first_entry
+from azurerm_lite.upgrade.run.journal import Journal
+from azurerm_lite.upgrade.run.runner import Runner
+from azurerm_lite.upgrade.run.runs import first_entry
 
 NEW = "22.04.202611120"
 ROLLOUTS = int(os.environ.get("AZURERM_LITE_ROLLOUTS", "50" if os.environ.get("CI") else "20"))

@@ -9,8 +9,8 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, plan, resume, upgrade
-from azurerm_lite.upgrade import journal as journals
 from azurerm_lite.upgrade.rehearsal import Stage
+from azurerm_lite.upgrade.run import journal as journals
 
 NEW = "22.04.202611120"
 HOURS = 8 * 3600.0

@@ -22,8 +22,8 @@ from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.verdict import Verdict
-from azurerm_lite.upgrade.runner import Runner, safe_step
-from azurerm_lite.upgrade.runs import opened
+from azurerm_lite.upgrade.run.runner import Runner, safe_step
+from azurerm_lite.upgrade.run.runs import opened
 
 MID, NEW = "22.04.202610200", "22.04.202611120"
 LOST = ("somebody else wrote the model", "somebody changed the model", "the model has changed since")
@@ -48,7 +48,7 @@ PROCESS = """
 import json, os, sys
 from azurerm_lite import AzurermLiteError, ScaleSet, connect
 from azurerm_lite.upgrade import Locked, plan
-from azurerm_lite.upgrade.runs import opened
+from azurerm_lite.upgrade.run.runs import opened
 env = json.loads(os.environ["EMULATOR"])
 arm = connect(env=env)
 wanted = plan(arm, *ScaleSet(env["AZURE_SUBSCRIPTION_ID"], "web-rg", "web"), "22.04.202611120")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import azurerm_names
+from azurerm_lite.compat import azurerm as azurerm_names
 from azurerm_lite.emulator import Seed, serve
 
 from .conftest import NEW
@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 # Written like gbowerman's vmssupgrade.py: token, model, changed version, PUT, one update domain, poll until it is done.
 SCRIPT = """
 import json, os, sys, time
-import azurerm_lite.azurerm_names as azurerm
+import azurerm_lite.compat.azurerm as azurerm
 
 tenant, app, secret = (os.environ[n] for n in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"))
 subscription_id, resource_group, vmssname = os.environ["AZURE_SUBSCRIPTION_ID"], "web-rg", "web"

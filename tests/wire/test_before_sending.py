@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import errors, handles
+from azurerm_lite import errors
+from azurerm_lite._http import handles
+from azurerm_lite._http.transport import Transport
+from azurerm_lite._http.wire import Monitor
 from azurerm_lite.clouds import PUBLIC, custom_cloud, time_scale_from_environment
 from azurerm_lite.emulator import serve
 from azurerm_lite.operation import Operation
-from azurerm_lite.transport import Transport
-from azurerm_lite.wire import Monitor
 
 from .small_arm import WEB, SmallArm
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import azurerm_lite as az
-from azurerm_lite import transport
+from azurerm_lite._http import transport
 from azurerm_lite.clouds import custom_cloud
 
 WEB = ("5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d", "web-rg", "web")

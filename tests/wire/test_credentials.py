@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from requests.adapters import BaseAdapter
 
 import azurerm_lite as az
+from azurerm_lite.auth._msal import Login
+from azurerm_lite.auth.flows import from_environment
 from azurerm_lite.clouds import reach_from_environment
-from azurerm_lite.credentials import from_environment
 from azurerm_lite.emulator import serve
-from azurerm_lite.login import Login
 
 SCOPE = "https://management.azure.com/.default"
 

@@ -25,12 +25,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import azurerm_lite as az
-from azurerm_lite import retry as rules
-from azurerm_lite.auth import Credential, Token
+from azurerm_lite._http import retry as rules
+from azurerm_lite._http.transport import Timeouts
+from azurerm_lite.auth._msal import LoginHttp
+from azurerm_lite.auth.credential import Credential, Token
 from azurerm_lite.clouds import DIRECT, Reach, custom_cloud
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.login import LoginHttp
-from azurerm_lite.transport import Timeouts
 from azurerm_lite.upgrade.rehearsal import Stage
 
 from .conftest import NEW

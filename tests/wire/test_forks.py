@@ -14,12 +14,12 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite import arm as arm_module
-from azurerm_lite import forks
-from azurerm_lite.auth import Credential
+from azurerm_lite._common import forks
+from azurerm_lite._http.retry import Retry
+from azurerm_lite.auth.credential import Credential
+from azurerm_lite.auth.tokens import Token
 from azurerm_lite.clouds import custom_cloud
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.retry import Retry
-from azurerm_lite.tokens import Token
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 SCOPE = "https://management.azure.com/.default"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite.auth._msal import Login
+from azurerm_lite.auth.flows import find_az
+from azurerm_lite.auth.principal import authorization
 from azurerm_lite.clouds import reach_from_environment
-from azurerm_lite.credentials import find_az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.login import Login
-from azurerm_lite.principal import authorization
 from azurerm_lite.upgrade import plan, upgrade
 
 from .conftest import NEW

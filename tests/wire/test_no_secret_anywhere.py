@@ -25,12 +25,12 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import azurerm_names
+from azurerm_lite._common.secrecy import Headers
+from azurerm_lite._http.transport import Timeouts, _TimedResponse
+from azurerm_lite.auth._msal import Login
+from azurerm_lite.auth.foreign import as_credential, bearer_credential
 from azurerm_lite.clouds import Reach, custom_cloud, reach_from_environment
-from azurerm_lite.foreign import as_credential, bearer_credential
-from azurerm_lite.login import Login
-from azurerm_lite.secrecy import Headers
-from azurerm_lite.transport import Timeouts, _TimedResponse
+from azurerm_lite.compat import azurerm
 
 OURS = str(Path(az.__file__).parent)
 MARK = "MARKER"
@@ -286,7 +286,7 @@ FAILURES: dict[str, Callable[[], object]] = {
         .in_tenant("t")
         .get_token("s")
     ),
-    "create_vmss, unreachable": lambda: azurerm_names.create_vmss(
+    "create_vmss, unreachable": lambda: azurerm.create_vmss(
         az.Arm(TOKEN, cloud=ELSEWHERE, retry=az.Retry(attempts=1)),
         *WEB,
         "s",
@@ -299,7 +299,7 @@ FAILURES: dict[str, Callable[[], object]] = {
         "w",
         password=SECRET,
     ),
-    "put_vmss, no JSON": lambda: azurerm_names.put_vmss(TOKEN, *WEB, '{"adminPassword": "' + SECRET),
+    "put_vmss, no JSON": lambda: azurerm.put_vmss(TOKEN, *WEB, '{"adminPassword": "' + SECRET),
     "claims": lambda: bearer_credential(TOKEN).renew("s", az.Token(TOKEN, 9), "{}"),
 }
 

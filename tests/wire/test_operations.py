@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.transport import Timeouts
+from azurerm_lite._http.transport import Timeouts
 
 from .conftest import NEW
 from .test_raw_socket import HEAD, PATH, Rude, arm_at

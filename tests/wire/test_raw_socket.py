@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite._http.transport import Timeouts
 from azurerm_lite.clouds import custom_cloud
-from azurerm_lite.transport import Timeouts
 
 PATH = "/subscriptions/x"
 # The server hangs up after each answer and says so, or a pooled connection could be used once more before it is seen.

@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
 
 import azurerm_lite as az
-from azurerm_lite import wire
+from azurerm_lite._http import wire
 from azurerm_lite.clouds import Cloud
 
 FOLDER = Path(os.environ.get("AZURERM_LITE_ARM_DATA", "/nonexistent")) / "traffic"

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
+from azurerm_lite._common.secrecy import Headers
 from azurerm_lite.emulator import Seed, VirtualClock, serve
-from azurerm_lite.secrecy import Headers
 from azurerm_lite.upgrade import Policy, plan, resume, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite import images
+from azurerm_lite.endpoints import images
 
 from .conftest import NEW, OLD
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ... import arguments
+from ..._common import arguments
 from ...errors import InvalidInput, short_repr
 from .policy import Policy
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ... import arguments, wire
+from ..._common import arguments
+from ..._http import wire
 from ...errors import InvalidInput, printable, short_repr
 
 ORDERS = ("update_domain", "fault_domain", "zone", "batch")

@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from ... import edits, markup, model, wire
+from ... import model
+from ..._common import markup
+from ..._http import wire
 from ...errors import AzurermLiteError, InvalidInput
+from ...model import edits
 from . import selection
 from .policy import DISRUPTIONS, Policy
 from .snapshot import Member, Observation, image_version

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_args
 
+from ..._common.parsing import parse_json
 from ...errors import InvalidInput, printable
-from ...parsing import parse_json
 from ...types import ScaleSet
 from .entries import PASSING
 from .policy import Policy

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ... import markup
+from ..._common import markup
 from . import selection
 from .selection import Choice
 from .snapshot import Member, Observation, behind

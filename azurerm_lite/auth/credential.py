@@ -1,0 +1,155 @@
+"""The Credential, which holds tokens and renews them: one acquisition at a time, five minutes early.
+
+A valid token is never lost to a login service that fails; what fails for a while is asked again, within a limit.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .._common import forks
+from .._common.secrecy import without_frames
+from ..errors import CredentialError, InvalidInput
+from . import tenants
+from .tokens import Acquire, Token, end_of, pause_seconds
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 300  # a token is renewed this long before it ends
+REFETCH_SECONDS = 30  # and never asked for more often than this while the current one still works
+
+Sleep = Callable[[float], object]
+
+
+class Credential:
+    """A source of tokens that threads may share: one acquisition at a time, however many ask.
+
+    It has azure-identity's `get_token`, so it can be handed to the official SDK too. `acquire_in` gives the acquisition
+    of the same identity in another tenant, where there is a way.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        acquire: Acquire,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Sleep = time.sleep,
+        lasting: bool = True,
+        acquire_in: Callable[[str], Acquire] | None = None,
+    ) -> None:
+        self.kind, self.lasting = kind, lasting
+        self._acquire, self._acquire_in = acquire, acquire_in
+        self._now, self._monotonic, self._sleep = now, monotonic, sleep
+        self._lock = threading.Lock()
+        self._tokens: dict[str, Token] = {}
+        self._fetched: dict[str, float] = {}
+        self._ends: dict[str, float] = {}  # of the tokens, by the monotonic clock
+        forks.register(self)
+
+    def __repr__(self) -> str:
+        return f"<Credential: {self.kind}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a credential holds secrets and cannot be pickled or copied: make a new one where it is needed")
+
+    def after_fork(self) -> None:
+        """A lock of the child's own: a thread of the parent may have held the other one."""
+        self._lock = threading.Lock()
+
+    def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Token:
+        """A token that has not ended, from the cache where that has one; usually good for five minutes or more.
+
+        CredentialError when none can be had: what fails for a while (a busy login service or metadata service, a
+        broken connection) is asked again first, for 90 s of waiting at most.
+        """
+        if len(scopes) != 1:
+            raise InvalidInput(f"exactly one scope is needed, not {len(scopes)}")
+        return self.obtain(scopes[0], claims, self._sleep)
+
+    def obtain(self, scope: str, claims: str | None = None, sleep: Sleep | None = None) -> Token:
+        """The same as `get_token`, waiting through `sleep`."""
+        token = self._tokens.get(scope)
+        if token is not None and claims is None and self._is_fresh(scope, token):
+            return token
+        return self._renew(scope, claims, token, sleep or self._sleep)
+
+    def renew(self, scope: str, refused: Token, claims: str | None = None, sleep: Sleep | None = None) -> Token:
+        """Another token than `refused`, which a server did not accept; another thread may have fetched it already."""
+        with self._lock:
+            token = self._tokens.get(scope)
+            if token is not None and token.token != refused.token and claims is None and self._left(scope, token) > 0:
+                return token
+            self._tokens.pop(scope, None)
+            return self._fetch(scope, claims, sleep or self._sleep)
+
+    def in_tenant(self, tenant_id: str) -> "Credential":
+        """The same identity in another tenant. InvalidInput where this kind of credential has no tokens of others."""
+        tenants.check_tenant(tenant_id)
+        if self._acquire_in is None:
+            raise InvalidInput(f"a credential of the kind '{self.kind}' has tokens of its own tenant only")
+        clocks: Any = {"now": self._now, "monotonic": self._monotonic, "sleep": self._sleep}
+        return Credential(f"{self.kind} in tenant {tenant_id}", self._acquire_in(tenant_id), **clocks)
+
+    def _left(self, scope: str, token: Token) -> float:
+        """Seconds until the token ends, by whichever clock says less: one set back makes no token last longer."""
+        return min(token.expires_on - self._now(), self._ends.get(scope, float("inf")) - self._monotonic())
+
+    def _is_fresh(self, scope: str, token: Token) -> bool:
+        is_clock_set_back = self._now() < self._fetched.get(scope, float("-inf"))
+        return self._left(scope, token) > RENEW_SECONDS and not is_clock_set_back
+
+    def _renew(self, scope: str, claims: str | None, before: Token | None, sleep: Sleep) -> Token:
+        with self._lock:
+            token = self._tokens.get(scope)
+            if token is None or claims is not None or self._left(scope, token) <= 0:
+                return self._fetch(scope, claims, sleep)
+            is_recent = 0 <= self._now() - self._fetched.get(scope, float("-inf")) < REFETCH_SECONDS
+            if self._is_fresh(scope, token) or is_recent or token is not before:
+                return token
+            try:
+                return self._fetch(scope, None, None)
+            except CredentialError:
+                if self._left(scope, token) <= 0:
+                    raise
+                log.warning("%s: renewal failed, going on with the current token", self.kind)
+                return token
+
+    def _fetch(self, scope: str, claims: str | None, sleep: Sleep | None) -> Token:
+        """A new token. `sleep`: how to wait before trying again; None: try once."""
+        attempt, waited = 0, 0.0
+        while True:
+            attempt += 1
+            self._fetched[scope] = self._now()
+            try:
+                return self._accepted(scope, self._acquired(scope, claims))
+            except CredentialError as error:
+                pause = pause_seconds(error, attempt, waited)
+                if sleep is None or pause is None:
+                    raise
+                log.info("%s; again in %.0f s", error, pause)
+            sleep(pause)
+            waited += pause
+
+    def _acquired(self, scope: str, claims: str | None) -> Token:
+        """The token of one acquisition. Whatever it raises loses its frames, which hold secrets and responses."""
+        try:
+            return self._acquire(scope, claims)
+        except BaseException as error:
+            failure = without_frames(error)
+        raise failure
+
+    def _accepted(self, scope: str, token: Token) -> Token:
+        """The token, put into the cache; CredentialError when it has ended already."""
+        token = Token(token.token, end_of(token.expires_on, self.kind))
+        left = token.expires_on - self._now()
+        if left <= 0:
+            raise CredentialError(
+                f"{self.kind}: the new token ended {-left:.0f} s ago: set the clock", code="expired_token"
+            )
+        self._tokens[scope], self._ends[scope] = token, self._monotonic() + left
+        log.info("%s: new token, good for %.0f s", self.kind, left)
+        return token

@@ -1,0 +1,66 @@
+"""What may stand as `auth` besides our own credentials: a bare token, and credentials of other libraries."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .._common.secrecy import conceals
+from .._text import first_line
+from ..errors import CredentialError, InvalidInput, printable
+from ..types import JsonDict, TokenCredential
+from .credential import Credential
+from .tokens import LATEST_END, UNFIT, Acquire, Token, end_of, is_token
+
+
+@conceals
+def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Credential:
+    """What may stand as `auth`, as a Credential: ours, a bare token, or anything with get_token or get_token_info."""
+    if isinstance(auth, Credential):
+        return auth
+    if isinstance(auth, str):
+        return bearer_credential(auth)
+    if callable(getattr(auth, "get_token_info", None)) or isinstance(auth, TokenCredential):
+        kind = f"{type(auth).__name__} object"
+        return Credential(kind, _acquire_by(auth), now=now, acquire_in=lambda tenant: _acquire_by(auth, tenant))
+    raise InvalidInput(
+        f"auth must be a token, an Arm, or a credential with get_token, not {printable(type(auth).__name__, 80)}; "
+        "azurerm_lite.connect() finds a credential by itself"
+    )
+
+
+@conceals
+def bearer_credential(token: str) -> Credential:
+    """A bare token as a Credential. It cannot be renewed: what outlives it (an upgrade) refuses it."""
+    bare = Token(token.strip(), LATEST_END)
+    if not is_token(bare.token):
+        raise CredentialError(f"the token given {UNFIT}")
+
+    def acquire(_scope: str, claims: str | None) -> Token:
+        if claims is not None:
+            raise CredentialError("Azure wants a new token with more claims, and a bare token cannot be renewed")
+        return bare
+
+    return Credential("bare token", acquire, lasting=False)
+
+
+def _acquire_by(credential: Any, tenant: str | None = None) -> Acquire:
+    """Tokens of another library's credential, in another tenant if one is named (azure-identity's `tenant_id`)."""
+
+    def acquire(scope: str, claims: str | None) -> Token:
+        options: JsonDict = {} if claims is None else {"claims": claims, "enable_cae": True}
+        if tenant is not None:
+            options["tenant_id"] = tenant
+        kind = type(credential).__name__
+        try:
+            if callable(getattr(credential, "get_token_info", None)):
+                found = credential.get_token_info(scope, **({"options": options} if options else {}))
+            else:
+                found = credential.get_token(scope, **options)
+            token = Token(found.token, end_of(found.expires_on, kind))
+        except Exception as error:
+            raise CredentialError(f"{kind} gave no token: {type(error).__name__}: {first_line(error, 4000)}") from None
+        if not is_token(token.token):
+            raise CredentialError(f"{kind} gave what {UNFIT}")
+        return token
+
+    return acquire

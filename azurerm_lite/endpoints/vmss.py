@@ -1,0 +1,348 @@
+"""Scale sets: one function per endpoint of Azure Resource Manager, and nothing else.
+
+Arguments that endpoint functions share:
+`auth`: an Arm, a bare access token, or a credential with `get_token(*scopes)`.
+`subscription_id`, `resource_group`, `vmss_name`: the address, so that `get_vmss(arm, *web)` works with a ScaleSet.
+`api_version`: such as "2024-07-01"; by default that of the Arm.
+
+`get_*` returns the JSON as a dict and `list_*` a list over all pages. A call that Azure may run long returns an
+Operation as soon as Azure has accepted it; `.wait()` waits for its end.
+
+Each docstring names the errors to expect. InvalidInput is raised before anything is sent. ArmError is an answer of 400
+or more: NotFoundError (404), ForbiddenError (403), ConflictError (409), ConcurrencyError (412), ThrottledError (429).
+TransportError means that no usable answer came. CredentialError and AuthError concern the token. A write whose answer
+is lost raises OutcomeUnknown: look at the resource before repeating it. `Operation.wait()` raises OperationFailed,
+OperationCanceled or OperationTimeout.
+https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from .._common import arguments
+from .._common.secrecy import conceal_tokens
+from .._http import wire
+from ..arm import Auth, arm_of
+from ..operation import Operation
+from ..types import Ids, JsonDict, Vmss, VmssInstanceView
+
+OWN_ETAG = "the model's own etag"
+
+
+def group_path(subscription_id: str, resource_group: str) -> str:
+    """The ARM path of Microsoft.Compute in a resource group."""
+    subscription, group = wire.subscription_segment(subscription_id), wire.resource_group_segment(resource_group)
+    return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute"
+
+
+def vmss_path(subscription_id: str, resource_group: str, vmss_name: str) -> str:
+    """The ARM path of a scale set."""
+    name = wire.segment(vmss_name, "scale set name", 64)
+    return f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets/{name}"
+
+
+def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
+    """The etag to send as If-Match: that of the caller, or by default that of the model."""
+    return model.get("etag") if if_match is OWN_ETAG else if_match
+
+
+def flag(value: bool | None) -> str | None:
+    """A boolean as a query parameter; None leaves it out."""
+    return None if value is None else str(arguments.switch(value, "each switch")).lower()
+
+
+def get_vmss(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    *,
+    expand: str | None = None,
+    api_version: str | None = None,
+) -> Vmss:
+    """Get the model of a scale set.
+
+    `expand="userData"` includes the user data, base64-encoded.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get
+    """
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    return cast(Vmss, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
+
+
+def put_vmss(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    model: Mapping[str, Any],
+    *,
+    if_match: str | None = OWN_ETAG,
+    if_none_match: str | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that writes a whole model, or creates the scale set when there is none of that name.
+
+    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a
+    change made by somebody else since it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that
+    off. With `if_none_match="*"` it only creates.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
+    """
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    model = arguments.json_object(model, "model")
+    etags: dict[str, Any] = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
+    return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
+
+
+def patch_vmss(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    patch: Mapping[str, Any],
+    *,
+    if_match: str | None = OWN_ETAG,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that sends `patch` as it is; `update_vmss` and `merge_patch` know what a PATCH must have.
+
+    Azure merges what stands in `properties` (null deletes, lists are replaced) and replaces other parts by what the
+    patch has of them: all tags go that it does not name, and a tag cannot be null. A `storageProfile` must name the
+    image, and Azure derives anew from it what is left out, `osDisk` and `dataDisks`. Sets in mode Rolling or Automatic
+    want `upgradePolicy` and the health probe along, an identity its `type`. `model.WHOLE` lists the parts with sources.
+    An etag in the patch itself goes along as If-Match, not in the body.
+    https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
+    """
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    body = {key: value for key, value in arguments.json_object(patch, "patch").items() if key != "etag"}
+    return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=own_etag(if_match, patch))
+
+
+def list_vmss(
+    auth: Auth, /, subscription_id: str, resource_group: str, *, api_version: str | None = None
+) -> list[Vmss]:
+    """List the models of all scale sets in a resource group.
+
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list
+    """
+    path = f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets"
+    return arm_of(auth).list(path, api_version=api_version)
+
+
+def list_vmss_sub(auth: Auth, /, subscription_id: str, *, api_version: str | None = None) -> list[Vmss]:
+    """List the models of all scale sets in a subscription.
+
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-all
+    """
+    subscription = wire.subscription_segment(subscription_id)
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachineScaleSets"
+    return arm_of(auth).list(path, api_version=api_version)
+
+
+def get_vmss_instance_view(
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> VmssInstanceView:
+    """Get the number of instances in each provisioning state, and the state of the set; not for Flexible sets.
+
+    Returns `{"virtualMachine": {"statusesSummary": [{"code": ..., "count": ...}]}, "statuses": [...], ...}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-instance-view
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/instanceView"
+    return cast(VmssInstanceView, arm_of(auth).get(path, api_version=api_version))
+
+
+def manual_upgrade_instances(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    instance_ids: Ids | None,
+    *,
+    all_instances: bool = False,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that upgrades some instances to the latest model.
+
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
+    """
+    body = {"instanceIds": wire.instance_ids(instance_ids, all_instances=all_instances)}
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    instances = (f"{path}/virtualMachines", () if all_instances else tuple(body["instanceIds"]))
+    return arm_of(auth).start("POST", f"{path}/manualupgrade", body, api_version=api_version, by_instances=instances)
+
+
+def delete_vmss(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    *,
+    force_deletion: bool | None = None,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that deletes the scale set with all its instances.
+
+    `force_deletion=True`: forced deletion (a preview feature).
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete
+    """
+    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
+    return arm_of(auth).start(
+        "DELETE", vmss_path(subscription_id, resource_group, vmss_name), api_version=api_version, **query
+    )
+
+
+def reapply_vmss(
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> Operation:
+    """The Operation that applies the profile of the model to the instances again.
+
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reapply
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/reapply"
+    return arm_of(auth).start("POST", path, api_version=api_version)
+
+
+def set_orchestration_service_state(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    action: str,
+    service_name: str = "AutomaticRepairs",
+    *,
+    api_version: str | None = None,
+) -> Operation:
+    """The Operation that suspends or resumes automatic repairs, or another orchestration service.
+
+    `action`: "Suspend" or "Resume"; `service_name`: such as "AutomaticZoneRebalancing".
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/set-orchestration-service-state
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/setOrchestrationServiceState"
+    return arm_of(auth).start("POST", path, {"serviceName": service_name, "action": action}, api_version=api_version)
+
+
+def convert_vmss_to_single_placement_group(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    active_placement_group_id: str | None = None,
+    *,
+    api_version: str | None = None,
+) -> None:
+    """Set `singlePlacementGroup` of a Uniform set to false, so that it may span several placement groups.
+
+    `active_placement_group_id`: the placement group of instances created from now on. Returns nothing.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/convert-to-single-placement-group
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/convertToSinglePlacementGroup"
+    body = {"activePlacementGroupId": active_placement_group_id} if active_placement_group_id else {}
+    arm_of(auth).act("POST", path, body, api_version=api_version)
+
+
+def force_recovery_service_fabric_platform_update_domain_walk(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    platform_update_domain: int,
+    zone: str | None = None,
+    placement_group_id: str | None = None,
+    *,
+    api_version: str | None = None,
+) -> JsonDict:
+    """Walk a Service Fabric scale set to an update domain, to recover it by hand.
+
+    `zone`, `placement_group_id`: limit the walk to one. Returns `{"walkPerformed": ..., "nextPlatformUpdateDomain":
+    ...}`.
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/force-recovery-service-fabric-platform-update-domain-walk
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/forceRecoveryServiceFabricPlatformUpdateDomainWalk"
+    limits = {"zone": zone, "placementGroupId": placement_group_id}
+    domain = arguments.whole_number(platform_update_domain, "platform_update_domain", 0, 1000, "the number of a domain")
+    query = {"platformUpdateDomain": str(domain), **limits}
+    return cast(JsonDict, arm_of(auth).act("POST", path, api_version=api_version, wants_object=True, **query))
+
+
+def scale_out_vmss(
+    auth: Auth,
+    /,
+    subscription_id: str,
+    resource_group: str,
+    vmss_name: str,
+    capacity: int,
+    zone: str | None = None,
+    *,
+    api_version: str = "2025-04-01",
+) -> Operation:
+    """The Operation that adds instances, in one zone if `zone` names it.
+
+    Requires api-version 2025-04-01 or later. `capacity`: how many instances to add; `zone`: "1", "2" or "3".
+    Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/scale-out
+    """
+    path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/scaleOut"
+    added = arguments.whole_number(capacity, "capacity", 0, 10_000, "instances")
+    body = {"capacity": added, **({"properties": {"zone": zone}} if zone else {})}
+    return arm_of(auth).start("POST", path, body, api_version=api_version)
+
+
+def list_vmss_skus(
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> list[JsonDict]:
+    """List the VM sizes that the scale set may have.
+
+    Returns a list of `{"sku": {"name": ...}, "capacity": {"minimum": ..., "maximum": ...}}`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-skus
+    """
+    return arm_of(auth).list(f"{vmss_path(subscription_id, resource_group, vmss_name)}/skus", api_version=api_version)
+
+
+def list_vmss_os_upgrade_history(
+    auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str | None = None
+) -> list[JsonDict]:
+    """List the OS upgrades of the last two months, at most five, newest first.
+
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/get-os-upgrade-history
+    """
+    return arm_of(auth).list(
+        f"{vmss_path(subscription_id, resource_group, vmss_name)}/osUpgradeHistory", api_version=api_version
+    )
+
+
+def list_vmss_location(
+    auth: Auth, /, subscription_id: str, location: str, *, api_version: str | None = None
+) -> list[Vmss]:
+    """List the models of all scale sets of a subscription in one region.
+
+    `location`: such as `westeurope`.
+    Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/list-by-location
+    """
+    subscription, region = wire.subscription_segment(subscription_id), wire.segment(location, "location")
+    path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/virtualMachineScaleSets"
+    return arm_of(auth).list(path, api_version=api_version)
+
+
+conceal_tokens(globals(), arm_of)

@@ -1,0 +1,194 @@
+"""Edits on the model of a scale set: another image, size or capacity. PURE.
+
+Each `set_*` takes a model as `get_vmss` gives it and returns an Edit: a new model (the old one is untouched) and the
+paths that differ. What Azure would refuse is refused here, and `unseen_secrets` says what no model can show of an edit.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from .._common import arguments
+from ..errors import InvalidInput, printable
+from ..types import Json, JsonDict, Vmss
+from . import IMAGE, Path, diff, json_only
+
+_EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "extensions")
+_OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
+_IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
+_VERSION = re.compile(r"latest|\d{1,10}\.\d{1,10}\.\d{1,12}")
+_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+?)(/versions/(?P<version>[^/]+))?", re.IGNORECASE)
+_MANAGED_IMAGE = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/"
+    r"(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)"
+    r"|/(SharedGalleries|CommunityGalleries)/[^/]+/images/[^/]+(/versions/[^/]+)?",
+    re.IGNORECASE,
+)
+
+
+class Edit(NamedTuple):
+    """A new model and the paths in which it differs from the one it was made from (none: it was so already)."""
+
+    model: Vmss
+    paths: tuple[str, ...]
+
+
+@json_only
+def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
+    """The model with another version of the image it has: `1.2.3`, or `latest`. Platform and gallery images."""
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise InvalidInput(
+            "image version must be three numbers such as 18.04.202401161, or 'latest', "
+            f"not {printable(repr(version), 80)}"
+        )
+    image = _image_reference(model)
+    for key in _IMAGE_IDS:
+        if gallery := _GALLERY_VERSION.fullmatch(str(image.get(key) or "")):
+            if key == "id" and "/galleries/" not in image[key].lower():
+                raise InvalidInput("this scale set runs a managed image, which has no versions: use set_image_id")
+            if (gallery["version"] or "latest").lower() == version:
+                return _edit(model, IMAGE, image)
+            suffix = "" if version == "latest" else f"/versions/{version}"
+            return _edit(model, IMAGE, {key: gallery["image"] + suffix})
+    if not image.get("publisher"):
+        raise InvalidInput("this scale set does not run a platform or gallery image: use set_image_uri or set_image_id")
+    return _edit(model, (*IMAGE, "version"), version)
+
+
+@json_only
+def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = None) -> Edit:
+    """The model with another SKU of its platform image, and another version of it when one is given."""
+    image = _image_reference(model)
+    if not image.get("publisher"):
+        raise InvalidInput("only a platform image has a SKU, and this scale set does not run one")
+    if not isinstance(sku, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", sku):
+        raise InvalidInput(f"image SKU must be a name such as 2022-datacenter, not {printable(repr(sku), 80)}")
+    with_sku = _edit(model, (*IMAGE, "sku"), sku)
+    if version is None:
+        return with_sku
+    return Edit((edit := set_image_version(with_sku.model, version)).model, with_sku.paths + edit.paths)
+
+
+@json_only
+def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
+    """The model with another custom image by URI (`osDisk.image.uri`): unmanaged disks, which Azure is retiring.
+
+    https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation
+    """
+    if not isinstance(uri, str) or not re.fullmatch(r"https?://[^\s/?#@]+/[^\s?#]+", uri) or not uri.isprintable():
+        raise InvalidInput("image URI must be the address of a VHD blob, https://account.blob.…/container/name.vhd")
+    disk = _at(model, _OS_DISK)
+    if not isinstance(disk, dict) or not isinstance(disk.get("image"), dict):
+        raise InvalidInput(
+            "this scale set does not run a custom image by URI; Azure refuses to change the kind of image"
+        )
+    return _edit(model, (*_OS_DISK, "image", "uri"), uri)
+
+
+@json_only
+def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
+    """The model with another gallery image, gallery image version or managed image, by resource id.
+
+    `…/versions/latest` is the same as no version: the newest that the region offers.
+    """
+    if not isinstance(image_id, str) or not _MANAGED_IMAGE.fullmatch(image_id):
+        raise InvalidInput(f"not the resource id of an image or gallery image: {printable(repr(image_id), 200)}")
+    image = _image_reference(model)
+    key = next((key for key in _IMAGE_IDS if image.get(key)), None)
+    if key is None:
+        raise InvalidInput("this scale set does not run an image by id; Azure refuses to change the kind of image")
+    newest = re.sub(r"/versions/latest$", "", image_id, flags=re.IGNORECASE)
+    if re.sub(r"/versions/latest$", "", str(image[key]), flags=re.IGNORECASE) == newest:
+        return _edit(model, IMAGE, image)
+    return _edit(model, IMAGE, {key: newest})
+
+
+@json_only
+def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
+    """The model with another VM size, such as Standard_D4s_v5."""
+    if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
+        raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {printable(repr(size), 80)}")
+    return _edit(_with_sku(model), ("sku", "name"), size)
+
+
+@json_only
+def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
+    """The model with another number of instances."""
+    if not isinstance(capacity, int) or isinstance(capacity, bool) or not 0 <= capacity <= 1000:
+        raise InvalidInput(f"capacity must be a whole number from 0 to 1000, not {printable(repr(capacity), 80)}")
+    return _edit(_with_sku(model), ("sku", "capacity"), capacity)
+
+
+def _with_sku(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(_at(model, ("sku",)), Mapping):
+        raise InvalidInput("this model has no sku: a scale set's model is what get_vmss shows")
+    return model
+
+
+def _image_reference(model: Mapping[str, Any]) -> JsonDict:
+    image = _at(model, IMAGE)
+    if not isinstance(image, dict):
+        raise InvalidInput("this model has no virtualMachineProfile.storageProfile.imageReference")
+    return image
+
+
+def _at(value: Json, path: Path) -> Json:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _edit(model: Mapping[str, Any], path: Path, value: Json) -> Edit:
+    changed = _with(arguments.json_object(model, "model"), path, value)
+    return Edit(cast(Vmss, changed), tuple(change.path for change in diff(model, changed)))
+
+
+def _with(value: Json, path: Path, leaf: Json) -> Json:
+    """A copy of `value` in which only the dicts along `path` are new."""
+    if not path:
+        return leaf
+    inner = value.get(path[0]) if isinstance(value, Mapping) else None
+    return {**(value if isinstance(value, Mapping) else {}), path[0]: _with(inner, path[1:], leaf)}
+
+
+@json_only
+def image_text(model: Mapping[str, Any]) -> str:
+    """What the model says its instances run, in one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`."""
+    image = _at(model, IMAGE)
+    if isinstance(image, Mapping) and image.get("publisher"):
+        return printable(":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")))
+    if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):
+        return printable(known)
+    uri = _at(model, (*_OS_DISK, "image", "uri"))
+    return printable(uri) if uri else "(no image in the model)"
+
+
+@json_only
+def unseen_secrets(old: Json, new: Json) -> list[str]:
+    """What a change means for protected settings, which no GET shows: one line for each extension that it touches.
+
+    https://learn.microsoft.com/azure/virtual-machines/extensions/features-linux#protected-settings
+    """
+    before, after = _extensions(old), _extensions(new)
+    told = (_of_protected(one, after.get(key)) for key, one in before.items() if one != after.get(key))
+    return [*filter(None, told)]
+
+
+def _extensions(model: Json) -> dict[str, Mapping[str, Any]]:
+    """The extensions of a model by their names, which Azure compares case-blind."""
+    listed = _at(model, _EXTENSIONS)
+    kept = listed if isinstance(listed, list) else []
+    return {str(one.get("name")).lower(): one for one in kept if isinstance(one, Mapping)}
+
+
+def _of_protected(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
+    name = f"extension {printable(str(old.get('name')), 80)}"
+    if new is None:
+        return f"{name} goes, and with it the protected settings that it may have: nothing brings those back"
+    given = new.get("properties")
+    given = given if isinstance(given, Mapping) else {}
+    if "protectedSettings" in given and not given["protectedSettings"]:
+        return f"{name} loses the protected settings that it may have: empty ones erase them, leaving them out does not"
+    if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(given):
+        return ""
+    return f"{name} keeps the protected settings that it may have, which nobody is shown: give new ones if need be"
