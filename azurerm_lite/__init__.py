@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from .endpoints.vmss import convert_vmss_to_single_placement_group as convert_vmss_to_single_placement_group
     from .endpoints.vmss import delete_vmss as delete_vmss
     from .endpoints.vmss import (
-        force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,
+        force_recovery_service_fabric_platform_update_domain_walk as force_recovery_service_fabric_platform_update_domain_walk,  # noqa: E501
     )
     from .endpoints.vmss import get_vmss as get_vmss
     from .endpoints.vmss import get_vmss_instance_view as get_vmss_instance_view
@@ -158,45 +158,42 @@ _HOME = {
     "_connect": "connect fetch_cloud",
     "auth.credential": "Credential",
     "auth.tokens": "Token",
-    "auth.flows": "azure_cli_credential certificate_credential client_secret_credential "
-    "device_code_credential get_access_token interactive_browser_credential managed_identity_credential "
-    "workload_identity_credential",
+    "auth.flows": "azure_cli_credential certificate_credential client_secret_credential device_code_credential "
+    "get_access_token interactive_browser_credential managed_identity_credential workload_identity_credential",
     "clouds": "CHINA PUBLIC US_GOVERNMENT Cloud custom_cloud",
     "errors": "ArmError AuthError AzurermLiteError BusyError CertificateError ConcurrencyError ConflictError "
-    "CredentialError ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed OperationSuperseded "
-    "OperationTimeout OutcomeUnknown ProtocolError ThrottledError TransportError",
-    "model.edits": "Edit image_text set_capacity set_image_id set_image_sku set_image_uri set_image_version set_vm_size",
+    "CredentialError ForbiddenError InvalidInput NotFoundError OperationCanceled OperationFailed "
+    "OperationSuperseded OperationTimeout OutcomeUnknown ProtocolError ThrottledError TransportError",
+    "model.edits": "Edit image_text set_capacity set_image_id set_image_sku set_image_uri set_image_version "
+    "set_vm_size",
     "model.compare": "Change diff",
     "model.completions": "fingerprint",
     "model.patches": "merge_patch",
     "operation": "Operation",
     "_http.retry": "Retry",
     "types": "ScaleSet",
-    "endpoints.extensions": "delete_vmss_extension delete_vmss_vm_extension delete_vmss_vm_run_command get_vmss_extension "
-    "get_vmss_vm_extension get_vmss_vm_run_command list_vmss_extensions list_vmss_vm_extensions "
+    "endpoints.extensions": "delete_vmss_extension delete_vmss_vm_extension delete_vmss_vm_run_command "
+    "get_vmss_extension get_vmss_vm_extension get_vmss_vm_run_command list_vmss_extensions list_vmss_vm_extensions "
     "list_vmss_vm_run_commands patch_vmss_extension patch_vmss_vm_extension patch_vmss_vm_run_command "
-    "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command "
-    "delete_vmss_vm_diagnostic_run_command get_vmss_vm_diagnostic_run_command list_vmss_vm_diagnostic_run_commands "
-    "patch_vmss_vm_diagnostic_run_command put_vmss_vm_diagnostic_run_command",
-    "endpoints.images": "get_image_version list_gallery_image_versions list_image_versions "
-    "list_usages newest_gallery_version resolve_image_version",
+    "put_vmss_extension put_vmss_vm_extension put_vmss_vm_run_command delete_vmss_vm_diagnostic_run_command "
+    "get_vmss_vm_diagnostic_run_command list_vmss_vm_diagnostic_run_commands patch_vmss_vm_diagnostic_run_command "
+    "put_vmss_vm_diagnostic_run_command",
+    "endpoints.images": "get_image_version list_gallery_image_versions list_image_versions list_usages "
+    "newest_gallery_version resolve_image_version",
     "update": "update_vmss",
     "endpoints.rolling_upgrades": "cancel_rolling_upgrade get_rolling_upgrade start_os_rolling_upgrade "
-    "start_extension_rolling_upgrade get_lifecycle_hook_event list_lifecycle_hook_events "
-    "patch_lifecycle_hook_event",
+    "start_extension_rolling_upgrade get_lifecycle_hook_event list_lifecycle_hook_events patch_lifecycle_hook_event",
     "endpoints.vmss": "convert_vmss_to_single_placement_group delete_vmss "
-    "force_recovery_service_fabric_platform_update_domain_walk get_vmss get_vmss_instance_view "
-    "list_vmss list_vmss_location list_vmss_os_upgrade_history list_vmss_skus list_vmss_sub "
-    "manual_upgrade_instances patch_vmss put_vmss reapply_vmss scale_out_vmss "
-    "set_orchestration_service_state",
-    "endpoints.vmss_vms": "approve_rolling_upgrade_vmss_vms deallocate_vmss_vms delete_vmss_vms iter_vmss_vms list_vmss_vms "
-    "migrate_availability_zone_vmss_vms perform_maintenance_vmss_vms power_off_vmss_vms "
+    "force_recovery_service_fabric_platform_update_domain_walk get_vmss get_vmss_instance_view list_vmss "
+    "list_vmss_location list_vmss_os_upgrade_history list_vmss_skus list_vmss_sub manual_upgrade_instances "
+    "patch_vmss put_vmss reapply_vmss scale_out_vmss set_orchestration_service_state",
+    "endpoints.vmss_vms": "approve_rolling_upgrade_vmss_vms deallocate_vmss_vms delete_vmss_vms iter_vmss_vms "
+    "list_vmss_vms migrate_availability_zone_vmss_vms perform_maintenance_vmss_vms power_off_vmss_vms "
     "redeploy_vmss_vms reimage_all_vmss_vms reimage_vmss_vms restart_vmss_vms start_vmss_vms",
-    "endpoints.vmss_vm": "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm delete_vmss_vm "
-    "get_flexible_vm get_flexible_vm_instance_view get_vmss_vm get_vmss_vm_instance_view "
-    "perform_maintenance_vmss_vm power_off_vmss_vm put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm "
-    "reimage_vmss_vm restart_vmss_vm retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm "
-    "simulate_eviction_vmss_vm start_vmss_vm",
+    "endpoints.vmss_vm": "approve_rolling_upgrade_vmss_vm attach_detach_data_disks_vmss_vm deallocate_vmss_vm "
+    "delete_vmss_vm get_flexible_vm get_flexible_vm_instance_view get_vmss_vm get_vmss_vm_instance_view "
+    "perform_maintenance_vmss_vm power_off_vmss_vm put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm "
+    "restart_vmss_vm retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",
 }
 _ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,7 +1,7 @@
 """Extensions and run commands of scale sets and instances: one function per endpoint, and nothing else.
 
-Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. Azure never returns `protectedSettings`: a
-write without that key keeps them, a write with an empty object erases them.
+Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. Azure never returns
+`protectedSettings`: a write without that key keeps them, a write with an empty object erases them.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-extensions
 """
 

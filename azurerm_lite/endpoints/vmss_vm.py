@@ -1,7 +1,8 @@
 """One instance of a scale set: one function per endpoint, and nothing else.
 
-Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. `instance_id`: a number in Uniform sets, the
-name of the VM in Flexible sets. Protection from scale-set actions does not block the functions of this module.
+Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. `instance_id`: a number in Uniform
+sets, the name of the VM in Flexible sets. Protection from scale-set actions does not block the functions of this
+module.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 """
 

@@ -1,7 +1,7 @@
 """Several instances of a scale set: one function per endpoint, and nothing else.
 
-Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. To act on every instance a caller must pass
-`all_instances=True`: without it, a missing list of ids is an InvalidInput.
+Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. To act on every instance a caller
+must pass `all_instances=True`: without it, a missing list of ids is an InvalidInput.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
