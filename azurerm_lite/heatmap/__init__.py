@@ -4,6 +4,7 @@ from azurerm_lite.heatmap import grid
 print(grid(az.list_vmss_vms(arm, *web, expand="instanceView"), "health", title="web"))
 """
 
-from .grid import STYLES, Cell, ColorBy, Grid, Panel, Style, grid
+from .cells import STYLES, Cell, ColorBy, Panel, Style
+from .grid import Grid, grid
 
 __all__ = ["STYLES", "Cell", "ColorBy", "Grid", "Panel", "Style", "grid"]

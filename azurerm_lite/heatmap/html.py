@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .._common.markup import FRAME, escaped, page
 from ..errors import InvalidInput
-from .grid import Cell, Grid, Panel, Style
+from .cells import Cell, CellGrid, Panel, Style
 from .lines import domain_name, panel_name
 
 SIGNS_PER_LINE = 10  # in one cell
@@ -22,7 +22,7 @@ _FONT = "font:11px/1.5 ui-monospace,monospace;word-spacing:-4px;border-collapse:
 SIGN_SIZE, PADDING, LABEL_WIDTH, MAX_WIDTH = 16, 6, 44, 1200  # SVG, in pixels
 
 
-def render_fragment(grid: Grid) -> str:
+def render_fragment(grid: CellGrid) -> str:
     """The heatmap as an HTML fragment, for a notebook or another page."""
     panels = "\n".join(_panel(panel, grid) for panel in grid.panels)
     return (
@@ -31,12 +31,12 @@ def render_fragment(grid: Grid) -> str:
     )
 
 
-def render_page(grid: Grid) -> str:
+def render_page(grid: CellGrid) -> str:
     """The heatmap as a whole HTML page."""
     return page(grid.caption, render_fragment(grid))
 
 
-def save(grid: Grid, path: str | Path) -> None:
+def save(grid: CellGrid, path: str | Path) -> None:
     """Write the heatmap to an .html or .svg file; the suffix decides.
 
     Raises: InvalidInput for another suffix, OSError when the file cannot be written.
@@ -66,7 +66,7 @@ def _shorten(text: str) -> str:
     return text if len(text) <= 32 else f"…{text[-31:]}"
 
 
-def _panel(panel: Panel, grid: Grid) -> str:
+def _panel(panel: Panel, grid: CellGrid) -> str:
     head = "" if _sparse(panel) else f" {_HEAD}"
     heads = "".join(f'<th scope="col"{head}>FD {domain_name(column)}</th>' for column in panel.columns)
     rows = "".join(_row(panel, row, grid) for row in panel.rows)
@@ -78,7 +78,7 @@ def _panel(panel: Panel, grid: Grid) -> str:
     )
 
 
-def _row(panel: Panel, row: int | None, grid: Grid) -> str:
+def _row(panel: Panel, row: int | None, grid: CellGrid) -> str:
     """One update domain. A sparse panel merges adjacent empty cells: 1,000 domains would make a million of them."""
     sparse = _sparse(panel)
     cells = ""
@@ -97,7 +97,7 @@ def _sparse(panel: Panel) -> bool:
     return len(panel.rows) * len(panel.columns) > 4 * len(panel.cells) + 20
 
 
-def _filled_cell(cells: tuple[Cell, ...], grid: Grid, *, plain: bool) -> str:
+def _filled_cell(cells: tuple[Cell, ...], grid: CellGrid, *, plain: bool) -> str:
     if plain:
         return f"<td>{' '.join(_sign(cell, grid) for cell in cells)}</td>"
     wide = (
@@ -106,7 +106,7 @@ def _filled_cell(cells: tuple[Cell, ...], grid: Grid, *, plain: bool) -> str:
     return f'<td style="{_CELL}{wide}">{" ".join(_sign(cell, grid) for cell in cells)}</td>'
 
 
-def _sign(cell: Cell, grid: Grid) -> str:
+def _sign(cell: Cell, grid: CellGrid) -> str:
     style = grid.style_of(cell.state)
     return f'<b style="{_css(style)}" title="{escaped(tooltip(cell), 400)}">{style.sign}</b>'
 
@@ -115,7 +115,7 @@ def _css(style: Style) -> str:
     return f"{_SIGN}background:{style.color};color:{style.text_color}"
 
 
-def _legend(grid: Grid) -> str:
+def _legend(grid: CellGrid) -> str:
     entries = []
     for state, count in grid.counts.items():
         style = grid.style_of(state)
@@ -132,7 +132,7 @@ class _SvgPart(NamedTuple):
     height: int
 
 
-def render_svg(grid: Grid) -> str:
+def render_svg(grid: CellGrid) -> str:
     """The heatmap as an SVG image, dark on white, for a README or a ticket."""
     body, width, height = _svg_shelves([_svg_panel(panel, grid) for panel in grid.panels])
     legend = _svg_legend(grid)
@@ -162,7 +162,7 @@ def _svg_shelves(parts: list[_SvgPart]) -> _SvgPart:
     return _SvgPart(body, widest, y + tallest)
 
 
-def _svg_panel(panel: Panel, grid: Grid) -> _SvgPart:
+def _svg_panel(panel: Panel, grid: CellGrid) -> _SvgPart:
     signs = min(SIGNS_PER_LINE, max(map(len, panel.cells.values())))
     step = max(signs * SIGN_SIZE + PADDING, LABEL_WIDTH)
     parts = [f'<text y="11">{escaped(panel_name(panel, grid))}</text>']
@@ -180,7 +180,7 @@ def _svg_panel(panel: Panel, grid: Grid) -> _SvgPart:
     return _SvgPart("\n".join(parts), LABEL_WIDTH + len(panel.columns) * step + 3 * PADDING, y + PADDING)
 
 
-def _svg_cell(cell: Cell, grid: Grid, x: int, y: int, index: int) -> str:
+def _svg_cell(cell: Cell, grid: CellGrid, x: int, y: int, index: int) -> str:
     x, y = x + index % SIGNS_PER_LINE * SIGN_SIZE, y + index // SIGNS_PER_LINE * SIGN_SIZE
     return f"<g><title>{escaped(tooltip(cell), 400)}</title>{_svg_sign(grid.style_of(cell.state), x, y)}</g>"
 
@@ -194,7 +194,7 @@ def _svg_sign(style: Style, x: int, y: int) -> str:
     )
 
 
-def _svg_legend(grid: Grid) -> _SvgPart:
+def _svg_legend(grid: CellGrid) -> _SvgPart:
     parts, x, y, widest = [], 0, 0, 0
     for state, count in grid.counts.items():
         label = f"{state[:40]} {count}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from unicodedata import combining, east_asian_width
 
 from .._common.markup import visible
-from .grid import STYLES, Cell, Grid, Panel, Position
+from .cells import STYLES, Cell, CellGrid, Panel, Position
 
 COLUMN_GAP = 2
 PANEL_GAP = 4
@@ -29,12 +29,12 @@ Line = list[Piece]
 CellTexts = Mapping[Position, Line]
 
 
-def render_text(grid: Grid, width: int = 80) -> str:
+def render_text(grid: CellGrid, width: int = 80) -> str:
     """The whole heatmap as plain text, at most `width` columns wide."""
     return "\n".join("".join(piece.text for piece in line).rstrip() for line in render_lines(grid, width))
 
 
-def render_lines(grid: Grid, width: int = 80) -> list[Line]:
+def render_lines(grid: CellGrid, width: int = 80) -> list[Line]:
     """The whole heatmap: caption, panels and legend."""
     width = max(width, 20)
     caption: list[Line] = [[Piece(truncate(visible(grid.caption), width))], []]
@@ -42,7 +42,7 @@ def render_lines(grid: Grid, width: int = 80) -> list[Line]:
     return [*caption, *body, *([[]] if body else []), *render_legend(grid, width)]
 
 
-def render_panels(grid: Grid, width: int) -> list[Line]:
+def render_panels(grid: CellGrid, width: int) -> list[Line]:
     """The panels without caption and legend, one for each zone and placement group."""
     lines: list[Line] = []
     for shelf in _shelves([_block(panel, grid, width) for panel in grid.panels], width):
@@ -50,7 +50,7 @@ def render_panels(grid: Grid, width: int) -> list[Line]:
     return lines
 
 
-def render_summary(grid: Grid, width: int) -> list[Line]:
+def render_summary(grid: CellGrid, width: int) -> list[Line]:
     """The counts of each panel, side by side: for a window too small for the panels themselves."""
     names = [visible(panel_name(panel, grid) or "all") for panel in grid.panels]
     widest = min(max(map(text_width, names), default=0), width // 2)
@@ -66,7 +66,7 @@ def _pad_line(line: Line, width: int) -> Line:
     return [*line, Piece(" " * (width - line_width(line)))]
 
 
-def panel_name(panel: Panel, grid: Grid) -> str:
+def panel_name(panel: Panel, grid: CellGrid) -> str:
     """The zone of a panel, and its placement group when the grid has several."""
     zones, groups = {cell.zone for cell in grid.cells}, {cell.group for cell in grid.cells}
     prefix_length = 8 if len({group[:8] for group in groups}) == len(groups) else 80
@@ -80,7 +80,7 @@ def domain_name(domain: int | None) -> str:
     return "?" if domain is None else visible(domain, 9)
 
 
-def _block(panel: Panel, grid: Grid, width: int) -> list[Line]:
+def _block(panel: Panel, grid: CellGrid, width: int) -> list[Line]:
     label = max(len(domain_name(row)) for row in panel.rows) + 3
     texts = _cell_texts(panel, grid, width - label)
     name = panel_name(panel, grid)
@@ -90,7 +90,7 @@ def _block(panel: Panel, grid: Grid, width: int) -> list[Line]:
     return lines
 
 
-def _cell_texts(panel: Panel, grid: Grid, width: int) -> CellTexts:
+def _cell_texts(panel: Panel, grid: CellGrid, width: int) -> CellTexts:
     """The text of every cell of a panel: signs if all of them fit, otherwise counts in every cell."""
     if max(map(len, panel.cells.values())) <= MAX_SIGNS:
         texts = {position: _signs(cells, grid) for position, cells in panel.cells.items()}
@@ -99,12 +99,12 @@ def _cell_texts(panel: Panel, grid: Grid, width: int) -> CellTexts:
     return {position: _counts(cells, grid) for position, cells in panel.cells.items()}
 
 
-def _signs(cells: tuple[Cell, ...], grid: Grid) -> Line:
+def _signs(cells: tuple[Cell, ...], grid: CellGrid) -> Line:
     runs = groupby(cell.state for cell in cells)
     return [Piece(grid.style_of(state).sign * len(list(run)), state) for state, run in runs]
 
 
-def _counts(cells: tuple[Cell, ...], grid: Grid) -> Line:
+def _counts(cells: tuple[Cell, ...], grid: CellGrid) -> Line:
     counts = Counter(cell.state for cell in cells)
     order = [state for state in dict.fromkeys([*STYLES[grid.color_by], *counts]) if counts[state]]
     return _join([Piece(f"{grid.style_of(state).sign}{counts[state]}", state) for state in order])
@@ -176,7 +176,7 @@ def _side_by_side(blocks: list[list[Line]]) -> list[Line]:
     return lines
 
 
-def render_legend(grid: Grid, width: int) -> list[Line]:
+def render_legend(grid: CellGrid, width: int) -> list[Line]:
     """Every state that occurs, with its sign and its count."""
     lines: list[Line] = [[]]
     for state, count in grid.counts.items():

@@ -6,14 +6,14 @@ Rich detects the width of the terminal, its colors, NO_COLOR, and pipes.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from .grid import Grid, Style
+from .cells import CellGrid, Style
 from .lines import render_lines, render_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 
-def render(grid: Grid, width: int) -> Iterator["Text"]:
+def render(grid: CellGrid, width: int) -> Iterator["Text"]:
     """The heatmap as rich Text, line by line, `width` columns wide."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -25,7 +25,7 @@ def render(grid: Grid, width: int) -> Iterator["Text"]:
         yield text
 
 
-def show(grid: Grid, file: TextIO, *, width: int | None = None) -> None:
+def show(grid: CellGrid, file: TextIO, *, width: int | None = None) -> None:
     """Write the heatmap to `file`: in color on a terminal, as plain text into a pipe and without rich.
 
     `width`: in columns; by default that of the terminal, or 80.

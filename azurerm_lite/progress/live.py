@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
-from ..heatmap.grid import STYLES as STATE_STYLES
+from ..heatmap.cells import STYLES as STATE_STYLES
 from ..heatmap.lines import Line
 from ..heatmap.text import rich_style
 from . import layout

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from azurerm_lite.heatmap.grid import STYLES
+from azurerm_lite.heatmap import STYLES
 from azurerm_lite.progress import JsonLines, Lines, LogLines, describe
 from azurerm_lite.progress.event_text import format_duration, format_estimate, format_timestamp
 from azurerm_lite.types import ScaleSet
