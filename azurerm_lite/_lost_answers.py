@@ -71,49 +71,49 @@ def settle(arm: Writer, write: Write, unknown: OutcomeUnknown) -> Operation:
         return _by_instances(arm, write, write.instances, unknown)
     if write.method not in ("PUT", "PATCH") or not isinstance(write.body, Mapping):
         raise unknown
-    found = _look(arm, write)
-    if found is None:
+    current = _look(arm, write)
+    if current is None:
         raise unknown
-    if _shows(found, write):
-        return _seen(arm, write, found)
-    if write.etag is None or found.get("etag") != write.etag:
+    if _shows(current, write):
+        return _operation_on(arm, write, current)
+    if write.etag is None or current.get("etag") != write.etag:
         raise unknown.with_finding(
-            f"the resource (etag {found.get('etag')}) does not show it. "
+            f"the resource (etag {current.get('etag')}) does not show it. "
             "Somebody else may have written since: read it before writing again"
         )
     try:
         return arm.send(write)  # untouched since it was read, and If-Match lets it happen once at most
     except ConcurrencyError as refused:
-        if (found := _look(arm, write)) is not None and _shows(found, write):
-            return _seen(arm, write, found)  # the first one was late, and refuses the second
-        raise told(refused, write, found) from None
+        if (current := _look(arm, write)) is not None and _shows(current, write):
+            return _operation_on(arm, write, current)  # the first one was late, and refuses the second
+        raise with_etags(refused, write, current) from None
 
 
 def refused(arm: Writer, write: Write, error: ConcurrencyError) -> ConcurrencyError:
     """The 412 of a write, with the etag that was sent and the one that the resource has now."""
-    return told(error, write, _look(arm, write))
+    return with_etags(error, write, _look(arm, write))
 
 
-def told(error: ConcurrencyError, write: Write, found: JsonDict | None) -> ConcurrencyError:
+def with_etags(error: ConcurrencyError, write: Write, current: JsonDict | None) -> ConcurrencyError:
     error.sent_etag = write.etag
-    error.current_etag = found.get("etag") if found else None
+    error.current_etag = current.get("etag") if current else None
     return error
 
 
-def _shows(found: JsonDict, write: Write) -> bool:
-    return model.reflects(found, model.without_read_only(write.body))
+def _shows(resource: JsonDict, write: Write) -> bool:
+    return model.reflects(resource, model.without_read_only(write.body))
 
 
 def _look(arm: Writer, write: Write) -> JsonDict | None:
     """The resource that a write was for; None when it cannot be read."""
     try:
-        found = arm.read(write.target)[2]
+        resource = arm.read(write.target)[2]
     except (ArmError, TransportError):
         return None
-    return found if responses.is_resource(found) else None
+    return resource if responses.is_resource(resource) else None
 
 
-def _seen(arm: Writer, write: Write, resource: JsonDict) -> Operation:
+def _operation_on(arm: Writer, write: Write, resource: JsonDict) -> Operation:
     """An Operation on a write that is seen in the resource: the resource's own state tells when it is done."""
     log.info("%s: its answer was lost, and it has happened", write)
     state = wire.provisioning_state(resource)

@@ -103,7 +103,7 @@ class Arm:
         self.remaining: dict[str, int] = {}
         self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
         self.requests = 0  # how many were sent, those that were sent again included
-        self._left: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
+        self._remaining_by_path: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
         self._once = False
 
     def once(self) -> "Arm":
@@ -125,8 +125,8 @@ class Arm:
         from ._common.markup import card  # noqa: PLC0415
 
         rows = [("endpoint", self.base), ("identity", self.credential.kind), ("api-version", self.api_version)]
-        left = [f"{name} {count}" for name, count in sorted(self.remaining.items())]
-        rows += [("requests left", ", ".join(left))] if left else []
+        remaining = [f"{name} {count}" for name, count in sorted(self.remaining.items())]
+        rows += [("requests left", ", ".join(remaining))] if remaining else []
         return card(f"Arm: {self.cloud.name}{', EMULATOR' if self.is_emulator else ''}", rows)
 
     def __reduce__(self) -> NoReturn:
@@ -167,11 +167,11 @@ class Arm:
 
     def _pages(self, path: str, target: str | None) -> Iterator[list[Any]]:
         """One request for each page; a link that comes back to a page already seen is an error."""
-        seen: set[str] = set()
+        targets: set[str] = set()
         while target is not None:
-            if target in seen or len(seen) >= MOST_PAGES:
-                raise ProtocolError(f"the list at {path} does not end: {len(seen)} pages, then one already seen")
-            seen.add(target)
+            if target in targets or len(targets) >= MOST_PAGES:
+                raise ProtocolError(f"the list at {path} does not end: {len(targets)} pages, then one already seen")
+            targets.add(target)
             items, target = wire.page_of(self.read(target)[2], self.base)
             yield items
             del items  # so that two pages are never held at once
@@ -297,7 +297,12 @@ class Arm:
             if decision.action == "again":
                 level = logging.WARNING if decision.wait_seconds >= LONG_SECONDS else logging.INFO
                 log.log(
-                    level, "%s %s: %s; again in %.1f s", method, _shown(target), _short(error), decision.wait_seconds
+                    level,
+                    "%s %s: %s; again in %.1f s",
+                    method,
+                    _without_query(target),
+                    _short(error),
+                    decision.wait_seconds,
                 )
                 self._sleep(decision.wait_seconds)
                 waited += decision.wait_seconds
@@ -305,7 +310,7 @@ class Arm:
                 continue
             if decision.action == "unknown":
                 kind = UnclearResponse if isinstance(error, ProtocolError) else OutcomeUnknown
-                error = kind(f"{method} {_shown(target)} may have happened: {error}", status=outcome.status)
+                error = kind(f"{method} {_without_query(target)} may have happened: {error}", status=outcome.status)
             error.request_ids = tuple(ids)
             # Without the frames below this one, which hold the request and its token.
             raise error.with_traceback(None)
@@ -314,10 +319,10 @@ class Arm:
         """Wait a little when the last answer to such a request said that its bucket is nearly empty."""
         if self._once:
             return
-        left, at = self._left.get((method, _shown(target)), ({}, 0.0))
-        seconds = breather(method, left, self._now() - at)
+        remaining, at = self._remaining_by_path.get((method, _without_query(target)), ({}, 0.0))
+        seconds = breather(method, remaining, self._now() - at)
         if seconds:
-            log.info("%s %s: nearly throttled (%s); waiting %.1f s", method, _shown(target), left, seconds)
+            log.info("%s %s: nearly throttled (%s); waiting %.1f s", method, _without_query(target), remaining, seconds)
             self._sleep(seconds)
 
     def _attempt(
@@ -345,12 +350,12 @@ class Arm:
         elif method != "GET":
             sent["Content-Length"] = "0"
         sent.update(headers or {})
-        begun = self._monotonic()
+        started = self._monotonic()
         self.requests += 1
         try:
             answer = self._transport().send(method, target, sent, body)
         except TransportError as error:
-            log.info("%s %s: %s (client request id %s)", method, _shown(target), error, request_id)
+            log.info("%s %s: %s (client request id %s)", method, _without_query(target), error, request_id)
             ids.append(request_id)
             return None, error
         except BaseException:
@@ -360,22 +365,26 @@ class Arm:
         if answer.status < 300:
             self.world = answer.headers.get("x-emulator-world", "")
         if method == "GET" and answer.status < 300 and responses.is_cut(answer.headers, answer.body):
-            return None, TransportError(f"GET {_shown(target)}: the connection ended in the middle of the answer")
+            return None, TransportError(
+                f"GET {_without_query(target)}: the connection ended in the middle of the answer"
+            )
         if "x-ms-ratelimit-remaining-resource" in answer.headers:
-            left = wire.remaining_requests(answer.headers)
-            self.remaining |= left
-            if len(self._left) > MOST_BUCKETS:
-                self._left.clear()
-            self._left[method, _shown(target)] = left, self._now()
+            remaining = wire.remaining_requests(answer.headers)
+            self.remaining |= remaining
+            if len(self._remaining_by_path) > MOST_BUCKETS:
+                self._remaining_by_path.clear()
+            self._remaining_by_path[method, _without_query(target)] = remaining, self._now()
         if log.isEnabledFor(logging.INFO):
-            spent = 1000 * (self._monotonic() - begun)
+            spent = 1000 * (self._monotonic() - started)
             azure_id = answer.headers.get("x-ms-request-id")
-            log.info("%s %s: %d in %.0f ms, request id %s", method, _shown(target), answer.status, spent, azure_id)
+            log.info(
+                "%s %s: %d in %.0f ms, request id %s", method, _without_query(target), answer.status, spent, azure_id
+            )
         return answer, None
 
     def _error(self, method: str, target: str, answer: "Answer | None") -> ArmError:
         assert answer is not None  # noqa: S101  (no answer means a TransportError, which is not asked about here)
-        return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_shown(target))
+        return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_without_query(target))
 
     def _token(self) -> Token:
         return self._principal.tokens(self._sleep)[0]
@@ -404,7 +413,9 @@ class Arm:
             state = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
         request_id = response.headers.get("x-ms-request-id")
         if state in (wire.FAILED, wire.CANCELED):
-            raise wire.operation_error(state, body, method=method, path=_shown(write.target), request_id=request_id)
+            raise wire.operation_error(
+                state, body, method=method, path=_without_query(write.target), request_id=request_id
+            )
         return Operation(
             self,
             method,
@@ -436,7 +447,7 @@ def _unclear(write: str, response: "Answer", error: ProtocolError) -> UnclearRes
     return unclear
 
 
-def _shown(target: str) -> str:
+def _without_query(target: str) -> str:
     return target.partition("?")[0]
 
 

@@ -34,7 +34,7 @@ class AzurermLiteError(Exception):
 
 
 def _listed(what: str, ids: tuple[str | None, ...]) -> str:
-    known = [printable(one, 80) for one in ids if one]
+    known = [printable(identifier, 80) for identifier in ids if identifier]
     return f" [{what}{'s' if len(known) > 1 else ''} {', '.join(known)}]" if known else ""
 
 
@@ -160,10 +160,10 @@ class ArmError(AzurermLiteError):
         return "".join(parts)
 
     def _detail_texts(self) -> list[str]:
-        shown = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
-        pairs = [[detail.get(key, "") for key in ("code", "message")] for detail in shown]
+        details = [detail for detail in self.details[:_MOST_DETAILS] if isinstance(detail, dict)]
+        pairs = [[detail.get(key, "") for key in ("code", "message")] for detail in details]
         texts = [printable(": ".join(_text.plain(value, 300) for value in pair), 300) for pair in pairs]
-        more = len(self.details) - len(shown)
+        more = len(self.details) - len(details)
         return [*texts, f"and {more} more details"] if more > 0 else texts
 
 

@@ -151,8 +151,8 @@ class Operation:
     def next_poll_seconds(self) -> float:
         """How long to leave it alone: what Azure asked for, within bounds; else a share of its age."""
         if self.polls == 0 and self._unread == 0:
-            asked = FIRST_SECONDS if self._retry_after is None else self._retry_after
-            return min(FIRST_SECONDS, max(asked, self._fastest))
+            retry_after = FIRST_SECONDS if self._retry_after is None else self._retry_after
+            return min(FIRST_SECONDS, max(retry_after, self._fastest))
         if self._retry_after:
             floor = SHORTEST_SECONDS if self._retry_after >= 1 else self._fastest
             return min(LONGEST_SECONDS, max(floor, self._retry_after))
@@ -197,11 +197,11 @@ class Operation:
         while following is not None and pages < MOST_PAGES:
             more, following = wire.page_of(self._reader.read(following)[2], self._reader.base)
             items, pages = items + more, pages + 1
-        state, who = wire.instances_state(items, self._monitor.ids)
+        state, failed_ids = wire.instances_state(items, self._monitor.ids)
         document: JsonDict = {"status": state}
-        if who:
-            text = f"the upgrade left instances {who} as Failed; why is in their instance views"
-            document["error"] = {"code": "InstanceFailed", "message": text, "target": who}
+        if failed_ids:
+            text = f"the upgrade left instances {failed_ids} as Failed; why is in their instance views"
+            document["error"] = {"code": "InstanceFailed", "message": text, "target": failed_ids}
         return status, headers, document
 
     def _is_gone(self, error: Exception) -> bool:
@@ -245,16 +245,16 @@ class Operation:
         if not path or self.method == "DELETE":
             return state, None
         try:
-            status, _, found = self._reader.read(path)
+            status, _, resource = self._reader.read(path)
         except NotFoundError:
             return state, None
         if not write:
-            responses.check_write(self.method, status, found)
-            return state, found
-        if not responses.is_resource(found):
-            raise ProtocolError(f"expected the resource at {path.partition('?')[0]}, got {responses.shape(found)}")
-        shown = wire.provisioning_state(found)
-        return SUCCEEDED if shown == RUNNING else shown, found
+            responses.check_write(self.method, status, resource)
+            return state, resource
+        if not responses.is_resource(resource):
+            raise ProtocolError(f"expected the resource at {path.partition('?')[0]}, got {responses.shape(resource)}")
+        resource_state = wire.provisioning_state(resource)
+        return SUCCEEDED if resource_state == RUNNING else resource_state, resource
 
     def _end(self, state: str, body: Json) -> None:
         self.status = state
@@ -266,8 +266,8 @@ class Operation:
     def _failure(self, state: str, body: Json) -> ArmError:
         document = body if isinstance(body, dict) and "error" in body else {}
         if not document:
-            shown = wire.provisioning_state(body) if isinstance(body, dict) and "properties" in body else state
-            text = f"the operation ended as {state}; the resource's provisioning state is {shown}"
+            resource_state = wire.provisioning_state(body) if isinstance(body, dict) and "properties" in body else state
+            text = f"the operation ended as {state}; the resource's provisioning state is {resource_state}"
             document = {"error": {"code": "", "message": text}}
         context = {"request_id": self.request_id, "correlation_id": self.correlation_id}
         return wire.operation_error(state, document, method=self.method, path=self.path.partition("?")[0], **context)
@@ -293,8 +293,8 @@ class Operation:
         return self._instances or (Monitor("resource", self.path) if self.method != "POST" else None)
 
     def _ran_out(self, timeout: float, gap: float) -> NoReturn:
-        asked = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
-        raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{asked}. It may still be running.", self)
+        request = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
+        raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{request}. It may still be running.", self)
 
 
 def _positive(seconds: float) -> float:

@@ -88,9 +88,9 @@ def _write(
 
 def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
     working: Any = copy.deepcopy(model)
-    given = change(working)
-    found = given.model if isinstance(given, Edit) else given
-    result = working if found is None else found
+    edited = change(working)
+    model_after = edited.model if isinstance(edited, Edit) else edited
+    result = working if model_after is None else model_after
     if not isinstance(result, Mapping):
         raise InvalidInput(f"change must change the model or give one, not {type(result).__name__}")
     if "etag" in model and result.get("etag", model["etag"]) != model["etag"]:
@@ -101,7 +101,7 @@ def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
 
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """Where two models differ, besides what Azure alone writes."""
-    return {one.path for one in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
+    return {change.path for change in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
 
 
 conceal_tokens(globals(), arm_of)

@@ -39,7 +39,7 @@ def checked(stored: Mapping[str, Any], base: str) -> JsonDict:
     ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
     if not all(value is None or _is_id(value) for value in ids.values()):
         raise InvalidInput("stored operation has invalid ids")
-    path, monitor = _own(stored.get("path"), base), _checked_monitor(stored.get("monitor"), base)
+    path, monitor = _checked_path(stored.get("path"), base), _checked_monitor(stored.get("monitor"), base)
     if not path or (status == RUNNING and monitor.kind == "none"):
         raise InvalidInput("stored operation does not say what it is about, or where it is watched")
     return {
@@ -62,7 +62,12 @@ def _checked_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS)
     ids = stored.get("ids", [])
     if not isinstance(ids, list) or not all(_is_id(instance_id) and 0 < len(instance_id) < 100 for instance_id in ids):
         raise InvalidInput("stored operation has invalid instance ids")
-    monitor = Monitor(stored["kind"], _own(stored.get("path"), base), _own(stored.get("result_path"), base), tuple(ids))
+    monitor = Monitor(
+        stored["kind"],
+        _checked_path(stored.get("path"), base),
+        _checked_path(stored.get("result_path"), base),
+        tuple(ids),
+    )
     if monitor.kind != "none" and not monitor.path:
         raise InvalidInput("stored operation does not say where it is watched")
     return monitor
@@ -72,7 +77,7 @@ def monitor_dict(monitor: Monitor) -> JsonDict:
     return {**monitor._asdict(), "ids": list(monitor.ids)}
 
 
-def _own(path: object, base: str) -> str:
+def _checked_path(path: object, base: str) -> str:
     if path == "":
         return ""
     if not isinstance(path, str) or not path.startswith("/"):

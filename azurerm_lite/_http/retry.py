@@ -65,23 +65,23 @@ REFILL_SECONDS = {"GET": 5.0}  # every published per-resource bucket gives a rea
 SLOWEST_REFILL = 15.0
 
 
-def breather(method: str, left: Mapping[str, int], age: float) -> float:
+def breather(method: str, remaining: Mapping[str, int], age: float) -> float:
     """Seconds to wait before the next request of a kind whose buckets held so many requests `age` seconds ago.
 
     https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits
     """
-    counted = [count for name, count in left.items() if "Queued" not in name]
+    counted = [count for name, count in remaining.items() if "Queued" not in name]
     if not counted or min(counted) > SCARCE:
         return 0.0
     return max(0.0, REFILL_SECONDS.get(method, SLOWEST_REFILL) - max(0.0, age))
 
 
-def wait_seconds(limits: Retry, asked: float | None, attempt: int, chance: float) -> float:
+def wait_seconds(limits: Retry, retry_after: float | None, attempt: int, chance: float) -> float:
     """Exponential with jitter; never less than the server asked for, and a little more, so that many wake apart.
 
     Nor less than `base_seconds`, so that no server makes us ask again at once.
     """
     spread = min(limits.cap_seconds, limits.base_seconds * 2.0 ** min(attempt - 1, 30))
-    if asked is None:
+    if retry_after is None:
         return min(limits.cap_seconds, limits.base_seconds + spread * chance)
-    return max(asked, limits.base_seconds) + min(limits.cap_seconds, max(1.0, asked * 0.1)) * chance
+    return max(retry_after, limits.base_seconds) + min(limits.cap_seconds, max(1.0, retry_after * 0.1)) * chance

@@ -78,12 +78,12 @@ class _DeadlineReader(socket.SocketIO):
         self._deadline, self._usual = deadline, sock.gettimeout()
 
     def readinto(self, b: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        seconds_left = self._deadline - time.monotonic()
+        if seconds_left <= 0:
             raise TimeoutError("the total deadline of the request is over")
-        if self._usual is not None and self._usual <= left:
+        if self._usual is not None and self._usual <= seconds_left:
             return super().readinto(b)
-        self._sock.settimeout(left)  # type: ignore[attr-defined]
+        self._sock.settimeout(seconds_left)  # type: ignore[attr-defined]
         try:
             return super().readinto(b)
         finally:
@@ -377,24 +377,29 @@ def _untrusted(error: ssl.SSLCertVerificationError, base: str) -> str:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """The error and what it wraps: requests and urllib3 keep causes in args and `reason` as often as in __cause__."""
-    found: list[BaseException] = []
+    errors: list[BaseException] = []
     queue = [error]
-    while queue and len(found) < 20:
-        one = queue.pop(0)
-        if one not in found:
-            found.append(one)
-            inner = [getattr(one, "reason", None), *one.args, one.__cause__, one.__context__]
+    while queue and len(errors) < 20:
+        error_in_chain = queue.pop(0)
+        if error_in_chain not in errors:
+            errors.append(error_in_chain)
+            inner = [
+                getattr(error_in_chain, "reason", None),
+                *error_in_chain.args,
+                error_in_chain.__cause__,
+                error_in_chain.__context__,
+            ]
             queue += [item for item in inner if isinstance(item, BaseException)]
-    return found
+    return errors
 
 
 def _has(error: BaseException, kind: type[BaseException]) -> bool:
-    return any(isinstance(one, kind) for one in _chain(error))
+    return any(isinstance(wrapped, kind) for wrapped in _chain(error))
 
 
 def _innermost(error: BaseException) -> BaseException:
     chain = _chain(error)
-    return next((one for one in reversed(chain) if isinstance(one, OSError) and one.errno), chain[-1])
+    return next((wrapped for wrapped in reversed(chain) if isinstance(wrapped, OSError) and wrapped.errno), chain[-1])
 
 
 def _reason(cause: BaseException) -> str:

@@ -90,28 +90,28 @@ def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
 
     Takes any sequence of ids, or azurerm's JSON text of one: numbers in Uniform sets, VM names in Flexible ones.
     """
-    found = _json_text(ids) if isinstance(ids, str) else ids
+    items = _json_text(ids) if isinstance(ids, str) else ids
     if arguments.switch(all_instances, "all_instances"):
-        if found is not None and list(found if isinstance(found, Iterable) else []) != ["*"]:
+        if items is not None and list(items if isinstance(items, Iterable) else []) != ["*"]:
             raise InvalidInput("all_instances=True takes no list of ids besides it")
         return ["*"]
-    if not isinstance(found, Iterable) or isinstance(found, Mapping | bytes | bytearray):
+    if not isinstance(items, Iterable) or isinstance(items, Mapping | bytes | bytearray):
         raise InvalidInput("instance ids must be a sequence of ids such as ['0', '3'], not one bare value")
-    texts = [_id_text(one) for one in found]
+    texts = [_id_text(item) for item in items]
     if not texts:
         raise InvalidInput("no instance ids: an empty list would not mean none to Azure. Nothing was sent")
     return list(dict.fromkeys(texts))
 
 
-def _id_text(one: object) -> str:
-    is_number = isinstance(one, int) and not isinstance(one, bool) and abs(one) < 10**20
-    text = str(one) if is_number else one
+def _id_text(instance_id: object) -> str:
+    is_number = isinstance(instance_id, int) and not isinstance(instance_id, bool) and abs(instance_id) < 10**20
+    text = str(instance_id) if is_number else instance_id
     if text == "*":
         raise InvalidInput(
             "'*' means every instance at once, which is downtime: pass all_instances=True if you mean it"
         )
     if not isinstance(text, str) or not _INSTANCE_ID.fullmatch(text):
-        raise InvalidInput(f"not an instance id: {short_repr(one)}")
+        raise InvalidInput(f"not an instance id: {short_repr(instance_id)}")
     return text
 
 
@@ -174,14 +174,14 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
         document = decode_json(data, headers)
     except ProtocolError as not_json:
         document = {"message": str(not_json)}
-    found = error_fields(document)
-    error = error_kind(status, found["code"], found["details"])(
-        found["message"] or f"HTTP {status} without a message",
-        code=found["code"],
+    fields = error_fields(document)
+    error = error_kind(status, fields["code"], fields["details"])(
+        fields["message"] or f"HTTP {status} without a message",
+        code=fields["code"],
         status=status,
-        target=found["target"],
-        details=found["details"],
-        additional=found["additional"],
+        target=fields["target"],
+        details=fields["details"],
+        additional=fields["additional"],
         request_id=headers.get("x-ms-request-id"),
         correlation_id=headers.get("x-ms-correlation-request-id"),
         method=method,
@@ -193,7 +193,7 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
     if status == 407:
         error.usual_hint = f"A proxy asks for a login: {errors.PROXY_LOGIN}."
     if isinstance(error, errors.ThrottledError):
-        error.policy, error.allowed, error.measured = _throttle_facts(found["details"])
+        error.policy, error.allowed, error.measured = _throttle_facts(fields["details"])
     return error
 
 
@@ -265,12 +265,12 @@ def retry_after(headers: Headers) -> float | None:
 
 def remaining_requests(headers: Headers) -> dict[str, int]:
     """What is left in each of Compute's throttling buckets: {"GetVMScaleSetResource": 32, ...}."""
-    left = {}
+    remaining = {}
     for item in headers.get("x-ms-ratelimit-remaining-resource", "").split(","):
         name, _, count = item.strip().rpartition(";")
         if name and count.isascii() and count.isdigit():
-            left[name.rpartition("/")[2]] = int(count[:12])
-    return left
+            remaining[name.rpartition("/")[2]] = int(count[:12])
+    return remaining
 
 
 def claims_challenge(headers: Headers) -> str | None:
@@ -279,10 +279,10 @@ def claims_challenge(headers: Headers) -> str | None:
     https://learn.microsoft.com/entra/identity-platform/claims-challenge
     """
     challenge = headers.get("www-authenticate", "")
-    found = re.search(r'claims="([A-Za-z0-9+/_=-]{1,8192})"', challenge)
-    if not found or "insufficient_claims" not in challenge:
+    match = re.search(r'claims="([A-Za-z0-9+/_=-]{1,8192})"', challenge)
+    if not match or "insufficient_claims" not in challenge:
         return None
-    text = found[1].rstrip("=").replace("+", "-").replace("/", "_")
+    text = match[1].rstrip("=").replace("+", "-").replace("/", "_")
     try:
         claims = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8")
         return claims if isinstance(parsing.parse_json(claims, ValueError), dict) else None
@@ -345,10 +345,10 @@ def operation_state(document: Json) -> str | None:
 def is_of(document: Json, path: str) -> bool:
     """Whether an operation document is that of the operation at `path`, and not of one before: its name says so."""
     name = document.get("name") if isinstance(document, dict) else None
-    own = path.partition("?")[0].rpartition("/")[2]
-    if not isinstance(name, str) or not (_GUID.fullmatch(name) and _GUID.fullmatch(own)):
+    expected = path.partition("?")[0].rpartition("/")[2]
+    if not isinstance(name, str) or not (_GUID.fullmatch(name) and _GUID.fullmatch(expected)):
         return True
-    return name.lower() == own.lower()
+    return name.lower() == expected.lower()
 
 
 def is_passing(error: Exception) -> bool:
@@ -368,10 +368,10 @@ def is_retryable(code: str) -> bool:
 
 def operation_seconds(document: Json) -> float | None:
     """How long an operation took by Azure's own clock (endTime less startTime); None where it does not say."""
-    begun, ended = (
+    started, ended = (
         (_moment(document.get(key)) for key in ("startTime", "endTime")) if isinstance(document, dict) else (None, None)
     )
-    return None if begun is None or ended is None else max(0.0, ended - begun)
+    return None if started is None or ended is None else max(0.0, ended - started)
 
 
 def _moment(text: Json) -> float | None:
@@ -411,14 +411,14 @@ def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
     One that had failed before is taken for a sign too: watching what never began is safe, sending it twice is not.
     """
     chosen = _chosen(items, ids)
-    return all(map(_on_latest_model, chosen)) or any(provisioning_state(one) != SUCCEEDED for one in chosen)
+    return all(map(_on_latest_model, chosen)) or any(provisioning_state(instance) != SUCCEEDED for instance in chosen)
 
 
 def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
     """Where an upgrade of these instances stands by their own word, and who failed; those that are gone are done."""
-    states = {_instance_id(one): provisioning_state(one) for one in _chosen(items, ids)}
-    failed = [one for one, state in states.items() if state == FAILED]
-    behind = [one for one in _chosen(items, ids) if not _on_latest_model(one)]
+    states = {_instance_id(instance): provisioning_state(instance) for instance in _chosen(items, ids)}
+    failed = [instance_id for instance_id, state in states.items() if state == FAILED]
+    behind = [instance for instance in _chosen(items, ids) if not _on_latest_model(instance)]
     if RUNNING in states.values() or (behind and not failed):
         return RUNNING, ""
     return (FAILED, ", ".join(failed)) if failed else (SUCCEEDED, "")
@@ -426,13 +426,13 @@ def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
 
 def operation_error(state: str, document: Json, **context: Any) -> ArmError:
     """The error of an operation that ended as Failed or Canceled, with Azure's code, message, target and details."""
-    found = error_fields(document)
-    preempted = found["code"].lower() == "operationpreempted"
+    fields = error_fields(document)
+    preempted = fields["code"].lower() == "operationpreempted"
     usual = errors.OperationCanceled if state == CANCELED else errors.OperationFailed
     kind = errors.OperationSuperseded if preempted else usual
-    text = found["message"] or f"the operation ended as {state}"
-    fields = {key: found[key] for key in ("target", "details", "additional")}
-    return kind(text, code=found["code"] or f"Operation{state}", **fields, **context)
+    text = fields["message"] or f"the operation ended as {state}"
+    context |= {key: fields[key] for key in ("target", "details", "additional")}
+    return kind(text, code=fields["code"] or f"Operation{state}", **context)
 
 
 # --- paging ----------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class LoginHttp:
             transport.close()
 
     def _send(self, method: str, url: str, headers: Any, body: bytes | str | None) -> "_LoginAnswer":
-        origin = next((one for one in self._origins if url.startswith(one + "/")), None)
+        origin = next((allowed for allowed in self._origins if url.startswith(allowed + "/")), None)
         if origin is None:
             raise ProtocolError(f"the login service pointed to {printable(url, 120)}: not followed")
         data = body.encode() if isinstance(body, str) else body

@@ -81,7 +81,12 @@ class Credential:
         """Another token than `refused`, which a server did not accept; another thread may have fetched it already."""
         with self._lock:
             token = self._tokens.get(scope)
-            if token is not None and token.token != refused.token and claims is None and self._left(scope, token) > 0:
+            if (
+                token is not None
+                and token.token != refused.token
+                and claims is None
+                and self._seconds_left(scope, token) > 0
+            ):
                 return token
             self._tokens.pop(scope, None)
             return self._fetch(scope, claims, sleep or self._sleep)
@@ -94,18 +99,18 @@ class Credential:
         clocks: Any = {"now": self._now, "monotonic": self._monotonic, "sleep": self._sleep}
         return Credential(f"{self.kind} in tenant {tenant_id}", self._acquire_in(tenant_id), **clocks)
 
-    def _left(self, scope: str, token: Token) -> float:
+    def _seconds_left(self, scope: str, token: Token) -> float:
         """Seconds until the token ends, by whichever clock says less: one set back makes no token last longer."""
         return min(token.expires_on - self._now(), self._ends.get(scope, float("inf")) - self._monotonic())
 
     def _is_fresh(self, scope: str, token: Token) -> bool:
         is_clock_set_back = self._now() < self._fetched.get(scope, float("-inf"))
-        return self._left(scope, token) > RENEW_SECONDS and not is_clock_set_back
+        return self._seconds_left(scope, token) > RENEW_SECONDS and not is_clock_set_back
 
     def _renew(self, scope: str, claims: str | None, before: Token | None, sleep: Sleep) -> Token:
         with self._lock:
             token = self._tokens.get(scope)
-            if token is None or claims is not None or self._left(scope, token) <= 0:
+            if token is None or claims is not None or self._seconds_left(scope, token) <= 0:
                 return self._fetch(scope, claims, sleep)
             is_recent = 0 <= self._now() - self._fetched.get(scope, float("-inf")) < REFETCH_SECONDS
             if self._is_fresh(scope, token) or is_recent or token is not before:
@@ -113,7 +118,7 @@ class Credential:
             try:
                 return self._fetch(scope, None, None)
             except CredentialError:
-                if self._left(scope, token) <= 0:
+                if self._seconds_left(scope, token) <= 0:
                     raise
                 log.warning("%s: renewal failed, going on with the current token", self.kind)
                 return token
@@ -145,11 +150,11 @@ class Credential:
     def _accepted(self, scope: str, token: Token) -> Token:
         """The token, put into the cache; CredentialError when it has ended already."""
         token = Token(token.token, end_of(token.expires_on, self.kind))
-        left = token.expires_on - self._now()
-        if left <= 0:
+        seconds = token.expires_on - self._now()
+        if seconds <= 0:
             raise CredentialError(
-                f"{self.kind}: the new token ended {-left:.0f} s ago: set the clock", code="expired_token"
+                f"{self.kind}: the new token ended {-seconds:.0f} s ago: set the clock", code="expired_token"
             )
-        self._tokens[scope], self._ends[scope] = token, self._monotonic() + left
-        log.info("%s: new token, good for %.0f s", self.kind, left)
+        self._tokens[scope], self._ends[scope] = token, self._monotonic() + seconds
+        log.info("%s: new token, good for %.0f s", self.kind, seconds)
         return token

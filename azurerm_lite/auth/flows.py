@@ -302,8 +302,8 @@ def _managed_identity(kind: str, name: str | None, login: Login, seconds: float 
 
     def ask(msal: Any, http: LoginHttp, claims: str | None, scope: str) -> Any:
         client = msal.ManagedIdentityClient({"ManagedIdentityIdType": kind, "Id": name}, http_client=http)
-        wanted = {"claims_challenge": claims} if claims else {}
-        return client.acquire_token_for_client(resource=scope.removesuffix("/.default"), **wanted)
+        options = {"claims_challenge": claims} if claims else {}
+        return client.acquire_token_for_client(resource=scope.removesuffix("/.default"), **options)
 
     def acquire(scope: str, claims: str | None) -> Token:
         http = LoginHttp((login.authority,), clouds.DIRECT, seconds)
@@ -461,11 +461,11 @@ def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     for name, group, find in _CHAIN:
         if choice in ("prod", "dev") and choice != group:
             continue
-        found = find(env, login)
-        if isinstance(found, Credential):
-            log.info("credential: %s", found.kind)
-            return found
-        tried.append(f"{name} ({found})")
+        credential = find(env, login)
+        if isinstance(credential, Credential):
+            log.info("credential: %s", credential.kind)
+            return credential
+        tried.append(f"{name} ({credential})")
     raise CredentialError(
         f"no credential found. Tried: {'; '.join(tried)}. "
         "To try azurerm_lite without Azure, run: python -m azurerm_lite.emulator --env"
@@ -481,20 +481,24 @@ def _principal(env: Mapping[str, str], proof: str) -> tuple[str, str, str] | str
 
 
 def _secret_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    found = _principal(env, "AZURE_CLIENT_SECRET")
-    return found if isinstance(found, str) else client_secret_credential(*found, login)
+    principal = _principal(env, "AZURE_CLIENT_SECRET")
+    return principal if isinstance(principal, str) else client_secret_credential(*principal, login)
 
 
 def _certificate_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    found = _principal(env, "AZURE_CLIENT_CERTIFICATE_PATH")
+    principal = _principal(env, "AZURE_CLIENT_CERTIFICATE_PATH")
     chain = env.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "").lower() in ("1", "true")
     password = env.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or None
-    return found if isinstance(found, str) else certificate_credential(*found, password, send_chain=chain, login=login)
+    return (
+        principal
+        if isinstance(principal, str)
+        else certificate_credential(*principal, password, send_chain=chain, login=login)
+    )
 
 
 def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
-    found = _principal(env, "AZURE_FEDERATED_TOKEN_FILE")
-    return found if isinstance(found, str) else workload_identity_credential(*found, login)
+    principal = _principal(env, "AZURE_FEDERATED_TOKEN_FILE")
+    return principal if isinstance(principal, str) else workload_identity_credential(*principal, login)
 
 
 def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:

@@ -53,10 +53,10 @@ def _acquire_by(credential: Any, tenant: str | None = None) -> Acquire:
         kind = type(credential).__name__
         try:
             if callable(getattr(credential, "get_token_info", None)):
-                found = credential.get_token_info(scope, **({"options": options} if options else {}))
+                answer = credential.get_token_info(scope, **({"options": options} if options else {}))
             else:
-                found = credential.get_token(scope, **options)
-            token = Token(found.token, end_of(found.expires_on, kind))
+                answer = credential.get_token(scope, **options)
+            token = Token(answer.token, end_of(answer.expires_on, kind))
         except Exception as error:
             raise CredentialError(f"{kind} gave no token: {type(error).__name__}: {first_line(error, 4000)}") from None
         if not is_token(token.token):

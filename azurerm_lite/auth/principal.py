@@ -33,6 +33,6 @@ class Principal:
 
 def authorization(tokens: Sequence[Token]) -> Headers:
     """The headers that carry the tokens."""
-    own, *others = (f"Bearer {token.token}" for token in tokens)
+    first, *others = (f"Bearer {token.token}" for token in tokens)
     auxiliary = {"x-ms-authorization-auxiliary": ", ".join(others)} if others else {}
-    return Headers({"Authorization": own, **auxiliary})
+    return Headers({"Authorization": first, **auxiliary})

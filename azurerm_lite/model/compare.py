@@ -21,16 +21,16 @@ class Change(NamedTuple):
 
     @property
     @json_only
-    def shown(self) -> tuple[str, str]:
+    def texts(self) -> tuple[str, str]:
         """Both values as they may be shown: what is secret by its name is not."""
-        return self._shown(self.old), self._shown(self.new)
+        return self._text(self.old), self._text(self.new)
 
-    def _shown(self, value: Json) -> str:
+    def _text(self, value: Json) -> str:
         hidden = value and value is not MISSING and SECRETS.search(self.path)
-        return "(secret)" if hidden else _shown(value)
+        return "(secret)" if hidden else _text_of(value)
 
     def __str__(self) -> str:
-        return f"{printable(self.path, 400)}: {' -> '.join(self.shown)}"
+        return f"{printable(self.path, 400)}: {' -> '.join(self.texts)}"
 
     def __repr__(self) -> str:
         return f"<Change {self}>"
@@ -46,7 +46,7 @@ class Diff(list[Change]):
         from .._common.markup import table  # noqa: PLC0415
 
         changed = f"{len(self)} change{'' if len(self) == 1 else 's'} of the model"
-        return table(changed, ("path", "before", "after"), ((one.path, *one.shown) for one in self))
+        return table(changed, ("path", "before", "after"), ((change.path, *change.texts) for change in self))
 
 
 @json_only
@@ -63,11 +63,11 @@ def changes(old: Json, new: Json, path: str) -> Iterator[Change]:
         for key in [*old, *(key for key in new if key not in old)]:
             yield from changes(old.get(key, MISSING), new.get(key, MISSING), f"{path}.{key}" if path else str(key))
     elif isinstance(old, list) and isinstance(new, list):
-        left, right = keyed(old), keyed(new)
-        if left is None or right is None:
-            left, right = dict(enumerate(old)), dict(enumerate(new))
-        for key in [*left, *(key for key in right if key not in left)]:
-            yield from changes(left.get(key, MISSING), right.get(key, MISSING), f"{path}[{key}]")
+        before, after = keyed(old), keyed(new)
+        if before is None or after is None:
+            before, after = dict(enumerate(old)), dict(enumerate(new))
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from changes(before.get(key, MISSING), after.get(key, MISSING), f"{path}[{key}]")
     elif old is not new and (old != new or type(old) is not type(new)):
         yield Change(path, old, new)
 
@@ -83,7 +83,7 @@ SECRETS = re.compile(
 _SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS address a secret
 
 
-def _shown(value: Json) -> str:
+def _text_of(value: Json) -> str:
     if isinstance(value, str | int | float | bool) or value is None:
         return printable(redacted(value), 200)
     return printable(
@@ -126,10 +126,10 @@ def without_secrets(value: Json) -> Json:
 @json_only
 def without_read_only(model: Mapping[str, Any]) -> JsonDict:
     """The model without what only Azure sets; every other key is kept, in its order."""
-    kept = _without(model, _READ_ONLY | {_IMAGE_READ_ONLY}, "")
-    if isinstance(kept, dict) and isinstance(identity := kept.get("identity"), dict):
-        kept["identity"] = _without_principals(identity)
-    return cast(JsonDict, kept)
+    writable = _without(model, _READ_ONLY | {_IMAGE_READ_ONLY}, "")
+    if isinstance(writable, dict) and isinstance(identity := writable.get("identity"), dict):
+        writable["identity"] = _without_principals(identity)
+    return cast(JsonDict, writable)
 
 
 def _without(value: Json, paths: frozenset[str], path: str) -> Json:

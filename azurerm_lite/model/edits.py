@@ -170,25 +170,27 @@ def unseen_secrets(old: Json, new: Json) -> list[str]:
     https://learn.microsoft.com/azure/virtual-machines/extensions/features-linux#protected-settings
     """
     before, after = _extensions(old), _extensions(new)
-    told = (_of_protected(one, after.get(key)) for key, one in before.items() if one != after.get(key))
-    return [*filter(None, told)]
+    lines = (
+        _of_protected(extension, after.get(key)) for key, extension in before.items() if extension != after.get(key)
+    )
+    return [*filter(None, lines)]
 
 
 def _extensions(model: Json) -> dict[str, Mapping[str, Any]]:
     """The extensions of a model by their names, which Azure compares case-blind."""
     listed = _at(model, _EXTENSIONS)
-    kept = listed if isinstance(listed, list) else []
-    return {str(one.get("name")).lower(): one for one in kept if isinstance(one, Mapping)}
+    extensions = listed if isinstance(listed, list) else []
+    return {str(extension.get("name")).lower(): extension for extension in extensions if isinstance(extension, Mapping)}
 
 
 def _of_protected(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
     name = f"extension {printable(str(old.get('name')), 80)}"
     if new is None:
         return f"{name} goes, and with it the protected settings that it may have: nothing brings those back"
-    given = new.get("properties")
-    given = given if isinstance(given, Mapping) else {}
-    if "protectedSettings" in given and not given["protectedSettings"]:
+    properties = new.get("properties")
+    properties = properties if isinstance(properties, Mapping) else {}
+    if "protectedSettings" in properties and not properties["protectedSettings"]:
         return f"{name} loses the protected settings that it may have: empty ones erase them, leaving them out does not"
-    if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(given):
+    if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(properties):
         return ""
     return f"{name} keeps the protected settings that it may have, which nobody is shown: give new ones if need be"

@@ -229,13 +229,13 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
     return result
 
 
-def retagged(patch: Mapping[str, Any], before: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
-    """The patch for the tags that are there now: what it changes in those of `before`, it changes in those of `found`.
+def retagged(patch: Mapping[str, Any], before: Mapping[str, Any], current: Mapping[str, Any]) -> JsonDict:
+    """The patch, with its changes to the tags `before` applied to the `current` ones.
 
     For a patch that was made earlier: its tags would otherwise replace those that somebody has written since.
     """
-    wanted, old, now = (dict(at(one, ("tags",)) or {}) for one in (patch, before, found))
+    patched, old, now = (dict(at(document, ("tags",)) or {}) for document in (patch, before, current))
     if "tags" not in patch:
         return {**patch}
-    kept = {name: value for name, value in now.items() if name in wanted or name not in old}
-    return {**patch, "tags": kept | {name: value for name, value in wanted.items() if old.get(name) != value}}
+    unchanged = {name: value for name, value in now.items() if name in patched or name not in old}
+    return {**patch, "tags": unchanged | {name: value for name, value in patched.items() if old.get(name) != value}}

@@ -62,12 +62,12 @@ def at(value: Json, path: Path, default: Json = None) -> Json:
     return value
 
 
-def is_same(left: Json, right: Json) -> bool:
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(is_same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(is_same(*pair) for pair in zip(left, right, strict=True))
-    return left is right or (type(left) is type(right) and bool(left == right))
+def is_same(a: Json, b: Json) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(is_same(*pair) for pair in zip(a, b, strict=True))
+    return a is b or (type(a) is type(b) and bool(a == b))
 
 
 @json_only
