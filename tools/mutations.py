@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     Mutation(
         "host check",
-        "responses.py",
+        "_http/responses.py",
         "origin is not None and _origin(origin) != _origin(base)",
         "False",
         "tests/unit/test_wire.py -k links",
@@ -38,17 +39,17 @@ MUTATIONS = [
         'headers = {"If-Match": None, "If-None-Match": if_none_match}',
         "tests/wire/test_main_job.py -k somebody_else",
     ),
-    Mutation("POST retry rule", "retry.py", "(passing and not write)", "passing", "tests/unit/test_retry.py"),
+    Mutation("POST retry rule", "_http/retry.py", "(passing and not write)", "passing", "tests/unit/test_retry.py"),
     Mutation(
         "deadline of the body",
-        "transport.py",
-        "left = self._deadline - time.monotonic()",
-        "left = 3600.0",
+        "_http/transport.py",
+        "seconds_left = self._deadline - time.monotonic()",
+        "seconds_left = 3600.0",
         "tests/wire/test_faults.py -k drips",
     ),
     Mutation(
         "deadline of the headers",
-        "transport.py",
+        "_http/transport.py",
         "        if deadline is not None:",
         "        if False:",
         "tests/wire/test_faults.py -k drips",
@@ -62,35 +63,35 @@ MUTATIONS = [
     ),
     Mutation(
         "token lock",
-        "auth.py",
+        "auth/credential.py",
         "self._lock = threading.Lock()\n        self._tokens",
         "self._lock = __import__('contextlib').nullcontext()\n        self._tokens",
         "tests/unit/test_auth.py",
     ),
     Mutation(
         "size cap",
-        "transport.py",
+        "_http/transport.py",
         "if len(body) > self._max_bytes:",
         "if False:",
         "tests/wire/test_raw_socket.py -k unpacks",
     ),
     Mutation(
         "redaction",
-        "tokens.py",
+        "auth/tokens.py",
         "return f\"Token(token='(secret)', expires_on={self.expires_on})\"",
         'return f"Token({self.token}, {self.expires_on})"',
         "tests/unit/test_auth.py",
     ),
     Mutation(
         "interim responses",
-        "transport.py",
+        "_http/transport.py",
         "if not 100 <= status < 200:",
         "if True:",
         "tests/wire/test_wrong_responses.py -k passed_over",
     ),
     Mutation(
         "keys that stand twice",
-        "parsing.py",
+        "_common/parsing.py",
         "if len(entries) != len(pairs):",
         "if False:",
         "tests/unit/test_parsing.py",
@@ -102,17 +103,17 @@ MUTATIONS = [
         "0.05 / getattr",
         "tests/wire/test_wrong_responses.py -k more_than_once",
     ),
-    Mutation("segment check", "wire.py", 'value.strip(".") == "" or ', "", "tests/unit/test_wire.py -k names"),
+    Mutation("segment check", "_http/wire.py", 'value.strip(".") == "" or ', "", "tests/unit/test_wire.py -k names"),
     Mutation(
         "reconcile of a model",
-        "reconcile.py",
-        "return model.reflects(found, model.without_read_only(write.body))",
+        "_lost_answers.py",
+        "return model.reflects(resource, model.without_read_only(write.body))",
         "return True",
         "tests/wire/test_emulator_faults.py -k lost",
     ),
     Mutation(
         "who may write a journal",
-        "upgrade/journal.py",
+        "upgrade/run/journal.py",
         "if _lock.writable_by_others(found):",
         "if False:",
         "tests/upgrade/test_journal_trust.py -k others_may_write",
@@ -133,7 +134,7 @@ MUTATIONS = [
     ),
     Mutation(
         "names of a lock file",
-        "upgrade/lock.py",
+        "upgrade/run/lock.py",
         "_is_own(found) and found.st_nlink <= 1",
         "_is_own(found)",
         "tests/upgrade/test_lock.py -k plain_file",
@@ -147,14 +148,14 @@ MUTATIONS = [
     ),
     Mutation(
         "reconcile of an upgrade",
-        "reconcile.py",
+        "_lost_answers.py",
         "if wire.upgrade_begun(items, instances.ids) and state != wire.FAILED:",
         "if False:",
         "tests/wire/test_faults.py -k answer_is_lost",
     ),
     Mutation(
         "slowing before the 429",
-        "retry.py",
+        "_http/retry.py",
         "if not counted or min(counted) > SCARCE:",
         "if True:",
         "tests/wire/test_faults.py -k nearly_empty",
@@ -187,14 +188,13 @@ def _green(copy: Path, mutation: Mutation) -> bool:
     return done.returncode == 0
 
 
-def main(*wanted: str) -> int:
+def main(*names: str) -> int:
+    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     survivors = []
-    for mutation in MUTATIONS:
-        if wanted and mutation.name not in wanted:
-            continue
-        survived = survives(mutation)
-        survivors += [mutation.name] if survived else []
-        print(f"{'SURVIVED' if survived else 'noticed '}  {mutation.name}", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutation, survived in zip(chosen, pool.map(survives, chosen), strict=True):
+            survivors += [mutation.name] if survived else []
+            print(f"{'SURVIVED' if survived else 'noticed '}  {mutation.name}", flush=True)
     if survivors:
         print(f"{len(survivors)} guards can be taken out without a test that notices")
     return 1 if survivors else 0
