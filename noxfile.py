@@ -1,8 +1,6 @@
-"""The matrix: every Python that is supported, and the oldest dependencies that are. `nox` runs it all.
+"""Everything that a contributor runs: `nox --list` shows it, `nox -s fast` is the quick one.
 
-`nox -s coverage` holds that each branch of the machine is tested, `nox -s docs` builds the site, `nox -s release` makes
-wheel and sdist and looks into them, `nox -s audit` asks for known holes in the newest and the oldest dependencies of
-every extra. An interpreter that is not there is an error in CI and a skipped session elsewhere; nox says which.
+An interpreter that is missing is an error in CI and a skipped session elsewhere; nox says which.
 """
 
 import os
@@ -54,12 +52,45 @@ SLOW_ONES = ("no_schedule_of_faults", "mode_that_would_upgrade_by_itself", "rehe
 nox.options.default_venv_backend = "uv|venv"  # uv where it is installed: it is quicker
 nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["tests", "lowest"]
+nox.options.sessions = ["fast"]
+# Tests without an emulator: tables, properties, rules of the project.
+PURE = (
+    "tests/heatmap",
+    "tests/unit",
+    "tests/upgrade/test_batches.py",
+    "tests/upgrade/test_machine.py",
+    "tests/upgrade/test_selection.py",
+)
+
+
+@nox.session(python=PYTHONS[0])
+def fast(session: nox.Session) -> None:
+    """Lint, types, laws and pure tests: in less than a minute, once it is installed."""
+    session.install("--quiet", "--editable", ".[test,lint]")
+    _lint(session)
+    not_pure = ("tests/unit/test_release.py", "tests/unit/test_package.py")
+    wanted = session.posargs or [*PURE, *(f"--ignore={path}" for path in not_pure)]
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "auto", *wanted)
+
+
+@nox.session(python=PYTHONS[0])
+def lint(session: nox.Session) -> None:
+    """Style, types, and the laws between the rooms."""
+    session.install("--quiet", "--editable", ".[test,lint]")
+    _lint(session)
+
+
+def _lint(session: nox.Session) -> None:
+    session.run("ruff", "check", "--quiet", ".")
+    session.run("ruff", "format", "--quiet", "--check", ".")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
+    session.run("lint-imports")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The suite without its slow part, on each Python."""
+    """What may differ between versions of Python. `nox -s tests-3.13 -- tests/wire` runs other tests."""
     session.install("--quiet", "--editable", ".[test]")
     _pytest(session)
 
