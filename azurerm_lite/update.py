@@ -5,7 +5,6 @@ have moved it between the read and the write.
 """
 
 import contextlib
-import copy
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +14,8 @@ from ._common import arguments
 from ._common.secrecy import conceal_tokens
 from .arm import Arm, Auth, arm_of
 from .endpoints.vmss import get_vmss, patch_vmss
-from .errors import BusyError, ConcurrencyError, InvalidInput
-from .model.edits import Edit, unseen_secrets
+from .errors import BusyError, ConcurrencyError
+from .model.edits import changed_by, unseen_secrets
 from .operation import Operation
 from .types import ScaleSet, Vmss
 
@@ -87,12 +86,7 @@ def _write(
 
 
 def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
-    working: Any = copy.deepcopy(model)
-    edited = change(working)
-    model_after = edited.model if isinstance(edited, Edit) else edited
-    result = working if model_after is None else model_after
-    if not isinstance(result, Mapping):
-        raise InvalidInput(f"change must change the model or give one, not {type(result).__name__}")
+    result, _ = changed_by(model, change)
     if "etag" in model and result.get("etag", model["etag"]) != model["etag"]:
         why = "the model that change gave was read before somebody else wrote: change the model that it gets"
         raise ConcurrencyError(why, status=412)

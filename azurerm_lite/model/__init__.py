@@ -12,6 +12,7 @@ from .compare import redacted as redacted
 from .compare import without_read_only as without_read_only
 from .compare import without_secrets as without_secrets
 from .completions import fingerprint as fingerprint
+from .completions import outline as outline
 from .completions import reflects as reflects
 from .completions import shows_write as shows_write
 from .completions import unexplained as unexplained

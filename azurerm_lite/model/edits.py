@@ -4,8 +4,9 @@ Each `set_*` takes a model as `get_vmss` gives it and returns an Edit: a new mod
 paths that differ. What Azure would refuse is refused here, and `unseen_secrets` says what no model can show of an edit.
 """
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from .._common import arguments
@@ -31,6 +32,19 @@ class Edit(NamedTuple):
 
     model: Vmss
     paths: tuple[str, ...]
+
+
+def changed_by(model: Vmss, change: Callable[[Vmss], object]) -> tuple[Mapping[str, Any], list[str]]:
+    """The model that a function makes of a copy of this one, and what it warns of.
+
+    The function changes the copy, or returns a model or an Edit. Raises InvalidInput where it returns anything else.
+    """
+    working: Any = copy.deepcopy(model)
+    result = change(working)
+    changed = result.model if isinstance(result, Edit) else working if result is None else result
+    if not isinstance(changed, Mapping):
+        raise InvalidInput(f"change must change the model or give one, not {type(changed).__name__}")
+    return changed, [str(warning) for warning in getattr(result, "warnings", ())]
 
 
 @json_only

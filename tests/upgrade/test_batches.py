@@ -1,12 +1,13 @@
 """Which instances go together and what that leaves, by tables: no emulator. `test_selection.py` runs upgrades."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from azurerm_lite.upgrade.rules import selection
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Member
+from azurerm_lite.upgrade.rules.snapshot import Member, Model
 from azurerm_lite.upgrade.rules.state import Leg
 
 from .search import tables
@@ -82,11 +83,34 @@ def test_the_fewest_available_of_each_place() -> None:
     assert course.lowest == {"": 1, "zone 1": 1, "zone 2": 0}
 
 
+def test_a_place_without_an_available_instance_has_none() -> None:
+    members = [instance("0", zone="1"), instance("1", zone="2", health="unhealthy", group="a")]
+    snapshot = seen(*members)
+    plain = selection.plain(Policy(**{**EASY, "instances": ("0",)}), snapshot, "2")
+    assert selection.course(plain, snapshot).lowest == {"": 0, "zone 1": 0, "zone 2": 0, "group a": 0}
+
+
+def test_what_an_upgrade_has_deallocated_is_available_after_its_batch() -> None:
+    """Two of four are to be started: they go first, and then the others can be spared."""
+    members = [instance(name, power="deallocated" if name in "02" else "running") for name in "0123"]
+    snapshot, policy = seen(*members), Policy(**{**EASY, "order": "batch", "batch_size": 2})
+    careful = replace(policy, min_healthy_instance_percent=50)
+    plain = selection.plain(careful, snapshot, "2")
+    assert selection.course(plain, snapshot).why_not
+    started = selection.course(replace(plain, deallocated=frozenset("02")), snapshot)
+    assert (started.batches, started.why_not) == ([("0", "2"), ("1", "3")], "")
+
+
 @pytest.mark.parametrize(
     ("members", "batches", "lowest"),
     [
         (_set(8), [["0", "4"], ["2"]], {"update domain 0": 2, "update domain 1": 3}),
         ([instance("0", update_domain=None)], [["0"]], {}),
+        (
+            [instance("0"), instance("1", power="stopped", update_domain=1)],
+            [["1"]],
+            {"update domain 0": 1, "update domain 1": 0},
+        ),
         ([instance("0"), instance("1", health="unhealthy")], [["1"]], {"update domain 0": 1}),
     ],
 )
@@ -110,6 +134,55 @@ def test_the_room_that_is_left(follows: bool, spare: dict[str, int]) -> None:
     state = tables.state(policy, capacity=4, zone_sizes={"zone 1": 4})
     room = selection.room(state, seen(*members), selection.health_of(seen(*members)))
     assert room == spare
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "spare"),
+    [
+        ({}, {}, {"": 2, "zone 1": 1, "zone 2": 1}),
+        ({}, {"capacity": 3}, {"": 1, "zone 1": 0, "zone 2": 0}),
+        ({"flexible": True}, {"capacity": 3}, {"": 2, "zone 1": 1, "zone 2": 1}),
+        ({}, {"capacity": 3, "state": "Deleting"}, {"": 1, "zone 1": 1, "zone 2": 0}),
+        ({}, {"capacity": 0}, {"": 2, "zone 1": 1, "zone 2": 1}),
+        ({"turned_down": {"0": 3, "1": 2, "9": 3}}, {}, {"": 1, "zone 1": 0, "zone 2": 1}),
+        ({"turned_down": {"0": 3}}, {"capacity": 3}, {"": 1, "zone 1": 0, "zone 2": 1}),
+    ],
+    ids=[
+        "all",
+        "more than the capacity",
+        "flexible",
+        "explained",
+        "no capacity",
+        "not active",
+        "not active, explained",
+    ],
+)
+def test_instances_that_are_listed_though_gone_are_not_available(
+    values: dict[str, Any], changes: dict[str, Any], spare: dict[str, int]
+) -> None:
+    members = _set(4)
+    members[3] = members[3]._replace(state=changes.get("state", "Succeeded"))
+    snapshot = seen(*members)
+    snapshot = snapshot._replace(model=Model("m2", "o2", changes.get("capacity", 4)))
+    policy = {"min_healthy_instance_percent": 50, "min_healthy_zone_percent": 50}
+    state = tables.state(policy, capacity=4, **values)
+    assert selection.room(state, snapshot, selection.health_of(snapshot)) == spare
+
+
+@pytest.mark.parametrize(
+    ("ids", "zone_percent", "spared"),
+    [("0123", 0, "02"), ("0123", 50, "2"), ("13", 0, "1"), ("31", 50, ""), ("2", 100, "2"), ("13", 100, "")],
+)
+def test_those_that_can_be_spared_together(ids: str, zone_percent: int, spared: str) -> None:
+    """Two zones; "2" is out of service, of "1" nothing shows that it serves, and one of four must stay."""
+    members = _set(4, zone="1")
+    members[3] = members[3]._replace(zone="2")
+    members[2] = members[2]._replace(health="unhealthy", zone="2")
+    members[1] = members[1]._replace(power="")
+    policy = {"min_healthy_instance_percent": 25, "min_healthy_zone_percent": zone_percent}
+    state = tables.state(policy, capacity=4, zone_sizes={})
+    snapshot = seen(*members)
+    assert selection.spared(state, snapshot, selection.health_of(snapshot), ids) == tuple(spared)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import PlanRefused, Policy, plan, resume, rollback, upgrade
+from azurerm_lite.upgrade import PlanRefused, Policy, plan, plan_rollback, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import stages
 from azurerm_lite.upgrade.run import journal as journals
+
+from .lab import Lab, at
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ELSEWHERE = "Standard_E8s_v5"  # a size that the set's hardware does not offer
@@ -120,6 +122,40 @@ def test_nobody_is_left_deallocated_by_an_upgrade_that_fails() -> None:
     assert {vm.power for vm in made.scale_set.instances.values()} == {"running"}
 
 
+def test_a_later_stage_goes_in_parts_where_others_turned_unhealthy() -> None:
+    """Six of ten must stay: four are upgraded together, then two others become unhealthy for good."""
+    lab = Lab(capacity=10, health_source="extension", ephemeral=True)
+    policy = Policy(order="batch", batch_size=4, min_healthy_instance_percent=60, max_unhealthy_instance_percent=30)
+
+    def two_turn_unhealthy() -> None:
+        for name in "89":
+            lab.health(name, "unhealthy")
+
+    verdict = lab.run(NEW, policy, on_event=at("ended", 1, two_turn_unhealthy))
+    assert (verdict.outcome, lab.breaches) == ("succeeded", [])
+    assert verdict.counts == {"updated": 10}
+    reimaged = [name for request in lab.requests("reimage") for name in request.body["instanceIds"]]
+    assert sorted(reimaged) == sorted(lab.instances)
+
+
+def test_what_is_deallocated_is_started_beside_an_upgrade_of_ours_only_after_that_hung_for_too_long(
+    tmp_path: Path,
+) -> None:
+    """The upgrade of instance 0 hangs: 1, of the same batch, waits for it, and is not left deallocated."""
+    lab = Lab(capacity=10)
+    lab.world.concurrency = "preempt"
+    lab.faults(on="upgrade", instance="0", effect="hang")
+    policy = Policy(
+        order="batch", batch_size=2, most_disruptive="deallocate", operation_timeout_seconds=600, failure_budget=5
+    )
+    verdict = lab.run(bigger(ELSEWHERE), policy, journal=str(tmp_path / "web.jsonl"))
+    assert verdict.outcome == "paused"
+    assert lab.instances["1"].power == "running"
+    (upgraded,), (started,) = lab.requests(), lab.requests("start")
+    assert started.body["instanceIds"] == ["1"]
+    assert started.time - upgraded.time >= policy.operation_timeout_seconds + policy.busy_timeout_seconds
+
+
 def test_nobody_is_left_deallocated_when_somebody_edits_the_model_meanwhile(tmp_path: Path) -> None:
     made, where = stage(), str(tmp_path / "web.jsonl")
 
@@ -184,12 +220,68 @@ def test_a_secret_that_no_journal_keeps_cannot_be_written_by_another_process(tmp
 
 
 def test_taking_back_a_secret_sends_none() -> None:
+    """The instances that were upgraded keep it, so nothing is called rolled back."""
     made = stage()
     wanted = plan(made.arm, *made.address, secret(customData="eA=="), policy=Policy(rollback_on_failure=True))
     made.world.faults.add(on="upgrade", instance="5", effect="fail")
-    upgrade(made.arm, wanted)
+    verdict = upgrade(made.arm, wanted)
+    assert verdict.outcome == "rollback-failed"
+    assert "no GET shows the passwords, customData" in verdict.reason
     bodies = [json.dumps(one.body) for one in made.app.journal.writes() if one.method == "PATCH"]
     assert len([one for one in bodies if "customData" in one]) == 1
+
+
+def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    assert upgrade(made.arm, plan(made.arm, *made.address, secret(customData="eA==")), journal=where).ok
+    written = len(made.app.journal.writes())
+    with pytest.raises(PlanRefused, match=r"nothing can be brought back: 0, 1, .*no GET shows"):
+        rollback(made.arm, where)
+    assert len(made.app.journal.writes()) == written
+
+
+@pytest.mark.parametrize(
+    ("together", "outcome", "text"),
+    [
+        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings that"),
+        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be brought back: 0, 1,"),
+    ],
+    ids=["an image", "tags"],
+)
+def test_what_was_changed_together_with_a_secret_is_brought_back(
+    together: Any, outcome: str, text: str, tmp_path: Path
+) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+
+    def change(found: dict[str, Any]) -> Any:
+        secret(customData="eA==")(found)
+        return together(found)
+
+    assert upgrade(made.arm, plan(made.arm, *made.address, change), journal=where).ok
+    wanted = plan_rollback(made.arm, where)
+    assert [warning for warning in wanted.warnings if text in warning]
+    assert upgrade(made.arm, wanted).outcome == outcome
+    assert made.scale_set.model["tags"] == {"service": "web"}
+    assert made.scale_set.image["version"] == OLD
+
+
+def test_the_older_model_of_instances_that_a_plan_without_a_change_moved_is_not_known(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    made.world.scale_sets.write(
+        made.scale_set, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}, null_deletes=True
+    )
+    made.clock.advance(60)
+    made.world.settle()
+    assert upgrade(made.arm, plan(made.arm, *made.address), journal=where).counts == {"updated": 10}
+    with pytest.raises(PlanRefused, match="the model that they were made from before is not known"):
+        rollback(made.arm, where)
+
+
+def test_a_change_without_a_version_is_rolled_back_by_its_model(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    assert upgrade(made.arm, plan(made.arm, *made.address, bigger("Standard_D4s_v3")), journal=where).ok
+    assert rollback(made.arm, where).counts == {"updated": 10}
+    assert {vm.document["sku"]["name"] for vm in made.scale_set.instances.values()} == {"Standard_D2s_v3"}
 
 
 def test_a_plan_that_edits_an_extension_warns_of_what_no_get_shows() -> None:

@@ -184,7 +184,7 @@ def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
     first = Runner(made.arm, journal)
     while first.state.progress is not None and first.state.progress.batches < 2:
         made.clock.advance(first.step() or 0.0)
-    first.end("cancelled", "enough for today")
+    first.end()
     assert first.verdict is not None
     assert first.verdict.lowest == 3
     second = Runner(made.arm, journal)

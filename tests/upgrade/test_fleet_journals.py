@@ -332,6 +332,33 @@ def test_the_switch_of_a_fleet_stops_a_rollback_and_the_same_call_goes_on_with_i
     assert versions(stage, az.ScaleSet.parse(began["scale_set"])) == {OLD: 10}
 
 
+@pytest.mark.parametrize("kind", ["intent", "posted", "ended", "stage"])
+def test_the_switch_of_a_fleet_leaves_no_instance_deallocated(kind: str, tmp_path: Path) -> None:
+    """It is thrown between the stages of a batch; what is deallocated is started before its set ends."""
+    stage, sets = world(2, capacity=10)
+    events: list[str] = []
+    options: dict[str, Any] = {
+        "change": lambda model: az.set_vm_size(model, "Standard_E8s_v5"),
+        "policy": Policy(most_disruptive="deallocate"),
+    }
+    report = run(
+        stage,
+        sets,
+        tmp_path,
+        should_stop=lambda: kind in events,
+        on_event=lambda event: events.append(event["kind"]),
+        **options,
+    )
+    assert report.outcome == "cancelled"
+    assert {one.outcome for one in report.verdicts.values()} == {"cancelled"}
+    stage.clock.advance(600)
+    stage.world.settle()
+    instances = [vm for address in sets for vm in stage.world.scale_sets.get(*address).instances.values()]
+    assert {vm.power for vm in instances} == {"running"}
+    again = run(stage, sets, tmp_path, **options)
+    assert again.counts == {"succeeded": 2}, str(again)
+
+
 def test_rollbacks_of_many_sets_at_once_stay_within_what_compute_grants(tmp_path: Path) -> None:
     stage, sets = world(12, capacity=10)
     stage.world.throttle.enforced = True

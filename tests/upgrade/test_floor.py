@@ -318,3 +318,14 @@ def test_an_instance_that_others_change_is_waited_for_and_named(
     assert lab.versions()[NEW] == 9
     lab.state("9", "Succeeded")
     assert lab.resume(journal).counts == {"updated": 10}
+
+
+@pytest.mark.parametrize("seconds", [300.0, 0.0])
+def test_an_instance_that_is_listed_though_gone_does_not_count_as_available(seconds: float) -> None:
+    """It is listed as it was, running and healthy, for a while or for good."""
+    lab = Lab(capacity=10, health_source="extension")
+    lab.faults(habit="instance-listed-though-gone", instance="9", when="after", seconds=seconds)
+    verdict = lab.run()
+    assert lab.breaches == []
+    assert verdict.outcome == ("succeeded" if seconds else "paused")
+    assert verdict.counts["updated"] == 9

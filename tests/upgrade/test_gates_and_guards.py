@@ -350,6 +350,26 @@ def test_however_it_ends_nobody_stays_protected(effect: str) -> None:
     assert shielded(made) == set()
 
 
+@pytest.mark.parametrize("refused", ["0", "5"])
+def test_only_what_is_still_protected_is_named_so(refused: str, tmp_path: Path) -> None:
+    """Of a batch of two, the protection of one cannot be ended: the other is free, and the verdict says so."""
+    made, where = stage(), str(tmp_path / "web.jsonl")
+
+    def refuse(event: dict[str, Any]) -> None:
+        if event["kind"] == "settled":
+            path = f"virtualMachines/{refused}"
+            made.world.faults.add(method="PUT", path=path, status=409, code="OperationNotAllowed", times=10**6)
+
+    careful = Policy(protect_in_flight=True, busy_timeout_seconds=120)
+    verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful), journal=where, on_event=refuse)
+    assert verdict.outcome == "paused"
+    assert shielded(made) == {refused}
+    assert f"still protected from scale-in: {refused};" in verdict.reason
+    made.world.faults.clear()
+    assert repair(made.arm, where)
+    assert shielded(made) == set()
+
+
 def test_who_is_still_in_flight_when_it_is_cancelled_is_named_and_set_free_later(tmp_path: Path) -> None:
     """An instance that is being upgraded is not written to: that could end its upgrade."""
     made, where = stage(), str(tmp_path / "web.jsonl")

@@ -10,6 +10,7 @@ from azurerm_lite.emulator import Seed, health
 from azurerm_lite.upgrade import PlanRefused, Policy, upgrade
 
 from .lab import NEW, OLD, Lab, at
+from .search import tables
 
 FLEXIBLE = {"orchestration": "Flexible"}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -221,11 +222,74 @@ def test_silence_that_ends_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lab.versions() == {NEW: 10}
 
 
-def test_a_set_that_has_never_reported_health_is_planned_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kind of r06: the model has a health source, and no instance has ever reported."""
-    lab = Lab(capacity=10, health_source="extension")
+@pytest.mark.parametrize("source", ["extension", "probe"])
+def test_instances_that_have_never_reported_to_the_health_source_are_not_available(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind of r06: the model has a health source, and no instance has ever reported: unknown health is not health."""
+    lab = Lab(capacity=10, health_source=source)
     monkeypatch.setattr(health, "shown", lambda _world, _vm: None)
-    assert any("health" in warning for warning in lab.plan().warnings)
+    with pytest.raises(PlanRefused, match=r"0 are \(10 run, and report nothing to the health source"):
+        lab.plan()
+    silent = [
+        text
+        for text in lab.plan(policy=Policy(min_healthy_instance_percent=0, min_healthy_zone_percent=0)).warnings
+        if "nothing reports" in text
+    ]
+    assert len(silent) == 1
+
+
+@pytest.mark.parametrize("percent", [0, 80])
+def test_a_set_of_which_nothing_reports_any_health_is_waited_for_and_then_left_alone(
+    percent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no instance must stay, one goes; it never reports either, and the run pauses for that."""
+    lab, shown, silent = Lab(capacity=5, health_source="extension"), health.shown, list[int]()
+    monkeypatch.setattr(health, "shown", lambda world, vm: None if silent else shown(world, vm))
+    policy = Policy(min_healthy_instance_percent=percent, min_healthy_zone_percent=0)
+    wanted = lab.plan(policy=policy)
+    silent.append(1)
+    lab.clock.advance(60)
+    verdict = upgrade(lab.arm, wanted)
+    assert verdict.outcome == "paused", verdict
+    assert len(lab.sent) == (percent == 0)
+
+
+def test_instances_that_are_older_than_the_health_source_count_by_whether_they_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The source is in the model, and no instance was brought to it: none can report."""
+    lab, shown = Lab(capacity=10, health_source="extension"), health.shown
+    lab.world.scale_sets.write(
+        lab.scale_set, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}, null_deletes=True
+    )
+    lab.clock.advance(60)
+    lab.world.settle()
+    monkeypatch.setattr(
+        health, "shown", lambda world, vm: shown(world, vm) if vm.generation == lab.scale_set.generation else None
+    )
+    assert lab.run(None).counts == {"updated": 10}
+    assert lab.breaches == []
+
+
+@pytest.mark.parametrize(
+    ("source", "latest", "report", "available"),
+    [
+        ("kept", True, "", True),
+        ("required", True, "", False),
+        ("required", False, "", False),
+        ("required", True, "healthy", True),
+        ("required", True, "unknown", False),
+        ("arrives", True, "", False),
+        ("arrives", False, "", True),
+        ("leaves", True, "unknown", True),
+        ("leaves", False, "unknown", False),
+    ],
+)
+def test_what_a_health_source_asks_of_an_instance(source: Any, latest: bool, report: str, available: bool) -> None:
+    member = tables.instance("0", latest=latest, health=report)
+    snapshot = tables.seen(member, source=source, reports=False)
+    assert (snapshot.fit(member), snapshot.is_free(member)) == (available, False)
 
 
 # --- succeeded means healthy ------------------------------------------------------------------------------------------

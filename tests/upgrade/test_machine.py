@@ -8,7 +8,7 @@ import pytest
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
 from azurerm_lite.upgrade.rules.snapshot import Observation
-from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed
+from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
 
 from .search import tables
 from .search.tables import NOW, instance, seen
@@ -97,6 +97,12 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "stage", "name": "start", "ids": ["0"]},
         {"batch": changed(ENDED, request="start", status="intended"), "operation": None},
     ),
+    "stage, of a part": (
+        changed(STATE, batch=tables.batch("01"), posted=frozenset("012")),
+        {"kind": "stage", "name": "reimage", "ids": ["1"], "batch": ["1"]},
+        {"batch": changed(tables.batch("1"), request="reimage", status="intended"), "posted": frozenset("12")},
+    ),
+    "stage, of a part, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"], "batch": ["0"]}, {}),
     "stage, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"]}, {}),
     "posted": (
         changed(STATE, batch=INTENDED, left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}),
@@ -364,6 +370,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "shielded", "ids": [], "batch": []},
         {"shielded": (), "shielded_for": (), "protection": "off", **STALE},
     ),
+    "freed": (
+        changed(STATE, shielded=("0", "1"), shielded_for=("0", "1"), protection="removing"),
+        {"kind": "freed", "ids": ["0"]},
+        {"shielded": ("1",)},
+    ),
     "protection": (
         STATE,
         {"kind": "protection", "protection": "on"},
@@ -403,6 +414,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "turned_down": {},
             **STALE,
         },
+    ),
+    "rollback of a health source": (
+        changed(STATE, source="arrives"),
+        {"kind": "rollback", "legs": [{"version": "1"}]},
+        {"direction": "back", "legs": (Leg("1"),), "model": "unwritten", "source": "leaves", **STALE},
     ),
     "rollback to nothing": (
         STATE,
@@ -582,6 +598,20 @@ def test_a_journal_leads_to_the_state_that_its_entries_led_to() -> None:
     assert machine.fold([first]) == begin(first)
     assert machine.fold([first, intent, written]) == machine.apply(machine.apply(begin(first), intent), written)
     assert begin(first).images == {"0": "i:1"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "names"),
+    [
+        (None, "2"),
+        (SENT, "2"),
+        (changed(tables.batch("01"), request="deallocate", status="lost", stopped=frozenset("1")), "02"),
+        (changed(tables.batch("01"), request="deallocate", status="sent"), "012"),
+        (changed(tables.batch("01"), request="deallocate", status="ended"), "2"),
+    ],
+)
+def test_which_instances_are_left_deallocated(batch: Batch | None, names: str) -> None:
+    assert left_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
 
 
 def test_the_phases_of_an_upgrade() -> None:

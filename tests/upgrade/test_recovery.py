@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import azurerm_lite as az
 from azurerm_lite import progress
-from azurerm_lite.upgrade import PlanRefused, Policy, plan_rollback, repair, resume, rollback, upgrade
+from azurerm_lite.errors import InvalidInput
+from azurerm_lite.upgrade import PlanRefused, Policy, plan, plan_rollback, repair, resume, rollback, upgrade
 
 from .lab import NEW, OLD, EndlessLoop, Killed, Lab, at
 
@@ -125,6 +127,70 @@ def test_no_instance_is_left_deallocated_when_a_request_is_lost(request_kind: st
     assert verdict.counts == {"updated": 10}, verdict
     assert stopped_or_deallocated(lab) == []
     assert lab.breaches == []
+
+
+DEALLOCATING = Policy(most_disruptive="deallocate")
+
+
+@pytest.mark.parametrize(("kind", "number"), [("stage", 1), ("stage", 2), ("posted", 1), ("posted", 2), ("ended", 2)])
+@pytest.mark.parametrize("change", [larger, None], ids=["again", "as it is"])
+def test_a_plan_made_anew_starts_what_a_killed_run_has_deallocated(
+    kind: str, number: int, change: Any, tmp_path: Any
+) -> None:
+    """It says so, and names the journal; once it is given that, it starts them."""
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    lab.run_until(kind, journal, number=number, change=larger, policy=DEALLOCATING)
+    lab.clock.advance(600)
+    lab.world.settle()
+    parked = {name for name, vm in lab.instances.items() if vm.power == "deallocated"}
+    assert parked
+    with pytest.raises(
+        PlanRefused, match=r"none can be spared.*deallocated: 0, 5; the upgrade in .*web.jsonl did not end"
+    ):
+        lab.plan(change, DEALLOCATING)
+    lower = replace(DEALLOCATING, min_healthy_instance_percent=50)
+    (warning,) = [text for text in lab.plan(change, lower).warnings if text.startswith("deallocated:")]
+    assert journal in warning
+    assert "resume(auth, journal)" in warning
+    wanted = lab.plan(change, DEALLOCATING, unfinished_journal=journal)
+    assert set(wanted.deallocated) == parked
+    assert any("started by this one" in text for text in wanted.warnings)
+    verdict = upgrade(lab.arm, wanted, journal=journal_of(tmp_path, "second.jsonl"))
+    assert verdict.counts == {"updated": 10}, verdict
+    assert lab.breaches == []
+    assert {vm.power for vm in lab.instances.values()} == {"running"}
+    lab.power("3", "deallocated")
+    (warning,) = [text for text in lab.plan(None, lower).warnings if text.startswith("deallocated:")]
+    assert "jsonl" not in warning
+
+
+@pytest.mark.parametrize(("kind", "number"), [("posted", 1), ("stage", 2)])
+def test_a_rollback_starts_what_a_killed_run_has_deallocated(kind: str, number: int, tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    policy = replace(DEALLOCATING, min_healthy_instance_percent=60)
+    lab.run_until(kind, journal, number=number, change=larger, policy=policy)
+    lab.clock.advance(600)
+    lab.world.settle()
+    assert stopped_or_deallocated(lab) == ["0", "5"]
+    verdict = rollback(lab.arm, journal)
+    assert verdict.ok, verdict
+    assert lab.breaches == []
+    assert stopped_or_deallocated(lab) == []
+
+
+def test_the_journal_of_another_scale_set_is_no_unfinished_one(tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=3), journal_of(tmp_path)
+    lab.run(policy=Policy(min_healthy_instance_percent=0), journal=journal)
+    with pytest.raises(InvalidInput, match="of another scale set"):
+        plan(lab.arm, *lab.address[:2], "db", unfinished_journal=journal)
+
+
+def test_a_pause_between_stages_says_what_is_deallocated(tmp_path: Any) -> None:
+    lab = Lab(capacity=10)
+    lab.faults(method="POST", path="/start", status=503, times=10**6)
+    verdict = lab.run(larger, DEALLOCATING, journal=journal_of(tmp_path))
+    assert verdict.outcome == "paused"
+    assert "deallocated, and started by resume: 0, 5" in verdict.reason
 
 
 @pytest.mark.parametrize("kind", ["settled", "stage", "ended", "intent"])
@@ -297,6 +363,32 @@ def test_a_rollback_of_a_set_that_said_latest_brings_instances_back(version: str
             assert rollback(lab.arm, journal).ok
         assert lab.versions() == {OLD: 10}
         assert lab.scale_set.image["version"] == OLD
+
+
+@pytest.mark.parametrize("seconds", [600.0, 10**6])
+@pytest.mark.parametrize("fault", [{"drop": "before"}, {"status": 503}, {"status": 429}], ids=str)
+@pytest.mark.parametrize("age", [0.0, 100.0])
+def test_an_outage_at_the_first_read_is_waited_for_too(
+    seconds: float, fault: dict[str, Any], age: float, tmp_path: Any
+) -> None:
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    wanted = lab.plan(policy=Policy(throttle_timeout_seconds=1800.0))
+    lab.clock.advance(age)
+    lab.faults(times=10**9, seconds=seconds, **fault)
+    verdict = upgrade(lab.arm, wanted, journal=journal)
+    assert verdict.outcome == ("succeeded" if seconds < 1800 else "paused"), verdict
+    lab.world.faults.clear()
+    assert verdict.ok or lab.resume(journal, after=60).ok
+    assert lab.breaches == []
+
+
+def test_a_refusal_at_the_first_read_begins_nothing(tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=10), tmp_path / "web.jsonl"
+    wanted = lab.plan()
+    lab.faults(status=403, code="AuthorizationFailed", times=10**9)
+    with pytest.raises(az.ForbiddenError):
+        upgrade(lab.arm, wanted, journal=str(journal))
+    assert not journal.exists()
 
 
 # --- requests that Azure refuses --------------------------------------------------------------------------------------

@@ -364,7 +364,7 @@ class Rollout(RuleBasedStateMachine):
         if not self.ended():
             assert self.runner is not None
             try:
-                self.runner.end("cancelled", "stopped on request; resume goes on with it")
+                self.runner.end()
             except Crash:
                 self.resume_after_the_crash()
             else:

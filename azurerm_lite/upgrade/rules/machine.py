@@ -161,7 +161,7 @@ def _finish(state: State, now: float) -> Action:
     ending = state.ending
     assert ending is not None  # noqa: S101  (asked by decide)
     wait = state.wait
-    if wait is not None and wait.of in ("resume-repairs", "unprotect") and now < wait.until:
+    if wait is not None and wait.of in ("resume-repairs", "unprotect", "follow-protection") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
     pending = state.protection in ("writing", "removing")
     if pending and now <= _protected_by(state):
@@ -441,7 +441,9 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
         if ids and state.hanging is not None:
-            return _hang(state, now)
+            request, ids = next_request(state, batch, snapshot, drifted=True)
+            if not (ids and _has_hung(state, now)):
+                return _hang(state, now)
         if ids and request in batch.done and now < batch.watched + START_SECONDS:
             deadline, reason = batch.watched + START_SECONDS, f"to be started again: {', '.join(ids[:10])}"
             return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
@@ -472,7 +474,7 @@ def next_request(
 ) -> tuple[Request, tuple[str, ...]]:
     """Which request the instances of a batch need next, and which of them do; "upgrade" and () for none.
 
-    After a foreign write of the model nothing is begun, but what was deallocated is started.
+    `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
     """
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
@@ -504,25 +506,35 @@ def needs_request(state: State, member: Member, request: Request) -> bool:
 def _next_stage(
     state: State, snapshot: Observation, health: Health, now: float, request: Request, ids: tuple[str, ...]
 ) -> Action:
-    """Intend the next request of a batch, once the floor allows it and the snapshot is fresh."""
-    if request != "start" and not selection.can_spare(state, snapshot, health, ids):
+    """Intend the next request of a batch, once the floor allows it and the snapshot is fresh.
+
+    As much of the batch goes as can be spared. The rest leaves the batch and is chosen again after it.
+    """
+    part = ids if request == "start" else selection.spared(state, snapshot, health, ids)
+    if not part:
         return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
     if (look := _fresh(snapshot, now)) is not None:
         return look
-    entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(ids)}
-    return Action("intend", {**entry, **_facts(snapshot, health, ids)}, ids=ids, request=request)
+    entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(part)}
+    if state.batch is not None and part != ids:
+        entry["batch"] = [name for name in state.batch.ids if name in part or name not in ids]
+    return Action("intend", {**entry, **_facts(state, snapshot, health, part)}, ids=part, request=request)
 
 
 def _number(state: State, request: Request) -> int:
     return state.stages.index(request) if request in state.stages else len(state.stages)
 
 
-def _facts(snapshot: Observation, health: Health, ids: Sequence[str]) -> dict[str, Any]:
-    """Who of these was not available, did not run, had failed, when a request on them was intended."""
+def _facts(state: State, snapshot: Observation, health: Health, ids: Sequence[str]) -> dict[str, Any]:
+    """Who of these was not available, did not run, had failed, when a request on them was intended.
+
+    What we have deallocated was available before that.
+    """
     there = [snapshot.members[name] for name in ids if name in snapshot.members]
+    parked = [member.instance_id for member in there if selection.is_parked(state, member)]
     return {
-        "unavailable": [name for name in ids if name in health.unavailable],
-        "stopped": [member.instance_id for member in there if member.is_stopped],
+        "unavailable": [name for name in ids if name in health.unavailable and name not in parked],
+        "stopped": [member.instance_id for member in there if member.is_stopped and member.instance_id not in parked],
         "failed": [member.instance_id for member in there if member.state == "Failed"],
     }
 
@@ -539,7 +551,7 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     if waiting and batch.fit_since is not None:
         return Action("note-health", {"kind": "relapsed", "ids": list(waiting)}, ids=waiting)
     if waiting and _is_silent(snapshot):
-        reason = "no instance reports its health any more"
+        reason = "no instance reports its health"
         return _limited(state, now, "silence", reason, FLOOR_SECONDS)
     if waiting:
         deadline = batch.watched + max(_patience(state, snapshot.members.get(one)) for one in waiting)
@@ -564,9 +576,10 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
 
 
 def _is_silent(snapshot: Observation) -> bool:
-    """Whether a health source has stopped to report of every instance: an outage of its own, and nobody's failure."""
+    """Whether a health source reports of no instance at all: an outage of its own, and no instance's failure."""
     members = snapshot.members.values()
-    return snapshot.source == "kept" and snapshot.reports and not any(member.health for member in members)
+    expected = snapshot.source == "required" or (snapshot.source == "kept" and snapshot.reports)
+    return expected and not any(member.health for member in members)
 
 
 def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
@@ -603,7 +616,7 @@ def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id
         return "rolled-back" if state.direction == "back" else "updated"
     if name in batch.unavailable:
         return "still-unavailable" if late or (name in batch.stopped and member.is_stopped) else ""
-    if member.power == "deallocated" and "deallocate" not in batch.done:
+    if member.power == "deallocated" and "deallocate" not in batch.done and name not in state.deallocated:
         return "evicted"
     if late or batch.relapses >= MOST_RELAPSES or member.state == "Failed":
         return "failed"
@@ -658,7 +671,9 @@ def _about_next(state: State, snapshot: Observation | None, now: float) -> Actio
     if percent := _checkpoint(state, len(waiting)):
         return Action("checkpoint", {"kind": "checkpoint", "percent": percent})
     if state.hanging is not None:
-        return _hang(state, now)
+        waiting, coming = [member for member in waiting if selection.is_parked(state, member)], ()
+        if not (waiting and _has_hung(state, now)):
+            return _hang(state, now)
     return _begin_batch(state, snapshot, health, now, waiting, coming)
 
 
@@ -686,7 +701,8 @@ def _forbidden(state: State, snapshot: Observation) -> Action | None:
     protected = [one.instance_id for one in open_ if one.protected and policy.protected == "fail"]
     if protected:
         return _end(state, "stopped", "protected", f"protected from scale-set actions: {', '.join(protected[:10])}")
-    stopped = [one.instance_id for one in open_ if one.is_stopped and policy.on_stopped == "fail"]
+    still = [member for member in open_ if member.is_stopped and not selection.is_parked(state, member)]
+    stopped = [member.instance_id for member in still if policy.on_stopped == "fail"]
     if stopped and state.direction == "forward":
         return _end(state, "stopped", "stopped-instances", f"not running: {', '.join(stopped[:10])}")
     return None
@@ -746,10 +762,20 @@ def _checkpoint(state: State, waiting: int) -> int:
 
 
 def _hang(state: State, now: float) -> Action:
-    """An operation of our own has not ended: nothing is begun beside it."""
+    """An operation of our own has not ended: nothing is begun beside it, but for the starts of `_has_hung`."""
     reason = "another operation has held the scale set: one of this upgrade that did not end in time"
     waiting = _limited(state, now, "busy", reason, BUSY_SECONDS)
     return waiting._replace(kind="follow-hanging") if waiting.kind == "wait" else waiting
+
+
+def _has_hung(state: State, now: float) -> bool:
+    """Whether an operation of our own was waited for in vain: what we deallocated is started beside it.
+
+    One request of ours is in flight, so a start waits as long as everything else does. After that the run would pause,
+    and the instances would stay deallocated; a start takes none out of service, and is no second upgrade.
+    """
+    wait = state.wait
+    return wait is not None and wait.cause == "busy" and now >= wait.since + limit_of(state.policy, "busy")
 
 
 def _begin_batch(
@@ -776,17 +802,21 @@ def _begin_batch(
 
 def _short_of(state: State, snapshot: Observation, health: Health) -> str:
     """Why no further instance can be spared."""
-    there, need = len(snapshot.members) - len(health.unavailable), selection.needed(state, snapshot)
+    refused = selection.refused(state, snapshot)
+    available, need = len(snapshot.members) - len(health.unavailable | refused), selection.needed(state, snapshot)
     unknown = sorted(health.unavailable - health.free)
     names = f"; of {', '.join(unknown[:10])} nothing shows that they serve" if unknown else ""
-    text = f"{there} are available, {need} are needed{names}"
+    beyond = selection.surplus(state, snapshot)
+    inactive = f"; Azure calls each of {', '.join(sorted(refused)[:10])} not an active instance" if refused else ""
+    more = f"; the list has {beyond} more than the capacity, which may be gone" if beyond else ""
+    text = f"{available} are available, {need} are needed{names}{inactive}{more}"
     return f"no further instance can be spared: the floor would be broken ({text})"
 
 
 def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str, ...]) -> Action:
     vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
     draft = Batch(ids, vm_ids, 0.0)
-    request, request_ids = next_request(state, draft, snapshot, drifted=False)
+    request, request_ids = next_request(state, draft, snapshot, drifted=state.hanging is not None)
     available = len(snapshot.members) - len(health.unavailable)
     entry = {
         "kind": "intent",
@@ -797,7 +827,7 @@ def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str,
         "request_ids": list(request_ids or ids),
         "fit": available,
         "left": available - sum(one not in health.unavailable for one in ids),
-        **_facts(snapshot, health, ids),
+        **_facts(state, snapshot, health, ids),
     }
     return Action("intend", entry, ids=ids, request=request)
 

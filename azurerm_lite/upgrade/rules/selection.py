@@ -150,7 +150,7 @@ def needs_it(state: State, member: Member) -> bool:
     name = member.instance_id
     if name in state.posted or name in state.classes:
         return False
-    if is_parked(state, member):
+    if is_parked(state, member) or is_unmade(state, member):
         return True
     if reached(state.goal, member):
         return False
@@ -162,6 +162,12 @@ def needs_it(state: State, member: Member) -> bool:
 def is_parked(state: State, member: Member) -> bool:
     """Whether an instance is deallocated by us, and is still to be started: lists without it were wrong, perhaps."""
     return member.instance_id in state.deallocated and member.power == "deallocated"
+
+
+def is_unmade(state: State, member: Member) -> bool:
+    """Whether an instance was upgraded, and its disk is still to be made anew by a reimage that it does not show."""
+    name = member.instance_id
+    return state.anew == "always" and state.sends.get(name, 0) > 0 and name not in state.reimaged
 
 
 # --- how many at once ------------------------------------------------------------------------------------------------
@@ -189,21 +195,53 @@ def needed(state: State, seen: Observation) -> int:
 
 
 def room(state: State, seen: Observation, health: Health) -> dict[str, int]:
-    """How many available instances could be spared: of all (""), of each zone, of each placement group."""
-    every, away = by_place(seen.members.values()), by_place(map(seen.members.__getitem__, health.unavailable))
-    spare = {"": every[""] - away[""] - needed(state, seen)}
+    """How many available instances could be spared: of all (""), of each zone, of each placement group.
+
+    Lists may have instances that are gone: what Azure calls not active is not available, nor are as many of the others
+    as the list has more than the capacity asks for. Nobody knows which, so they count in every place.
+    """
+    gone, beyond = refused(state, seen), surplus(state, seen)
+    every, away = by_place(seen.members.values()), by_place(map(seen.members.__getitem__, health.unavailable | gone))
     follows, percent = state.policy.floor_follows_capacity, state.policy.min_healthy_zone_percent
+    needs = {"": needed(state, seen)}
     for place in filter(None, every):
         whole = every[place] if follows else max(every[place], state.zone_sizes.get(place, 0))
-        spare[place] = every[place] - away[place] - floor(percent, whole)
-    return spare
+        needs[place] = floor(percent, whole)
+    spare = {place: every[place] - away[place] - beyond - need for place, need in needs.items()}
+    # Where none is needed one may always go, even if nothing shows whether it serves.
+    return {place: count if needs[place] else max(1, count) for place, count in spare.items()}
 
 
-def can_spare(state: State, seen: Observation, health: Health, ids: Iterable[str]) -> bool:
-    """Whether these may be taken out of service together."""
-    taken = [seen.members[name] for name in ids if name in seen.members and name not in health.free]
-    spare = room(state, seen, health)
-    return all(count <= spare[place] for place, count in by_place(taken).items())
+def surplus(state: State, snapshot: Observation) -> int:
+    """How many more instances a list has than the capacity asks for, and nothing explains. Uniform sets only.
+
+    A Flexible set may have VMs that its capacity does not count.
+    """
+    capacity = 0 if snapshot.model is None or state.flexible else snapshot.model.capacity
+    if not capacity or len(snapshot.members) <= capacity:
+        return 0
+    explained = {name for name, member in snapshot.members.items() if member.state in ("Creating", "Deleting")}
+    return max(0, len(snapshot.members) - len(explained | refused(state, snapshot)) - capacity)
+
+
+def refused(state: State, snapshot: Observation) -> frozenset[str]:
+    """The listed instances that Azure calls not active, again and again."""
+    return frozenset(
+        [name for name, count in state.turned_down.items() if count >= MOST_REFUSALS and name in snapshot.members]
+    )
+
+
+def spared(state: State, snapshot: Observation, health: Health, ids: Iterable[str]) -> tuple[str, ...]:
+    """Those of these instances that may be taken out of service together, in order."""
+    spare, chosen = room(state, snapshot, health), list[str]()
+    for member in (snapshot.members[name] for name in ids):
+        places = () if member.instance_id in health.free else _places(member.zone, member.group)
+        if any(spare[place] <= 0 for place in places):
+            continue
+        chosen.append(member.instance_id)
+        for place in places:
+            spare[place] -= 1
+    return tuple(chosen)
 
 
 def first_batch(
@@ -270,7 +308,7 @@ def course(state: State, seen: Observation, health: Health | None = None) -> Cou
     moving = frozenset([name for name, member in seen.members.items() if member.state in ("Creating", "Updating")])
     waiting = candidates(state, _through(seen, moving), health)
     waiting = _last(waiting, moving) if moving else waiting
-    spare, now = room(state, seen, health), _Availability(seen, health)
+    spare, now = room(state, seen, health), _Availability(seen, health, state.deallocated)
     queues: dict[Domain, list[Member]] = {}
     for member in waiting:
         queues.setdefault(_domain(state.policy.order, member), []).append(member)
@@ -316,45 +354,54 @@ def _heal(spare: dict[str, int], members: Iterable[Member]) -> None:
 class _Availability:
     """How many are available while batch after batch is away, and the fewest of it: of all (""), by zone and group."""
 
-    def __init__(self, seen: Observation, health: Health) -> None:
-        self._away = health.unavailable
+    def __init__(self, seen: Observation, health: Health, deallocated: frozenset[str]) -> None:
+        self._away, self._deallocated = health.unavailable, deallocated
         self._now = by_place([one for one in seen.members.values() if one.instance_id not in health.unavailable])
-        self.lowest: dict[str, int] = {"": 0, **self._now}
+        places = dict.fromkeys(by_place(seen.members.values()), 0)
+        self.lowest: dict[str, int] = {"": 0, **places, **self._now}
 
     def take(self, chosen: Sequence[Member], spare: dict[str, int]) -> None:
-        """One batch is away; after it all of it that run are available, and one that did not run is not started."""
+        """One batch is away; after it all of it that run are available, and one that others stopped is not started."""
         for place, count in by_place([one for one in chosen if one.instance_id not in self._away]).items():
             self.lowest[place] = min(self.lowest.get(place, 0), self._now[place] - count)
-        healed = [one for one in chosen if one.instance_id in self._away and not one.is_stopped]
+        away = [member for member in chosen if member.instance_id in self._away]
+        healed = [member for member in away if not member.is_stopped or member.instance_id in self._deallocated]
         self._now.update(by_place(healed))
         _heal(spare, healed)
 
 
+def silent(snapshot: Observation) -> list[str]:
+    """The instances that run and should report their health, and do not."""
+    members = [member for member in snapshot.members.values() if member.is_running and not member.health]
+    return [member.instance_id for member in members if not snapshot.fit(member)]
+
+
 def _why_not(state: State, seen: Observation, spare: Mapping[str, int]) -> str:
+    quiet = len(silent(seen))
+    text = f" ({quiet} run, and report nothing to the health source of their model)" if quiet else ""
     total, need = size_of(state, seen), needed(state, seen)
     if spare[""] <= 0:
         return (
             f"min_healthy_instance_percent={state.policy.min_healthy_instance_percent} of {total} means that {need} "
-            f"must stay healthy, and {spare[''] + need} are: none can be spared. Accept fewer, or make the set larger "
-            "first"
+            f"must stay healthy, and {spare[''] + need} are{text}: none can be spared. "
+            "Accept fewer, or make the set larger first"
         )
     blocked = [place for place, left in spare.items() if left <= 0 and place]
     percent = state.policy.min_healthy_zone_percent
-    return f"min_healthy_zone_percent={percent} leaves none to spare in {', '.join(blocked[:5])}"
+    return f"min_healthy_zone_percent={percent} leaves none to spare in {', '.join(blocked[:5])}{text}"
 
 
-def lowest_by_domain(seen: Observation, batches: Iterable[Collection[str]]) -> dict[str, int]:
+def lowest_by_domain(snapshot: Observation, batches: Iterable[Collection[str]]) -> dict[str, int]:
     """The fewest available of each update domain, in all placement groups together; {} where there are none."""
-    home = {
-        member.instance_id: f"update domain {member.update_domain}"
-        for member in seen.members.values()
-        if member.update_domain is not None and seen.fit(member)
-    }
-    every = Counter(home.values())
+    members = [member for member in snapshot.members.values() if member.update_domain is not None]
+    home = {member.instance_id: f"update domain {member.update_domain}" for member in members}
+    every = Counter(dict.fromkeys(home.values(), 0))
+    every.update(home[member.instance_id] for member in members if snapshot.fit(member))
     low = dict(sorted(every.items()))
     for ids in batches:
-        for place, away in Counter(home[name] for name in ids if name in home).items():
-            low[place] = min(low[place], every[place] - away)
+        away = Counter(home[name] for name in ids if name in home and snapshot.fit(snapshot.members[name]))
+        for place, count in away.items():
+            low[place] = min(low[place], every[place] - count)
     return low
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 from ...types import JsonDict
 
 REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
-# Whether the model has a health source: as before, for the first time with this change, or no longer after it.
-HealthSource = Literal["kept", "arrives", "leaves"]
+# What the change makes of the model's health source. "required": it stays, so each instance must report; "arrives": it
+# comes with this change; "leaves": it goes; "kept": there is none, before and after. Older journals say "kept" of both.
+HealthSource = Literal["kept", "required", "arrives", "leaves"]
 
 
 class Member(NamedTuple):
@@ -96,6 +97,8 @@ class Observation(NamedTuple):
         """Whether this instance should report its health, so that its silence says that it is not healthy."""
         if self.source == "arrives":
             return member.latest
+        if self.source == "required":
+            return True
         return self.source == "kept" and self.reports
 
     def fit(self, member: Member) -> bool:

@@ -110,11 +110,12 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
         return "vanished"
     pinned = bool(state.goal.version or state.goal.image)
-    there = selection.has_image(state.goal, member) if pinned else member.latest
+    unmade = selection.is_unmade(state, member)
+    there = (selection.has_image(state.goal, member) if pinned else member.latest) and not unmade
     if member.state == "Failed" and name not in batch.failed:
         return "failed"
     if not there:
-        return "not-reached" if pinned and member.state == "Succeeded" else "in-flight"
+        return "not-reached" if (pinned or unmade) and member.state == "Succeeded" else "in-flight"
     if not snapshot.fit(member):
         return "in-flight"
     return "rolled-back" if state.direction == "back" else "updated"
@@ -124,10 +125,11 @@ def _rest(state: State, member: Member, selected: Choice, *, is_available: bool)
     """The class of an instance that no settled batch has."""
     if member.state == "Deleting":
         return "vanished"
-    if state.sends.get(member.instance_id) and selection.reached(state.goal, member):
+    is_there = selection.reached(state.goal, member) and not selection.is_unmade(state, member)
+    if state.sends.get(member.instance_id) and is_there:
         good = "rolled-back" if state.direction == "back" else "updated"
         return good if is_available else "still-unavailable"
-    if state.direction == "forward" and selection.reached(state.goal, member):
+    if state.direction == "forward" and is_there:
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"

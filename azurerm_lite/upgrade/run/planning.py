@@ -7,7 +7,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from ... import model
 from ..._common import arguments, markup
@@ -20,14 +20,15 @@ from ...endpoints.vmss_vm import get_flexible_vm_instance_view
 from ...endpoints.vmss_vms import iter_vmss_vms
 from ...errors import AuthError, AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ...model import edits
-from ...types import JsonDict, ScaleSet
-from ..rules import checks, preflight, selection
+from ...types import JsonDict, ScaleSet, Vmss
+from ..rules import checks, preflight, selection, trust
 from ..rules.forecast import Needs, forecast
-from ..rules.outline import outline
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
 from ..rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
-from ..rules.state import Leg, State
+from ..rules.state import Leg, State, left_deallocated
+from . import journal as _journal
+from . import lock as _lock
 
 Change = str | Callable[[Any], Any] | None
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
@@ -62,6 +63,7 @@ class Plan:
     hosted: bool = field(default=True, repr=False)
     source: HealthSource = field(default="kept", repr=False)
     outline: str = field(default="", repr=False)
+    deallocated: tuple[str, ...] = ()  # by an upgrade that did not end; this one starts them
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -141,16 +143,34 @@ def plan(
     *,
     policy: Policy | None = None,
     accept_failed: bool = False,
+    unfinished_journal: str | None = None,
 ) -> Plan:
     """What an upgrade would do. Reads only.
 
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
-    None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
+    None to bring instances to the model as it is. `unfinished_journal`: of an upgrade that did not end and is planned
+    anew; instances that it has deallocated are started by this one. Raises PlanRefused, with the reason, for what could
+    not be kept.
     """
     checks.of_plan(change, policy)
     arguments.switch(accept_failed, "accept_failed")
     address = ScaleSet(subscription_id, resource_group, vmss_name)
-    return planned(arm_of(auth), address, change, policy or Policy(), accept_failed=accept_failed)
+    checks.path(unfinished_journal, "unfinished_journal")
+    arm = arm_of(auth)
+    deallocated = _unfinished(arm, address, unfinished_journal)
+    return planned(arm, address, change, policy or Policy(), accept_failed=accept_failed, deallocated=deallocated)
+
+
+def _unfinished(arm: Arm, address: ScaleSet, journal: str | None) -> frozenset[str]:
+    """The instances that the upgrade in a journal has deallocated, and not started; InvalidInput for another set's."""
+    if journal is None:
+        return frozenset()
+    entries = _journal.read_trusted(journal)
+    first = _journal.begun(entries)
+    if ScaleSet.parse(first["scale_set"]).resource_id.lower() != address.resource_id.lower():
+        raise InvalidInput(f"unfinished_journal is of another scale set: {first['scale_set']}")
+    trust.refuse_other_endpoint(first, arm.base)
+    return left_deallocated(_journal.fold(entries))
 
 
 def planned(
@@ -163,10 +183,11 @@ def planned(
     only: frozenset[str] | None = None,
     image: str = "",
     broken: frozenset[str] = frozenset(),
+    deallocated: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan of a change, or of one leg of a rollback: `only` these instances, to this exact `image`.
 
-    `broken`: those whose upgrade had failed, which serve nobody.
+    `broken`: those whose upgrade had failed, which serve nobody; `deallocated`: by an upgrade that did not end.
     """
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed(arm, address, before, change)
@@ -175,18 +196,22 @@ def planned(
     seen = seen._replace(source=health_source(before, after, seen))
     version, patch = pin(after), model.merge_patch(before, after)
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
-    preflight.refuse_by_instances(policy, seen, renews=renews)
+    parked = frozenset(name for name in deallocated & set(seen.members) if seen.members[name].power == "deallocated")
+    preflight.refuse_by_instances(policy, seen, renews=renews, deallocated=parked)
     then = behind(seen) if renews else seen
     hosted = _hosted(arm, address, before, after, seen, policy)
     goal = Leg(version, image, only)
-    state = replace(selection.plain(policy, then, version, goal), broken=broken)
+    state = replace(selection.plain(policy, then, version, goal), broken=broken, flexible=is_flexible(before))
+    state = replace(state, deallocated=parked)
     anew = preflight.anew(after, patch, version)
-    stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew))
+    stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew), deallocated=bool(parked))
     preflight.refuse_by_disruption(policy, stages)
     course = selection.course(state, then)
+    noted = _lock.noted_journal(address.resource_id, arm.place)
     if course.why_not:
-        raise PlanRefused(course.why_not)
-    warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
+        raise PlanRefused("; ".join((course.why_not, *preflight.left_deallocated(seen, parked, noted))))
+    warnings += preflight.warnings(before, after, seen, renews=renews, deallocated=parked, journal=noted)
+    warnings += _asked(arm, address, before, after)
     warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
     needs = _needs(before, after, replace(state, stages=stages, anew=anew, hosted=hosted), bool(patch))
     return Plan(
@@ -207,7 +232,8 @@ def planned(
         anew=anew,
         hosted=hosted,
         source=seen.source,
-        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
+        outline=model.outline(model.apply_patch(model.without_read_only(before), patch)),
+        deallocated=tuple(sorted(parked)),
     )
 
 
@@ -224,7 +250,7 @@ def seen_model(found: Mapping[str, Any]) -> Model:
     """The model as a snapshot has it."""
     properties, capacity = found.get("properties") or {}, (found.get("sku") or {}).get("capacity")
     state = str(properties.get("provisioningState", "Succeeded"))
-    return Model(model.fingerprint(found), outline(found), capacity if isinstance(capacity, int) else 0, state)
+    return Model(model.fingerprint(found), model.outline(found), capacity if isinstance(capacity, int) else 0, state)
 
 
 def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observation) -> HealthSource:
@@ -233,8 +259,8 @@ def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Obs
     if not has:
         return "leaves" if had or seen.reports else "kept"
     old = [member for member in seen.members.values() if not member.latest]
-    half_done = seen.reports and bool(old) and not any(member.health for member in old)
-    return "arrives" if not had or half_done else "kept"
+    half_done = bool(old) and not any(member.health for member in old)
+    return "arrives" if not had or half_done else "required"
 
 
 def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
@@ -253,16 +279,11 @@ def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tu
     """The model as it shall be, and what to warn of."""
     if change is None:
         return copy.deepcopy(before), []
-    working: Any = copy.deepcopy(before)
     if isinstance(change, str):
         version = resolved(arm, address, before, change) if change == "latest" else change
-        given: Any = edits.set_image_version(working, version)
-    else:
-        given = change(working)
-    found = given.model if isinstance(given, edits.Edit) else working if given is None else given
-    if not isinstance(found, Mapping):
-        raise InvalidInput(f"change must change the model or give one, not {type(found).__name__}")
-    return {**found}, [str(one) for one in getattr(given, "warnings", ())]
+        return {**edits.set_image_version(before, version).model}, []
+    after, warnings = edits.changed_by(cast(Vmss, before), change)
+    return {**after}, warnings
 
 
 def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:

@@ -30,10 +30,9 @@ from ..rules import events, machine
 from ..rules.budget import Cost
 from ..rules.events import Event
 from ..rules.machine import Action
-from ..rules.outline import outline
 from ..rules.policy import Policy
-from ..rules.snapshot import Model, Observation
-from ..rules.state import Entry, State
+from ..rules.snapshot import Model, Observation, natural
+from ..rules.state import Entry, State, left_deallocated
 from ..rules.verdict import Verdict, failure_reasons, verdict_classes
 from . import gates as health
 from . import guards
@@ -55,6 +54,10 @@ def _never() -> bool:
     return False
 
 
+def _always() -> bool:
+    return True
+
+
 class Runner:
     """One upgrade under way. `step()` does one thing and says how long to wait; None when it has ended."""
 
@@ -68,7 +71,8 @@ class Runner:
         self.policy = Policy.from_dict(first["policy"])
         self.state: State = _journal.fold(journal.entries)
         self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
-        self._protecting: list[Operation] = []
+        self._protecting: dict[str, Operation] = {}  # by instance
+        self._protection_error: AzurermLiteError | None = None  # of the last writes of protection
         self._hanging: Operation | None = None  # what did not end in time, as it is polled
         self._lowest = self.state.lowest
         self.seen: Observation | None = None  # the newest snapshot, kept for who watches
@@ -198,7 +202,7 @@ class Runner:
         patch = legs.patch_of(leg.stored, found) if self.state.model != "written" else {}
         return Model(
             model.fingerprint(found),
-            outline(found),
+            model.outline(found),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
             model.reflects(found, patch),
@@ -244,7 +248,7 @@ class Runner:
         if not shown or not isinstance(resource, Mapping):
             return ""
         leg = self.state.goal
-        known = shown in (self._answer, leg.after) or outline(resource) == leg.outline
+        known = shown in (self._answer, leg.after) or model.outline(resource) == leg.outline
         return shown if known else ""
 
     # --- requests on instances ---------------------------------------------------------------------------------------
@@ -333,26 +337,39 @@ class Runner:
         """Protect a batch from scale-in before it is sent. Who was protected before is not ours to set free."""
         ours = guards.unprotected(self.arm, self.address, action.ids)
         self._record({"kind": "shielded", "ids": ours, "batch": list(action.ids)})
-        self._protecting = guards.protect(self.arm, self.address, ours, True)
+        writes = guards.protect(self.arm, self.address, ours, True)
+        self._protecting, self._protection_error = writes.operations, writes.error
         return 0.0
 
     def _unprotect(self, action: Action) -> float:
-        self._protecting = guards.protect(self.arm, self.address, action.ids, False)
+        writes = guards.protect(self.arm, self.address, action.ids, False)
+        self._protecting, self._protection_error = writes.operations, writes.error
         self._note({"kind": "protection", "protection": "removing", "at": self.arm.time()})
+        self._freed(list(writes.unneeded))
         return 0.0
+
+    def _freed(self, ids: list[str]) -> None:
+        """Instances that are protected by us no more."""
+        if ids:
+            self._record({"kind": "freed", "ids": ids})
 
     def _follow_protection(self, _action: Action) -> float:
         """Look how the writes of protection do."""
         while self._protecting:
-            first = self._protecting[0]
+            name, first = next(iter(self._protecting.items()))
             if not first.done:
                 first.poll()
             if not first.done:
                 self._tell({"kind": "polled", "at": self.arm.time()})
                 return first.next_poll_seconds()
-            self._protecting = self._protecting[1:]
+            self._protecting = {key: value for key, value in self._protecting.items() if key != name}
             if first.error is not None:
-                raise first.error
+                self._protection_error = self._protection_error or first.error
+            elif self.state.protection == "removing":
+                self._freed([name])
+        if self._protection_error is not None:
+            error, self._protection_error = self._protection_error, None
+            raise error
         if self.state.protection == "removing":
             self._record({"kind": "shielded", "ids": [], "batch": []})
         else:
@@ -396,7 +413,8 @@ class Runner:
     def _verdict(self, action: Action, classes: dict[str, str], failures: dict[str, str]) -> Verdict:
         where = str(self.journal.path) if self.journal.path else None
         took, version = self.arm.time() - float(self._first["at"]), self.state.legs[-1].version
-        reason = "; ".join(filter(None, (action.reason, self._away(action, classes), self._outstanding())))
+        texts = (action.reason, self._away(action, classes), self._deallocated(), self._outstanding())
+        reason = "; ".join(filter(None, texts))
         counts = (self.state.settled_batches, took, self._lowest)
         return Verdict(action.outcome, reason, classes, version, *counts, where, failures)
 
@@ -405,6 +423,12 @@ class Runner:
         away = [name for name, kind in classes.items() if kind == "in-flight"]
         return f"still in flight: {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
+    def _deallocated(self) -> str:
+        """The instances that wait for a start, as far as the newest snapshot shows."""
+        members = {} if self.seen is None else self.seen.members
+        ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
+        return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
+
     def _outstanding(self) -> str:
         """What guards could not be removed, and how they can be."""
         texts, why = [], self.state.outstanding
@@ -412,7 +436,8 @@ class Runner:
             reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
             texts.append(f"automatic repairs are still suspended{reason}; repair(auth, journal) resumes them")
         if self.state.shielded:
-            ids = markup.listing(self.state.shielded)
+            members = self.state.shielded if self.seen is None else self.seen.members
+            ids = markup.listing([name for name in self.state.shielded if name in members])
             texts.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
         return "; ".join(texts)
 
@@ -422,19 +447,14 @@ class Runner:
             if self.state.guarded:
                 self._resume_repairs(Action("resume-repairs"))
             if self.state.shielded:
-                for operation in guards.protect(self.arm, self.address, self.state.shielded, False):
-                    operation.wait()
+                guards.unprotect(self.arm, self.address, self.state.shielded, self._freed)
                 self._record({"kind": "shielded", "ids": [], "batch": []})
         except Exception as error:
             log.warning("guards are left behind: %s; repair(auth, journal) removes them", error)
 
-    def end(self, outcome: Any, reason: str) -> None:
-        """End here, at a safe point: the guards are removed first. `resume` goes on from paused and cancelled."""
-        if self.state.verdict is None:
-            batch = self.state.batch
-            if batch is not None and batch.status == "intended":
-                self._record({"kind": "unposted", "ids": list(batch.request_ids), "reason": reason, "cause": "stop"})
-            self._record({"kind": "ending", "outcome": outcome, "cause": "asked", "reason": reason})
+    def end(self) -> None:
+        """End at the next safe point: what was deallocated is started, and guards are removed. `resume` goes on."""
+        self.should_stop = _always
         while (wait := self.step()) is not None:
             self.arm.pause(wait)
 
@@ -480,7 +500,7 @@ class Runner:
         self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **texts})
 
 
-_QUIET = frozenset(["resumed", "ending"])
+_QUIET = frozenset(["resumed", "ending", "freed"])
 _LEADS = frozenset(["look", "intend", "intend-model"])  # actions that are nothing without the one that follows
 _ACTS: Mapping[str, Callable[[Runner, Action], float]] = {
     "look": Runner._look,

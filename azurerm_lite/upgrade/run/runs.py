@@ -10,6 +10,7 @@ from typing import Any
 from ... import model
 from ..._common import arguments
 from ..._common.secrecy import conceal_tokens
+from ..._http import wire
 from ...arm import Arm, Auth, arm_of
 from ...endpoints import vmss
 from ...errors import ArmError, InvalidInput, TransportError, short_repr
@@ -45,7 +46,8 @@ def upgrade(
     `journal`: a new file in which each step stands before it is taken; `resume(auth, journal)` goes on from it in any
     process. `gate` is asked of each batch once Azure calls it healthy: only True lets it pass (see `health`).
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
-    the plan, Locked when this machine upgrades that scale set already.
+    the plan, Locked when this machine upgrades that scale set already, another ArmError when Azure refuses the first
+    read: nothing was begun then. An outage is waited for from the start, and pauses the run.
     """
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
@@ -222,8 +224,11 @@ def repair(auth: Auth, journal: str) -> bool:
             guards.set_repairs(arm, address, "Resume")
             kept.append({"kind": "guarded", "at": arm.time(), "on": False})
         if state.shielded:
-            for one in guards.protect(arm, address, state.shielded, False):
-                one.wait()
+
+            def note(ids: list[str]) -> None:
+                kept.append({"kind": "freed", "at": arm.time(), "ids": ids})
+
+            guards.unprotect(arm, address, state.shielded, note)
             kept.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
         return state.guarded or bool(state.shielded)
     finally:
@@ -240,7 +245,20 @@ def lasting(auth: Auth) -> Arm:
 
 
 def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Observation:
-    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was."""
+    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was.
+
+    In an outage those of the plan: the run waits for Azure, and compares the model before it writes anything.
+    """
+    try:
+        return _baseline(arm, plan)
+    except (ArmError, TransportError) as error:
+        if arm.world is None or not wire.is_passing(error):
+            raise
+        return plan.observation
+
+
+def _baseline(arm: Arm, plan: Plan) -> Observation:
+    """The instances at the begin of a run; PlanRefused when the plan does not fit them any more."""
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
@@ -290,6 +308,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),
         "unavailable": sorted(begun.unavailable),
+        "deallocated": list(plan.deallocated),
         "known": sorted(begun.known),
         "images": [{"image": image, "instances": names} for image, names in images.items()],
     }

@@ -55,6 +55,11 @@ CASES = (
         stages=HARDWARE,
     ),
     _case("made anew", stages=("upgrade", "reimage")),
+    _case(
+        "made anew, in one batch",
+        policy={"order": "batch", "batch_size": 2, "failure_budget": 1, "min_healthy_instance_percent": 30},
+        stages=("upgrade", "reimage"),
+    ),
     _case("two old versions", instances=(OLDER, WELL, WELL), policy={"rollback_on_failure": True}),
     _case("taken back to two versions", instances=(UPGRADED,) * 3, back=("0", "1", "1")),
     _case("groups", GROUPS, policy={"min_healthy_zone_percent": 50, "min_healthy_instance_percent": 0}),

@@ -198,6 +198,11 @@ def _of_ends() -> dict[str, Row]:
             FIRST,
             _action("wait", seconds=20.0, cause="busy", deadline=NOW + 20),
         ),
+        "finish: waits for a write of protection": (
+            state(ending=ending, wait=left._replace(of="follow-protection"), **shielded),
+            FIRST,
+            _action("wait", seconds=20.0, cause="busy", deadline=NOW + 20),
+        ),
         "finish: has waited": (
             state(ending=ending, wait=left._replace(until=NOW), **shielded),
             FIRST,
@@ -497,6 +502,32 @@ def _of_stages() -> dict[str, Row]:
         "stages: upgrade": (staged(every[:1], **moved), OUTDATED, intends("upgrade", 1)),
         "stages: start": (staged(every[:2], deallocated=frozenset("0")), shown(gone), intends("start", 2)),
         "stages: hangs": (staged(every[:1], hanging={"url": "u"}), OUTDATED, _action("note-wait", cause="busy")),
+        "stages: hangs, and a start waits": (
+            staged(every[:2], hanging={"url": "u"}, wait=Wait("busy", NOW - 119), deallocated=frozenset("0")),
+            shown(gone),
+            _action("follow-hanging", cause="busy", deadline=NOW + 1),
+        ),
+        "stages: hangs, and a start goes beside it": (
+            staged(every[:2], hanging={"url": "u"}, wait=Wait("busy", NOW - 120), deallocated=frozenset("0")),
+            shown(gone),
+            intends("start", 2),
+        ),
+        "stages: hangs, and a start goes before an upgrade": (
+            staged(
+                every[:1],
+                batch=batch("01", done=every[:1]),
+                hanging={"url": "u"},
+                wait=Wait("busy", NOW - 120),
+                deallocated=frozenset("0"),
+            ),
+            shown(instance("0", power="deallocated"), instance("1")),
+            intends("start", 2),
+        ),
+        "stages: hangs too long, and nothing is deallocated": (
+            staged(every[:1], hanging={"url": "u"}, wait=Wait("busy", NOW - 120)),
+            OUTDATED,
+            _ends("paused", "busy"),
+        ),
         "stages: deallocated, and changed by others": (
             staged(every[:2], deallocated=frozenset("0")),
             shown(current("0", power="deallocated", state="Updating")),
@@ -552,6 +583,11 @@ def _of_stages() -> dict[str, Row]:
             shown(gone),
             _action("wait", cause="health", deadline=NOW + 40),
         ),
+        "stages: started often enough, and too late": (
+            staged((), deallocated=frozenset("0"), batch=batch(done=("upgrade", *("start",) * 5), watched=NOW - 100)),
+            shown(gone),
+            _action("settle", entry={"classes": {"0": "failed"}}),
+        ),
         "stages: start in a plan without": (
             staged(("upgrade",), deallocated=frozenset("0"), stages=("upgrade", "reimage")),
             shown(gone),
@@ -578,6 +614,21 @@ def _of_stages() -> dict[str, Row]:
             staged(every[:3], anew="always"),
             shown(current("0"), instance("1", health="unhealthy")),
             _action("note-wait", cause="floor"),
+        ),
+        "stages: a part, as the floor allows": (
+            staged((), anew="always", batch=batch("01", done=("upgrade",))),
+            shown(current("0"), current("1"), current("2")),
+            _action("intend", request="reimage", ids=("0",), entry={"ids": ["0"], "batch": ["0"]}),
+        ),
+        "stages: a part, what is out of service": (
+            staged((), anew="always", batch=batch("012", done=("upgrade",)), reimaged=frozenset("2")),
+            shown(current("0"), current("1", health="unhealthy"), current("2")),
+            _action("intend", request="reimage", ids=("1",), entry={"ids": ["1"], "batch": ["1", "2"]}),
+        ),
+        "stages: the whole, as the floor allows": (
+            staged((), {"min_healthy_instance_percent": 30}, anew="always", batch=batch("01", done=("upgrade",))),
+            shown(current("0"), current("1"), current("2")),
+            _action("intend", request="reimage", ids=("0", "1"), entry={"ids": ["0", "1"], "batch": None}),
         ),
         "stages: start below the floor": (
             staged(every[:2], deallocated=frozenset("0")),
@@ -623,6 +674,11 @@ def _of_health() -> dict[str, Row]:
             settles("failed", "it was available and fell back again and again"),
         ),
         "health: all reports cease": (of(**late), silent, _action("note-wait", cause="silence")),
+        "health: none has ever reported": (
+            of(**late),
+            silent._replace(source="required", reports=False),
+            _action("note-wait", cause="silence"),
+        ),
         "health: all reports cease, too long": (
             of(state_={"wait": Wait("silence", NOW - 60)}, **late),
             silent,
@@ -732,6 +788,11 @@ def _of_batches() -> dict[str, Row]:
         "next: protected": (state({"protected": "fail"}), held, _ends("stopped", "protected")),
         "next: protected is skipped": (state(), held, _action("intend", ids=("1",))),
         "next: stopped": (state({"on_stopped": "fail"}), stopped, _ends("stopped", "stopped-instances")),
+        "next: stopped by us": (
+            state({"on_stopped": "fail"}, deallocated=frozenset("0"), stages=("upgrade", "start")),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("intend", ids=("0",), entry={"stopped": [], "unavailable": []}),
+        ),
         "next: none stopped": (state({"on_stopped": "fail"}), OUTDATED, INTENDS),
         "next: stopped in a rollback": (
             state({"on_stopped": "fail"}, direction="back", legs=(Leg("2"),)),
@@ -804,6 +865,16 @@ def _of_batches() -> dict[str, Row]:
             OUTDATED,
             _ends("paused", "busy"),
         ),
+        "next: hangs, and what is deallocated waits": (
+            state(hanging={"url": "u"}, deallocated=frozenset("0"), wait=Wait("busy", NOW - 119)),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("follow-hanging"),
+        ),
+        "next: hangs, and what is deallocated is started beside it": (
+            state(hanging={"url": "u"}, deallocated=frozenset("0"), wait=Wait("busy", NOW - 120)),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
         "next: others": (
             state(),
             seen(instance("0", state="Updating"), current("1"), current("2")),
@@ -819,6 +890,28 @@ def _of_batches() -> dict[str, Row]:
             seen(current("0", power=""), instance("1"), instance("2")),
             _action("note-wait", cause="floor"),
         ),
+        "next: the floor, by what is listed though gone": (
+            state(),
+            OUTDATED._replace(model=Model("m2", "o2", 2)),
+            {
+                **_action("note-wait", cause="floor"),
+                "entry": {
+                    "reason": "no further instance can be spared: the floor would be broken (3 are available, "
+                    "2 are needed; the list has 1 more than the capacity, which may be gone)"
+                },
+            },
+        ),
+        "next: the floor, by what is not active": (
+            state({"min_healthy_instance_percent": 60}, turned_down={"2": 3}),
+            OUTDATED,
+            {
+                **_action("note-wait", cause="floor"),
+                "entry": {
+                    "reason": "no further instance can be spared: the floor would be broken (2 are available, "
+                    "2 are needed; Azure calls each of 2 not an active instance)"
+                },
+            },
+        ),
         "next: the canary": (
             state({"canary_instances": 1, "batch_size": 2, "min_healthy_instance_percent": 0}),
             OUTDATED,
@@ -833,6 +926,11 @@ def _of_batches() -> dict[str, Row]:
             state(stages=("deallocate", "upgrade", "start"), hosted=False, size="big"),
             OUTDATED,
             _action("intend", request="deallocate", ids=("0",)),
+        ),
+        "next: left behind by a batch before its disk was made anew": (
+            state(stages=("upgrade", "reimage"), anew="always", sends={"0": 1, "1": 1}, reimaged=frozenset("0")),
+            ALL,
+            _action("intend", request="reimage", ids=("1",), entry={"request_ids": ["1"]}),
         ),
         "next: deallocated by us, and listed again": (
             state(stages=("deallocate", "upgrade", "start"), deallocated=frozenset("01")),
