@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import clouds
-from ._common import forks
+from ._common import arguments, forks
 from ._common.secrecy import conceals
 from ._http import wire
 from .arm import Arm
@@ -43,8 +43,9 @@ def connect(
     `auxiliary_tenants`: up to three other tenants that linked resources are in, such as the gallery of an image.
     https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
     """
-    names = os.environ if env is None else env
-    strict = tenants.switch(strict_certificates, "strict_certificates")
+    names = arguments.environment(os.environ if env is None else env)
+    arguments.typed(str | None, ca_file=ca_file, proxy=proxy)
+    strict = arguments.switch(strict_certificates, "strict_certificates")
     others = tenants.auxiliary(auxiliary_tenants)
     reach = clouds.reach_from_environment(names)
     reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy, strict=strict)
@@ -59,9 +60,10 @@ def connect(
 
 def _chosen_cloud(cloud: Cloud | str | None, env: Mapping[str, str], reach: Reach) -> Cloud:
     if isinstance(cloud, Cloud):
-        return cloud
+        return clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
     if cloud is None:
         return clouds.cloud_from_environment(env)
+    arguments.typed(str, cloud=cloud)
     return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, reach)
 
 
@@ -74,6 +76,7 @@ def fetch_cloud(resource_manager: str, reach: Reach = clouds.DIRECT) -> Cloud:
         from ._http.transport import Transport  # noqa: PLC0415  (imports requests)
 
     base = clouds.base_address(resource_manager, "resource manager")
+    arguments.typed(Reach, reach=reach)
     transport = Transport(base, reach)
     try:
         answer = transport.send("GET", "/metadata/endpoints?api-version=2022-09-01", {"Accept": "application/json"})

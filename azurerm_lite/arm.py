@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from . import _lost_answers, clouds
-from ._common import forks, parsing
-from ._common.secrecy import Headers, conceals
+from ._common import arguments, forks, parsing
+from ._common.secrecy import Headers, conceal_locals, conceals
 from ._http import responses, wire
 from ._http.retry import Outcome, Retry, breather, decide
 from ._lost_answers import Write
 from ._reach import LOOPBACK
 from ._version import __version__
-from .auth import foreign, tenants
+from .auth import foreign
 from .auth.principal import Principal, authorization
 from .auth.tokens import Token
 from .clouds import Cloud, Reach
@@ -37,6 +37,7 @@ from .errors import (
     ProtocolError,
     TransportError,
     UnclearResponse,
+    short_repr,
 )
 from .operation import Operation
 from .types import Json, TokenCredential, TokenInfoCredential
@@ -87,15 +88,22 @@ class Arm:
     ) -> None:
         if not isinstance(cloud, Cloud) or not isinstance(reach, Reach):
             raise InvalidInput("cloud must be a Cloud and reach a Reach, as azurerm_lite.clouds makes them")
-        self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
+        self.cloud = clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
         self.credential = foreign.as_credential(credential, now=now)
         self._principal = Principal(self.credential, self.cloud.scope, auxiliary_tenants)
-        self.correlation_id = wire.header_value(correlation_id or str(uuid.uuid4()), "correlation_id")
+        run_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
+        self.correlation_id = wire.header_value(run_id, "correlation_id")
         self.time_scale = parsing.finite_number(time_scale, InvalidInput, "time_scale", least=1e-3, most=1e9)
         if self.time_scale != 1.0 and not self.is_emulator:
             raise InvalidInput(f"time_scale is for an emulator on this machine, not for {self.base}")
-        strict = tenants.switch(strict_certificates, "strict_certificates") and reach.strict
+        strict = arguments.switch(strict_certificates, "strict_certificates") and reach.strict
+        arguments.typed(str | None, ca_file=ca_file)
+        arguments.typed(Callable, sleep=sleep, now=now, monotonic=monotonic, chance=chance)
+        arguments.typed(Retry, retry=retry)
+        arguments.whole_number(retry.attempts, "retry.attempts", 1, 1_000_000, "a whole number")
+        for seconds in retry[1:]:
+            arguments.seconds(seconds, "each number of seconds of retry", 1e12)
         self._reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, strict=strict)
         self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
         self._sleep, self._now, self._monotonic, self._chance = sleep, now, monotonic, chance
@@ -184,6 +192,7 @@ class Arm:
         """All items of a list, over all its pages."""
         return list(self.items(path, api_version=api_version, **query))
 
+    @conceal_locals
     def start(
         self,
         method: str,
@@ -204,7 +213,7 @@ class Arm:
         target = self._target(path, api_version, query)
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
         chosen = {name: wire.header_value(value, name) for name, value in headers.items() if value is not None}
-        data = None if body is None else wire.encode_json(body)
+        data = None if body is None else wire.encode_json(arguments.json_object(body, "body"))
         instances = None
         if by_instances is not None:
             instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
@@ -220,6 +229,7 @@ class Arm:
         except ConcurrencyError as error:
             raise _lost_answers.refused(self, write, error) from None
 
+    @conceal_locals
     def send(self, write: Write) -> Operation:
         """A write, sent once; OutcomeUnknown when its response is lost, or is not as ARM's."""
         response = self._send(write.method, write.target, write.data, write.headers)
@@ -228,6 +238,7 @@ class Arm:
         except ProtocolError as error:
             raise _unclear(str(write), response, error) from None
 
+    @conceal_locals
     def act(
         self,
         method: str,
@@ -242,7 +253,7 @@ class Arm:
 
         OutcomeUnknown when the response is lost, or is not as ARM's.
         """
-        data = None if body is None else wire.encode_json(body)
+        data = None if body is None else wire.encode_json(arguments.json_object(body, "body"))
         response = self._send(method, self._target(path, api_version, query), data)
         try:
             value = wire.decode_json(response.body, response.headers)
@@ -256,6 +267,7 @@ class Arm:
 
     def read(self, path: str) -> tuple[int, Mapping[str, str], Json]:
         """Status, headers and JSON at a path that carries its own api-version."""
+        arguments.typed(str, path=path)
         answer = self._send("GET", path)
         return answer.status, answer.headers, wire.decode_json(answer.body, answer.headers)
 
@@ -268,6 +280,7 @@ class Arm:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
+        arguments.typed(str, path=path)
         version = self.api_version if api_version is None else wire.api_version(api_version)
         extra = [f"&{name}={wire.query_value(value, name)}" for name, value in query.items() if value is not None]
         return f"{path}?api-version={version}{''.join(extra)}"
@@ -276,6 +289,9 @@ class Arm:
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> "Answer":
         """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
+        arguments.word(method, "method", ("GET", "PUT", "PATCH", "POST", "DELETE"))
+        if not target.startswith("/"):
+            raise InvalidInput(f"path must be a text that begins with /, not {short_repr(target)}")
         attempt, waited, tokens, refreshed = 0, 0.0, self._principal.tokens(self._sleep), False
         ids: list[str] = []
         self._breathe(method, target)
@@ -386,9 +402,6 @@ class Arm:
         assert answer is not None  # noqa: S101  (no answer means a TransportError, which is not asked about here)
         return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_without_query(target))
 
-    def _token(self) -> Token:
-        return self._principal.tokens(self._sleep)[0]
-
     def _transport(self) -> "Transport":
         if self._transport_made is None:
             with forks.importing:
@@ -422,7 +435,7 @@ class Arm:
             write.target,
             how,
             status=state,
-            resource=body,
+            resource=body or None,
             request_id=request_id,
             correlation_id=response.headers.get("x-ms-correlation-request-id"),
             retry_after=wire.retry_after(response.headers),

@@ -7,9 +7,10 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from ._common import parsing
+from ._common import arguments
+from ._common.secrecy import conceal_locals
 from ._http import handles, responses, wire
 from ._http.wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 from .errors import (
@@ -24,7 +25,6 @@ from .errors import (
     ThrottledError,
     TransportError,
     printable,
-    short_repr,
 )
 from .types import Json, JsonDict
 
@@ -35,6 +35,7 @@ MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
 MOST_PAGES = 1000
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What an Operation needs of an Arm: to read a path, the time, and a way to wait.
 
@@ -66,6 +67,9 @@ class Operation:
         started_at: float | None = None,
         instances: Monitor | None = None,
     ) -> None:
+        arguments.typed(Reader, reader=reader)
+        arguments.typed(Monitor, monitor=monitor)
+        arguments.typed(str, method=method, path=path, status=status)
         self._reader, self._monitor = reader, monitor
         self._instances = instances  # where an upgrade can be watched when its status cannot be read
         self.method, self.path, self.status = method, path, status
@@ -135,7 +139,10 @@ class Operation:
         Raises OperationFailed (OperationCanceled, OperationSuperseded) with Azure's code and message, or
         OperationTimeout, which leaves the operation running and this handle usable.
         """
-        deadline = self._reader.time() + _positive(timeout)
+        arguments.typed(Callable | None, on_poll=on_poll)
+        if not arguments.seconds(timeout, "timeout", 1e300):
+            raise InvalidInput("timeout must be a positive number of seconds, not 0")
+        deadline = self._reader.time() + timeout
         while not self.done:
             gap = self.next_poll_seconds()
             if self._reader.time() + gap > deadline:
@@ -175,8 +182,10 @@ class Operation:
         }
 
     @classmethod
+    @conceal_locals
     def from_dict(cls, reader: Reader, stored: Mapping[str, Any]) -> "Operation":
         """The operation that `to_dict` stored, polled through `reader` (an Arm); InvalidInput for anything else."""
+        arguments.typed(Reader, reader=reader)
         checked = handles.checked(stored, reader.base)
         operation = cls(reader, **checked)
         if operation.status in (FAILED, CANCELED):
@@ -185,6 +194,7 @@ class Operation:
 
     def read_by(self, reader: Reader) -> "Operation":
         """This operation, polled through another connection from now on."""
+        arguments.typed(Reader, reader=reader)
         self._reader = reader
         return self
 
@@ -293,12 +303,5 @@ class Operation:
         return self._instances or (Monitor("resource", self.path) if self.method != "POST" else None)
 
     def _ran_out(self, timeout: float, gap: float) -> NoReturn:
-        request = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
+        request = f"; the server request to wait another {gap:g} s" if self._retry_after else ""
         raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{request}. It may still be running.", self)
-
-
-def _positive(seconds: float) -> float:
-    error = InvalidInput(f"timeout must be a positive number of seconds, not {short_repr(seconds)}")
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds <= 0:
-        raise error
-    return parsing.finite_number(seconds, lambda _: error, "timeout", least=0)

@@ -5,7 +5,7 @@ Also what may stand as `auth`, and ScaleSet, the address of one scale set.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
 
 from .errors import InvalidInput, short_repr
@@ -240,5 +240,4 @@ class ImageVersion(TypedDict, total=False):
     properties: JsonDict
 
 
-Model = Mapping[str, Any]
 Ids = Sequence[str] | str  # ids of instances; as text: a JSON list, as azurerm took it

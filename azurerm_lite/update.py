@@ -11,7 +11,7 @@ from typing import Any
 
 from . import model as _model
 from ._common import arguments
-from ._common.secrecy import conceal_tokens
+from ._common.secrecy import conceal_locals
 from .arm import Arm, Auth, arm_of
 from .endpoints.vmss import get_vmss, patch_vmss
 from .errors import BusyError, ConcurrencyError
@@ -27,6 +27,7 @@ Changer = Callable[[Vmss], object]
 BUSY_TURNS, BUSY_SECONDS = 20, 15.0  # how often and how long to wait for an operation that holds the set
 
 
+@conceal_locals
 def update_vmss(
     auth: Auth,
     /,
@@ -48,7 +49,7 @@ def update_vmss(
     another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
     was touched and may have protected settings, which no GET shows: left out, they stay.
     """
-    arguments.function(change, "change")
+    arguments.typed(Callable, change=change)
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_TURNS):
         with contextlib.suppress(BusyError):
@@ -96,6 +97,3 @@ def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """Where two models differ, besides what Azure alone writes."""
     return {change.path for change in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
-
-
-conceal_tokens(globals(), arm_of)

@@ -1,13 +1,19 @@
 """What keeps tokens and secrets out of tracebacks, reprs, JSON and pickles.
 
-A crash reporter that collects local variables reads every frame of a traceback. A function that takes a secret is
-therefore marked with `conceals`, and an error that passed through frames which hold one loses them.
+A crash reporter that collects local variables reads every frame of a traceback. A function whose argument is a token or
+a body, which may hold passwords, is therefore marked with `conceal_locals`: an error that leaves it shows the lines
+that it came through, and no values. A function that gives a secret to libraries is marked with `conceals`: there all
+frames are dropped. Nothing else of the package is imported, so that every room may use this.
 """
 
+import contextlib
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
+
+_PACKAGE = __name__.partition(".")[0]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,30 +73,41 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
         arguments, options = (), {}  # type: ignore[assignment]
         raise failure
 
-    wrapper: Any = call
-    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # the same dict, for whoever changes it
     return call
 
 
-def conceal_tokens(functions: dict[str, Any], arm_of: Callable[[Any], Any], parameter: str = "auth") -> None:
-    """Let no public function of a module hold a bare token: its first argument becomes an Arm before it is called.
+def conceal_locals(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that may hold a token or a body with secrets: when it fails, no frame of this package shows a value.
 
-    `functions`: the module's globals. What fails inside would show the arguments in the frames of its traceback.
+    The traceback keeps its lines. Frames of other packages, and of functions that the caller passes in, stay as they
+    are.
     """
-    for name, function in list(functions.items()):
-        code = getattr(function, "__code__", None)
-        is_local = getattr(function, "__module__", "") == functions["__name__"] and not name.startswith("_")
-        if code is not None and is_local and code.co_varnames[:1] == (parameter,) and code.co_argcount:
-            functions[name] = _with_arm(function, arm_of, parameter)
 
-
-def _with_arm(function: Callable[..., Any], arm_of: Callable[[Any], Any], parameter: str) -> Callable[..., Any]:
     @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
-        if arguments:
-            arguments = (arm_of(arguments[0]), *arguments[1:])
-        elif parameter in options and parameter in inspect.signature(function).parameters:
-            options[parameter] = arm_of(options[parameter])
-        return function(*arguments, **options)
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except BaseException as error:
+            arguments, options = (), {}  # type: ignore[assignment]
+            clear_frames(error)
+            raise
 
     return call
+
+
+def conceal_functions(module: dict[str, Any]) -> None:
+    """Mark every public function of a module, given by its globals, with `conceal_locals`: none can be forgotten."""
+    for name, value in list(module.items()):
+        if inspect.isfunction(value) and value.__module__ == module["__name__"] and not name.startswith("_"):
+            module[name] = conceal_locals(value)
+
+
+def clear_frames(error: BaseException) -> None:
+    """Empty the frames of this package that an error, and the errors before it, came through."""
+    chain: list[BaseException] = [error]
+    for link in chain:  # it grows
+        chain += [before for before in (link.__cause__, link.__context__) if before is not None and before not in chain]
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+                with contextlib.suppress(RuntimeError):  # it is still running: the next function up empties it
+                    frame.clear()

@@ -36,6 +36,7 @@ class Login(NamedTuple):
 
 DEFAULT_LOGIN = Login()
 
+
 # Azure China's discovery document sends clients on to this host.
 _ALSO_ALLOWED = {clouds.CHINA.authority: ("https://login.partner.microsoftonline.cn",)}
 
@@ -85,11 +86,6 @@ class LoginHttp:
         return self._transports[origin]
 
 
-def login_http(login: Login) -> LoginHttp:
-    """The login service of a cloud, and the hosts that it may send us on to."""
-    return LoginHttp((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.reach)
-
-
 class _LoginAnswer:
     """What msal reads of a response. A body that is not JSON is dropped here: msal would log it, token and all.
 
@@ -134,7 +130,8 @@ def by_msal(
         with forks.importing:
             import msal  # noqa: PLC0415  (imported when the first token is needed)
 
-        http = http_of() if http_of else login_http(login)
+        origins = (login.authority, *_ALSO_ALLOWED.get(login.authority, ()))
+        http = http_of() if http_of else LoginHttp(origins, login.reach)
         try:
             return token_of(kind, ask(msal, http, claims), login)
         except CredentialError as error:

@@ -19,10 +19,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from .. import _advice, clouds
-from .._common import forks
+from .._common import arguments, forks
 from .._common.parsing import parse_json, parse_with
 from .._common.secrecy import conceals
-from ..errors import CredentialError, InvalidInput, TransportError, printable
+from ..clouds import Reach
+from ..errors import CredentialError, InvalidInput, TransportError, printable, short_repr
 from ..types import JsonDict
 from . import tenants
 from ._msal import DEFAULT_LOGIN, Login, LoginHttp, by_msal
@@ -37,7 +38,7 @@ def client_secret_credential(tenant_id: str, client_id: str, secret: str, login:
     """A service principal with a client secret."""
     if not isinstance(secret, str) or not secret:
         raise InvalidInput("client secret must be a non-empty string")
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
     return _service_principal("client secret", tenant_id, client_id, lambda: secret, login)
 
 
@@ -64,10 +65,14 @@ def _service_principal(kind: str, tenant_id: str, client_id: str, proof: Callabl
     return Credential(title, acquire_in(tenant_id), now=login.now, sleep=login.sleep, acquire_in=acquire_in)
 
 
-def _check_principal(tenant_id: str, client_id: str) -> None:
+def _check_principal(tenant_id: str, client_id: str, login: Login) -> None:
     tenants.check_tenant(tenant_id)
     if not isinstance(client_id, str) or not tenants.TENANT.fullmatch(client_id):
-        raise InvalidInput(f"client id must be a GUID, not {printable(repr(client_id), 80)}")
+        raise InvalidInput(f"client id must be a GUID, not {short_repr(client_id)}")
+    arguments.typed(Login, login=login)
+    arguments.typed(Reach, reach=login.reach)
+    arguments.typed(Callable, now=login.now, sleep=login.sleep)
+    clouds.base_address(login.authority, "login.authority")
 
 
 @conceals
@@ -79,7 +84,7 @@ def get_access_token(
     `env` (by default the environment of the process) may name the cloud, a CA file and a proxy. Prefer `connect()`: an
     Arm renews its token by itself.
     """
-    names = os.environ if env is None else env
+    names = arguments.environment(os.environ if env is None else env)
     cloud = clouds.cloud_from_environment(names)
     login = Login(cloud.authority, clouds.reach_from_environment(names))
     return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
@@ -102,7 +107,9 @@ def certificate_credential(
 
     `send_chain`: subject name and issuer authentication, where a renewed certificate needs no new registration.
     """
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
+    arguments.typed(str, path=path, password="" if password is None else password)
+    arguments.switch(send_chain, "send_chain")
     return _service_principal(
         "certificate", tenant_id, client_id, lambda: _certificate(path, password, send_chain), login
     )
@@ -144,7 +151,8 @@ def workload_identity_credential(
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
     """
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
+    arguments.typed(str, token_file=token_file)
 
     def proof() -> JsonDict:
         assertion = _read(token_file, "federated token").decode("ascii", "replace").strip()
@@ -172,6 +180,8 @@ def azure_cli_credential(
 
     `env`: by default the environment of the process. az is looked for on its PATH, never in the current folder.
     """
+    arguments.environment({} if env is None else env)
+    arguments.typed(Callable, run=run)
     tenants: dict[str, str] = {}  # the tenant of the last token
 
     def acquire_in(tenant: str) -> Acquire:
@@ -288,12 +298,12 @@ def managed_identity_credential(
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance
     """
     named = {"ClientId": client_id, "ObjectId": object_id, "ResourceId": resource_id}
-    chosen = {key: value for key, value in named.items() if value}
+    chosen = {key: arguments.text(value, key, 2000) for key, value in named.items() if value not in (None, "")}
     if len(chosen) > 1:
         raise InvalidInput("a managed identity is named by one of client_id, object_id and resource_id")
     kind, name = next(iter(chosen.items()), ("SystemAssigned", None))
-    login = Login(_identity_address(os.environ if env is None else env), now=now, sleep=sleep)
-    return _managed_identity(kind, name, login, request_seconds)
+    login = Login(_identity_address(arguments.environment(os.environ if env is None else env)), now=now, sleep=sleep)
+    return _managed_identity(kind, name, login, arguments.seconds(request_seconds, "request_seconds"))
 
 
 def _managed_identity(kind: str, name: str | None, login: Login, seconds: float = IDENTITY_SECONDS) -> Credential:
@@ -378,6 +388,8 @@ def device_code_credential(
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
     """
 
+    arguments.typed(Callable, prompt=prompt)
+
     def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
         flow = app.initiate_device_flow(scopes=scopes)
         if "user_code" not in flow:
@@ -399,6 +411,8 @@ def interactive_browser_credential(
 
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
     """
+
+    arguments.seconds(timeout, "timeout")
 
     def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
         return app.acquire_token_interactive(scopes=scopes, timeout=timeout, claims_challenge=claims)
@@ -423,7 +437,7 @@ def _person(
     kind: str, tenant_id: str, client_id: str, begin: Callable[[Any, list[str], str | None], Any], login: Login
 ) -> Credential:
     """A person logs in once; after that the refresh token, which msal keeps in memory, does."""
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
     memory = _Refreshable()
 
     def acquire_in(tenant: str) -> Acquire:
@@ -456,7 +470,8 @@ def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     In this order: client secret, certificate, federated token file, managed identity, az login.
     AZURE_TOKEN_CREDENTIALS=prod leaves out az, =dev everything else.
     """
-    choice = env.get("AZURE_TOKEN_CREDENTIALS", "").lower()
+    _check_principal("t", "c", login)
+    choice = arguments.environment(env).get("AZURE_TOKEN_CREDENTIALS", "").lower()
     tried = []
     for name, group, find in _CHAIN:
         if choice in ("prod", "dev") and choice != group:

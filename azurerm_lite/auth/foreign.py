@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .._common import arguments
 from .._common.secrecy import conceals
 from .._text import first_line
 from ..errors import CredentialError, InvalidInput, printable
@@ -31,6 +32,7 @@ def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Cred
 @conceals
 def bearer_credential(token: str) -> Credential:
     """A bare token as a Credential. It cannot be renewed: what outlives it (an upgrade) refuses it."""
+    arguments.typed(str, token=token)
     bare = Token(token.strip(), LATEST_END)
     if not is_token(bare.token):
         raise CredentialError(f"the token given {UNFIT}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from azurerm_lite._common.parsing import parse_json
+from azurerm_lite._common.secrecy import conceal_locals
 
 from . import creation, health, secrets, shapes
 from .exchange import Refusal
@@ -43,6 +44,7 @@ class Seed:
     `instances=None`: as many as the capacity of the model says.
     """
 
+    @conceal_locals
     def __init__(
         self,
         model: dict[str, Any],
@@ -134,6 +136,7 @@ class Seed:
         return cls.from_captured(parse_json(text, SeedError, f"{name_or_path!a} is not JSON"))
 
     @classmethod
+    @conceal_locals
     def from_captured(cls, document: Any) -> "Seed":
         """A seed from what GET or az showed, or from a published example of a scale set."""
         if isinstance(document, Mapping) and "responses" in document and "parameters" in document:
@@ -174,6 +177,7 @@ class Seed:
             raise SeedError("that example does not show the model of a scale set")
         return cls(model, None)
 
+    @conceal_locals
     def plant(self, world: World, images: Images) -> ScaleSet:
         """Make it all exist in a world; SeedError for what cannot."""
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_locals
 from .._http import wire
 from ..arm import Arm, Auth, arm_of
 from ..endpoints import images, rolling_upgrades, vmss
@@ -88,6 +88,7 @@ class Unanswered(Exception):
     refusal: AzurermLiteError | None = None
 
 
+@conceal_locals
 def roll(
     auth: Auth,
     /,
@@ -136,6 +137,7 @@ def roll(
     return _follow(run, should_stop)
 
 
+@conceal_locals
 def watch(
     auth: Auth,
     /,
@@ -460,6 +462,3 @@ def _of_outdated(was: Member, now: Member) -> str:
     if now.state == "Failed" and was.state != "Failed":
         return "failed"
     return "evicted" if now.is_stopped and not was.is_stopped else "not-reached"
-
-
-conceal_tokens(globals(), arm_of)

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from .. import model
 from .._common import arguments, markup
-from .._common.secrecy import conceal_tokens
-from ..arm import Arm, Auth, arm_of
+from .._common.secrecy import conceal_locals
+from ..arm import Arm, Auth
 from ..endpoints import vmss
 from ..errors import AzurermLiteError, InvalidInput, short_repr
 from ..types import JsonDict, ScaleSet
@@ -315,6 +315,7 @@ class _Fleet:
             self._pool.shutdown()
 
 
+@conceal_locals
 def upgrade_fleet(
     auth: Auth,
     scale_sets: Iterable[ScaleSet],
@@ -440,6 +441,3 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
-
-
-conceal_tokens(globals(), arm_of)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_locals
 from ..arm import Arm, Auth, arm_of
 from ..auth.credential import Credential
 from ..auth.tokens import Token
@@ -23,18 +23,18 @@ from ..emulator.clock import VirtualClock
 from ..emulator.disturbances import Happening
 from ..emulator.faults import EFFECTS, FaultError, Faults
 from ..emulator.habits import USUAL, Habits
-from ..emulator.seed import Seed, publish_gallery_image
+from ..emulator.seed import Seed, SeedError, publish_gallery_image
 from ..emulator.world import World
 from ..endpoints.vmss import get_vmss
 from ..endpoints.vmss_vm import get_flexible_vm_instance_view
 from ..endpoints.vmss_vms import list_vmss_vms
-from ..errors import CredentialError, InvalidInput, NotFoundError
+from ..errors import CredentialError, InvalidInput, NotFoundError, short_repr
 from ..types import JsonDict, ScaleSet
 from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .run.planning import Change, Plan, changed, is_flexible, plan, resolved
-from .run.runner import OnEvent, _silent
+from .run.runner import OnEvent, _never, _silent
 from .run.runs import upgrade
 
 
@@ -108,12 +108,14 @@ class Stage:
         return min(least, sum(up.values()))
 
 
+@conceal_locals
 def capture(auth: Auth, address: ScaleSet) -> JsonDict:
     """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …, "page_size": …}.
 
     Each instance has its instance view, null where Azure shows none; of a Flexible set each VM is asked for its own.
     `page_size`: how many instances a page of their list has, 0 where one page has all.
     """
+    arguments.typed(ScaleSet, address=address)
     arm = arm_of(auth)
     model: JsonDict = {**get_vmss(arm, *address)}
     flexible, before = is_flexible(model), arm.requests
@@ -141,6 +143,7 @@ def _with_view(arm: Arm, address: ScaleSet, instance: JsonDict, *, flexible: boo
     return {**instance, "properties": {**properties, "instanceView": view}}
 
 
+@conceal_locals
 def rehearse(
     auth: Auth,
     /,
@@ -167,6 +170,7 @@ def rehearse(
     checks.of_plan(change, policy)
     faults = checks.faults(faults)
     _refuse_odd_luck(unlucky_percent)
+    checks.of_run(None, None, on_event, _never)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
     faults, habits = _checked_faults(faults), _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
@@ -182,6 +186,7 @@ def rehearse(
     )
 
 
+@conceal_locals
 def what_if(
     auth: Auth,
     /,
@@ -198,6 +203,7 @@ def what_if(
     The first one is without any. `habits`: a rehearsal more for each of these, by its name (`emulator.habits.EVENTS`
     has all that happen). Raises InvalidInput for one that there is not, before Azure is asked.
     """
+    checks.of_plan(change, policy)
     asked = _checked_habits(habits)
     found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     calm = rehearse_captured(found, change, policy=policy)
@@ -243,6 +249,7 @@ def _publish(stage: Stage, change: Any) -> None:
         publish_gallery_image(stage.world, f"{name}/versions/{version or '1.0.0'}", stage.scale_set.location)
 
 
+@conceal_locals
 def rehearse_captured(
     captured: Mapping[str, Any] | Seed,
     change: Change = None,
@@ -255,10 +262,13 @@ def rehearse_captured(
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
     """A rehearsal on what was captured before, or on a Seed; without any Azure. The arguments are those of rehearse."""
+    checks.of_plan(change, policy)
+    checks.of_run(None, None, on_event, _never)
     _refuse_odd_luck(unlucky_percent)
-    faults, habits = _checked_faults(faults), _checked_habits(habits)
+    arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
+    faults, habits = _checked_faults(checks.faults(faults)), _checked_habits(habits)
     names, events = habits_table.checked(habits)
-    seed = captured if isinstance(captured, Seed) else Seed.from_captured(captured)
+    seed = captured if isinstance(captured, Seed) else _seed(captured)
     stage = Stage(seed, random_seed=random_seed, habits=USUAL | (names - habits_table.EVENTS.keys()))
     if change is not None and change != "latest":
         _publish(stage, change)
@@ -286,8 +296,18 @@ def _checked_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, An
     return listed
 
 
+def _seed(captured: object) -> Seed:
+    try:
+        return Seed.from_captured(captured)
+    except SeedError as error:
+        raise InvalidInput(f"captured is no scale set: {error}") from None
+
+
 def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
     """These habits; InvalidInput for what is none."""
+    is_single = isinstance(habits, str) or (isinstance(habits, Mapping) and "habit" in habits)
+    for habit in arguments.sequence([habits] if is_single else habits, "habits", "['evictions']"):
+        arguments.typed(str | Mapping, habit=habit)
     try:
         habits_table.checked(habits)
     except FaultError as error:
@@ -297,7 +317,7 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
 
 def _refuse_odd_luck(percent: float) -> None:
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
-        raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {percent!r}")
+        raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {short_repr(percent)}")
 
 
 def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
@@ -305,6 +325,3 @@ def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, 
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
         if 100 * stage.world.rng.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}
-
-
-conceal_tokens(globals(), arm_of)

@@ -31,7 +31,7 @@ def session(arm: az.Arm, arm_emulator: Any, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for name, value in arm_emulator.env().items():
         monkeypatch.setenv(name, value)
-    defaults: Any = az.Arm.__init__.__kwdefaults__
+    defaults: Any = inspect.unwrap(az.Arm.__init__).__kwdefaults__
     for name in ("sleep", "now", "monotonic"):
         monkeypatch.setitem(defaults, name, arm_emulator.clock.sleep if name == "sleep" else arm_emulator.clock.time)
     web = az.ScaleSet(arm_emulator.subscription_id, arm_emulator.resource_group, arm_emulator.vmss_name)

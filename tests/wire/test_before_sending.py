@@ -57,7 +57,7 @@ def test_a_header_that_cannot_be_sent_reaches_nobody_and_is_not_shown(server: Sm
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 10**400, "60", None, True])
 def test_a_wait_has_an_end_that_can_be(server: SmallArm, timeout: Any) -> None:
-    with server.arm() as arm, pytest.raises(az.InvalidInput, match="positive number of seconds"):
+    with server.arm() as arm, pytest.raises(az.InvalidInput, match=r"timeout must be a (positive )?number of seconds"):
         Operation(arm, "POST", "/p", Monitor("status", "/op")).wait(timeout)
 
 

@@ -215,7 +215,11 @@ class OfficialStyle:
 def test_a_foreign_credential_is_asked_once_and_renewed_when_refused() -> None:
     foreign = OfficialStyle()
     arm = az.Arm(foreign, now=lambda: 1_900_000_000.0)
-    assert [arm._token().token, arm._token().token, foreign.asked] == ["token1", "token1", 1]
+    assert [
+        arm.credential.get_token(arm.cloud.scope).token,
+        arm.credential.get_token(arm.cloud.scope).token,
+        foreign.asked,
+    ] == ["token1", "token1", 1]
     refused = az.Token("token1", 2_000_000_000)
     assert arm.credential.renew(arm.cloud.scope, refused).token == "token2"
     assert arm.credential.renew(arm.cloud.scope, refused).token == "token2"

@@ -130,12 +130,16 @@ def test_the_default_model_has_the_keys_and_the_order_of_a_recorded_one(arm: az.
 
 def test_the_provider_writes_pretty_with_crlf_and_the_gateway_compact(arm: az.Arm, web: az.ScaleSet) -> None:
     path = f"{web.resource_id}?api-version=2024-07-01"
-    answer = arm._transport().send("GET", path, {"Authorization": f"Bearer {arm._token().token}"})
+    answer = arm._transport().send(
+        "GET", path, {"Authorization": f"Bearer {arm.credential.get_token(arm.cloud.scope).token}"}
+    )
     assert answer.body.startswith(b'{\r\n  "name": "web"')
     answer = arm._transport().send("GET", path + "x", {})
     assert answer.status == 401
     answer = arm._transport().send(
-        "GET", path.replace("/web?", "/nix?"), {"Authorization": f"Bearer {arm._token().token}"}
+        "GET",
+        path.replace("/web?", "/nix?"),
+        {"Authorization": f"Bearer {arm.credential.get_token(arm.cloud.scope).token}"},
     )
     assert answer.body.startswith(b'{"error":{"code":"ResourceNotFound","message":"The Resource ')
     assert answer.headers["x-ms-failure-cause"] == "gateway"
@@ -173,7 +177,10 @@ def test_a_put_without_image_reference_leaves_the_image_as_az_relies_on(arm: az.
 
 def test_a_capacity_that_is_sent_as_text_is_a_number_as_azurerm_relies_on(arm: az.Arm, web: az.ScaleSet) -> None:
     body = b'{"sku": {"capacity": "20"}}'
-    headers = {"Authorization": f"Bearer {arm._token().token}", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {arm.credential.get_token(arm.cloud.scope).token}",
+        "Content-Type": "application/json",
+    }
     path = f"{web.resource_id}?api-version=2019-03-01"
     answer = arm._transport().send("PATCH", path, {**headers, "Content-Length": str(len(body))}, body)
     assert (answer.status, json.loads(answer.body)["sku"]["capacity"]) == (200, 20)
@@ -292,7 +299,7 @@ def test_another_host_name_is_refused_so_that_no_web_page_can_reach_it(arm_emula
 def test_forms_and_broken_json_are_refused(arm: az.Arm, web: az.ScaleSet) -> None:
     path, bearer = (
         f"{web.resource_id}/manualupgrade?api-version=2024-07-01",
-        {"Authorization": f"Bearer {arm._token().token}"},
+        {"Authorization": f"Bearer {arm.credential.get_token(arm.cloud.scope).token}"},
     )
     for kind, body, status in [
         ("text/plain", b"{}", 415),

@@ -461,7 +461,7 @@ def test_limits_are_shown_in_every_answer_and_refuse_with_computes_own_body_when
     rig.world.throttle.enforced = True
     path, bearer = (
         f"{rig.web.resource_id}?api-version=2024-07-01",
-        {"Authorization": f"Bearer {rig.arm._token().token}"},
+        {"Authorization": f"Bearer {rig.arm.credential.get_token(rig.arm.cloud.scope).token}"},
     )
     statuses = [rig.arm._transport().send("GET", path, bearer).status for _ in range(60)]
     assert statuses.count(200) in (35, 36)

@@ -15,7 +15,7 @@ from .conftest import NEW, Run
 
 @pytest.fixture
 def faults(arm: az.Arm, arm_emulator: Any) -> Any:
-    arm._token()  # the login is not what goes wrong here
+    arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
     return arm_emulator.faults
 
 

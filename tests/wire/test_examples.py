@@ -249,7 +249,7 @@ def test_the_command_takes_faults_from_a_file_and_enforces_limits(command: Any, 
         with pytest.raises(az.ArmError, match="418 Teapot"):
             az.list_vmss_skus(arm, *web)
         assert az.list_vmss_skus(arm, *web)
-        headers = {"Authorization": f"Bearer {arm._token().token}"}
+        headers = {"Authorization": f"Bearer {arm.credential.get_token(arm.cloud.scope).token}"}
         path = f"{web.resource_id}?api-version=2024-07-01"
         statuses = {arm._transport().send("GET", path, headers).status for _ in range(50)}
     assert statuses == {200, 429}

@@ -61,7 +61,7 @@ def answer(status: int, body: Any = None, **headers: str) -> bytes:
 
 @pytest.fixture
 def faults(arm: az.Arm, arm_emulator: Any) -> Any:
-    arm._token()  # the login is not what goes wrong here
+    arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
     return arm_emulator.faults
 
 
@@ -637,7 +637,7 @@ def test_a_long_wait_can_be_broken_off(arm: az.Arm, arm_emulator: Any, faults: A
 
     clock = arm_emulator.clock
     with az.connect(env=arm_emulator.env(), now=clock.time, sleep=impatient) as hasty:
-        hasty._token()
+        hasty.credential.get_token(hasty.cloud.scope)
         faults.next("GET", "/web", status=429, retry_after=200)
         with pytest.raises(KeyboardInterrupt):
             az.get_vmss(hasty, *web)
@@ -726,7 +726,7 @@ def test_a_list_that_does_not_end_is_ended(rude: Start) -> None:
 
 def test_no_object_of_ours_gives_the_token_away(arm: az.Arm, faults: Any, web: Any) -> None:
     """Rows 142 and 144: repr, str, vars, copies, and errors with what they hold."""
-    token = arm._token().token
+    token = arm.credential.get_token(arm.cloud.scope).token
     faults.next("GET", "/web", drop="before", times=9)
     with pytest.raises(az.TransportError) as caught:
         az.get_vmss(arm, *web)

@@ -175,7 +175,7 @@ def test_calls_with_a_bare_token_share_a_pool_that_a_fork_does_not_share(
         monkeypatch.setenv(name, value)
     arm_module._shared_transport.cache_clear()
     with az.connect(env=busy.env()) as arm:
-        token = arm._token().token
+        token = arm.credential.get_token(arm.cloud.scope).token
     names_read(token, busy, "parent", 4)  # type: ignore[arg-type]
     result_of = in_child(lambda: names_read(token, busy, "child", 100))  # type: ignore[arg-type]
     assert names_read(token, busy, "parent", 100) == []  # type: ignore[arg-type]

@@ -73,7 +73,10 @@ class Rig:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self._arm._token().token}", "User-Agent": "azurerm-lite/judge"}
+        headers = {
+            "Authorization": f"Bearer {self._arm.credential.get_token(self._arm.cloud.scope).token}",
+            "User-Agent": "azurerm-lite/judge",
+        }
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))} if data else {}
         answer = self._arm._transport().send(method, path, headers, data)
         shown = {name.lower(): value for name, value in answer.headers.items()}

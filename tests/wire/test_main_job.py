@@ -203,7 +203,7 @@ def test_an_explicit_ca_wins_over_the_environment(arm_emulator: Any, web: Any, t
 def test_nothing_shows_a_secret(arm: az.Arm, arm_emulator: Any, web: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     az.get_vmss(arm, *web)
-    token = arm._token().token
+    token = arm.credential.get_token(arm.cloud.scope).token
     shown = repr(arm) + repr(arm.credential) + repr(arm_emulator.journal.entries) + caplog.text
     assert token not in shown
     assert arm_emulator.client_secret not in shown

@@ -5,20 +5,17 @@ are plain data.
 """
 
 import contextlib
-import functools
 import http.client
-import importlib
 import inspect
 import json
 import os
 import pickle
-import pkgutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +29,8 @@ from azurerm_lite.auth.foreign import as_credential, bearer_credential
 from azurerm_lite.clouds import Reach, custom_cloud, reach_from_environment
 from azurerm_lite.compat import azurerm
 
-OURS = str(Path(az.__file__).parent)
-MARK = "MARKER"
+from .crash_reporter import MARK, callables, failure_of, inside, leaks
+
 TOKEN = f"{MARK}.bare.token"
 SECRET, PROXY = f"{MARK}secret", f"http://user:{MARK}proxy@127.0.0.1:9"
 WHO = {"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c"}
@@ -49,65 +46,7 @@ ENV: dict[str, str] = {
 }
 
 
-# --- what a crash reporter sees -------------------------------------------------------------------------------------
-
-
-def inside(value: object, depth: int = 6) -> Iterator[str]:
-    """The repr of a value, and of what is in it where it is plain data."""
-    yield repr(value)
-    if depth and isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (repr(key), *inside(item, depth - 1))
-    elif depth and isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from inside(item, depth - 1)
-
-
-def leaks(error: BaseException | None, everywhere: bool = False) -> list[str]:
-    """Each place that shows a marked secret: texts and arguments of the error and its causes, and locals of frames."""
-    found = []
-    while error is not None:
-        texts = [str(error), repr(error), repr(error.args), *inside(dict(vars(error)))]
-        found += ["the error itself" for text in texts if MARK in text]
-        trace = error.__traceback__
-        while trace is not None:
-            code, values = trace.tb_frame.f_code, trace.tb_frame.f_locals
-            if (everywhere and code.co_filename != __file__) or code.co_filename.startswith(OURS):
-                shown = [name for name, value in values.items() if any(MARK in text for text in inside(value))]
-                found += [f"{Path(code.co_filename).name}:{code.co_name}.{name}" for name in shown]
-            trace = trace.tb_next
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def failure_of(call: Callable[[], object]) -> BaseException:
-    try:
-        call()
-    except BaseException as error:
-        return error
-    raise AssertionError("it did not fail")
-
-
 # --- signatures -----------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def callables() -> dict[str, Any]:
-    """Every function, class and method of the package, by its name."""
-    named: dict[str, Any] = {}
-    for info in pkgutil.walk_packages(az.__path__, "azurerm_lite."):
-        if info.name.endswith("__main__"):
-            continue
-        module = importlib.import_module(info.name)
-        for name, value in vars(module).items():
-            if getattr(value, "__module__", None) != module.__name__:
-                continue
-            if inspect.isfunction(value) or inspect.isclass(value):
-                named[f"{info.name}.{name}"] = value
-            for inner, method in vars(value).items() if inspect.isclass(value) else ():
-                if inspect.isfunction(plain := getattr(method, "__func__", method)):
-                    named[f"{info.name}.{name}.{inner}"] = plain
-    return named
 
 
 def test_no_default_argument_holds_live_state() -> None:
@@ -178,7 +117,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**ENV, "AZURE_RM_ENDPOINT": ELSEWHERE.resource_manager}.items():
         if name != "PATH":
             monkeypatch.setenv(name, value)
-    defaults: Any = az.Arm.__init__.__kwdefaults__
+    defaults: Any = inspect.unwrap(az.Arm.__init__).__kwdefaults__
     monkeypatch.setitem(defaults, "retry", az.Retry(attempts=1))
     monkeypatch.setitem(defaults, "sleep", no_waiting)
 

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def faults(arm: az.Arm, arm_emulator: Any) -> Any:
-    arm._token()  # the login is not what goes wrong here
+    arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
     return arm_emulator.faults
 
 
@@ -91,7 +91,7 @@ def test_a_body_that_unpacks_to_too_much_costs_no_more_memory_than_the_cap() -> 
 
 def test_every_attempt_is_named_in_the_error_that_ends_them(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
     """Row 23: attempts and time end it, and somebody who asks Azure's support has the id of each."""
-    arm._token()
+    arm.credential.get_token(arm.cloud.scope)
     for fault in ({"status": 500}, {"status": 503}, {"drop": "before"}, {"status": 500}):
         arm_emulator.faults.add(method="GET", path="/web", nth=len(arm_emulator.faults.rules) + 1, **fault)
     before = arm_emulator.clock.time()
@@ -115,7 +115,7 @@ def test_a_failure_that_stays_ends_by_the_time_budget_too(arm_emulator: Any, web
     clock = arm_emulator.clock
     retry = az.Retry(attempts=10_000, budget_seconds=300)
     with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep, retry=retry) as arm:
-        arm._token()
+        arm.credential.get_token(arm.cloud.scope)
         rule = arm_emulator.faults.next("GET", "/web", status=500, times=99_999)
         before = clock.time()
         with pytest.raises(az.ArmError):
@@ -144,7 +144,7 @@ def test_a_wait_of_twenty_minutes_is_kept_when_the_budget_has_it_and_is_told(
     stopped: list[int] = []
     retry = az.Retry(budget_seconds=1800)
     with az.connect(env=arm_emulator.env(), now=clock.time, sleep=sleep, retry=retry) as arm:
-        arm._token()
+        arm.credential.get_token(arm.cloud.scope)
         rule = arm_emulator.faults.next("GET", "/web", status=429, retry_after=1200)
         before = clock.time()
         assert az.get_vmss(arm, *web)["name"] == "web"

@@ -95,7 +95,7 @@ def reachable(root: object, depth: int = 8) -> Iterator[object]:
 
 @pytest.fixture
 def token(arm: az.Arm) -> str:
-    return arm._token().token
+    return arm.credential.get_token(arm.cloud.scope).token
 
 
 FAILURES = [
@@ -140,7 +140,7 @@ def test_an_error_from_below_shows_no_token_in_our_frames(arm_emulator: Any, web
 
     armed: list[int] = []
     with az.connect(env=arm_emulator.env(), now=clock.time, monotonic=interrupted) as arm:
-        token = arm._token().token
+        token = arm.credential.get_token(arm.cloud.scope).token
         armed.append(1)
         with pytest.raises(KeyboardInterrupt) as caught:
             az.get_vmss(arm, *web)
@@ -155,7 +155,15 @@ def test_nothing_of_ours_can_be_dumped_with_its_secrets(arm: az.Arm, arm_emulato
     with pytest.raises(az.OperationTimeout) as late:
         operation.wait(timeout=0.01)
     answer = arm._transport().send("GET", f"{web.resource_id}?api-version=2024-07-01", {})
-    things: list[Any] = [arm, arm.credential, arm._token(), operation, answer, late.value, arm._transport()]
+    things: list[Any] = [
+        arm,
+        arm.credential,
+        arm.credential.get_token(arm.cloud.scope),
+        operation,
+        answer,
+        late.value,
+        arm._transport(),
+    ]
     for one in things:
         shown = repr(one) + str(one) + repr(vars(one) if hasattr(one, "__dict__") else "")
         assert token not in shown

@@ -26,7 +26,7 @@ def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
 
     `address_of` gives the host name or IP address of a Member, as this machine reaches it; `timeout` in seconds.
     """
-    arguments.function(address_of, "address_of")
+    arguments.typed(Callable, address_of=address_of)
     arguments.whole_number(port, "port", 1, 65_535, "a port")
     arguments.seconds(timeout, "timeout")
 
@@ -41,7 +41,7 @@ def http_gate(url_of: AddressOf, *, status: int = 200, timeout: float = 5.0) -> 
 
     `url_of` gives the http or https URL of a Member; certificates are checked as usual; `timeout` in seconds.
     """
-    arguments.function(url_of, "url_of")
+    arguments.typed(Callable, url_of=url_of)
     arguments.whole_number(status, "status", 100, 599, "a status")
     arguments.seconds(timeout, "timeout")
 

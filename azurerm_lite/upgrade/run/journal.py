@@ -125,7 +125,7 @@ def _deallocates(entry: Entry) -> bool:
 
 def read(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, for looking only: whoever wrote the file, and whatever was changed in it since."""
-    checks.path(path, "journal")
+    checks.needed_path(path, "journal")
     file = _opened(Path(path), os.O_RDONLY | _OPEN, "cannot read")
     try:
         text = _bytes_of(file)
@@ -139,7 +139,7 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
 
 def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, to act on them: refused when somebody else may have written or changed the file."""
-    checks.path(path, "journal")
+    checks.needed_path(path, "journal")
     file = _opened(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
     try:
         _refuse_others(file, Path(path))

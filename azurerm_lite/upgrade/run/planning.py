@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ... import model
 from ..._common import arguments, markup
-from ..._common.secrecy import conceal_tokens
+from ..._common.secrecy import conceal_locals
 from ..._http import wire
 from ...arm import Arm, Auth, arm_of
 from ...endpoints import images
@@ -110,6 +110,9 @@ class Plan:
 
 def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
     """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+    arguments.typed(Arm, arm=arm)
+    arguments.typed(ScaleSet, address=address)
+    arguments.switch(flexible, "flexible")
     before = arm.requests
     found = _viewed(arm, address) if flexible else iter_vmss_vms(arm, *address, expand="instanceView")
     seen = observe(found, arm.time())
@@ -133,6 +136,7 @@ def is_flexible(vmss: Mapping[str, Any]) -> bool:
     return str((vmss.get("properties") or {}).get("orchestrationMode", "")).lower() == "flexible"
 
 
+@conceal_locals
 def plan(
     auth: Auth,
     /,
@@ -293,7 +297,7 @@ def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str
         publisher, offer, sku = (str(named.get(key, "")) for key in ("publisher", "offer", "sku"))
         where = (address.subscription_id, str(before.get("location", "")))
         return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
-    if version == "latest" and (gallery := preflight.gallery(before)):
+    if version.lower() == "latest" and (gallery := preflight.gallery(before)):
         with contextlib.suppress(AuthError, ForbiddenError, NotFoundError):  # what may not be read stays `latest`
             return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
     return version
@@ -332,7 +336,7 @@ def _platform_version(arm: Arm, address: ScaleSet, after: JsonDict) -> Mapping[s
     named = preflight.image(after)
     publisher, offer, sku, version = (str(named.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
     where = (address.subscription_id, str(after.get("location", "")))
-    if version == "latest":
+    if version.lower() == "latest":
         version = resolved(arm, address, after, version)
     try:
         return images.get_image_version(arm, *where, publisher, offer, sku, version)
@@ -447,8 +451,5 @@ def pin(after: Mapping[str, Any]) -> str:
     """The version, or the image, that every instance must run in the end; "" where the model's word is all there is."""
     named = preflight.image(after)
     version = image_version(named)
-    open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
+    open_end = version.lower() == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
-
-
-conceal_tokens(globals(), arm_of)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ... import model
-from ..._common import markup
+from ..._common import arguments, markup
+from ..._common.secrecy import conceal_locals
 from ..._http import wire
 from ...arm import Arm
 from ...endpoints import vmss, vmss_vms
@@ -26,7 +27,7 @@ from ...errors import (
 )
 from ...operation import Operation
 from ...types import Json, JsonDict, ScaleSet, Vmss
-from ..rules import events, machine
+from ..rules import checks, events, machine
 from ..rules.budget import Cost
 from ..rules.events import Event
 from ..rules.machine import Action
@@ -62,6 +63,9 @@ class Runner:
     """One upgrade under way. `step()` does one thing and says how long to wait; None when it has ended."""
 
     def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
+        arguments.typed(Arm, arm=arm)
+        arguments.typed(Journal, journal=journal)
+        checks.of_run(None, gate, on_event, _never)
         self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
         first = _journal.begun(journal.entries)
         if first.get("gated") and gate is None:
@@ -117,6 +121,7 @@ class Runner:
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
+    @conceal_locals
     def step(self) -> float | None:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
         if self.state.verdict is not None:
@@ -452,6 +457,7 @@ class Runner:
         except Exception as error:
             log.warning("guards are left behind: %s; repair(auth, journal) removes them", error)
 
+    @conceal_locals
     def end(self) -> None:
         """End at the next safe point: what was deallocated is started, and guards are removed. `resume` goes on."""
         self.should_stop = _always

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import model
 from ..._common import arguments
-from ..._common.secrecy import conceal_tokens
+from ..._common.secrecy import conceal_locals
 from ..._http import wire
 from ...arm import Arm, Auth, arm_of
 from ...endpoints import vmss
@@ -32,6 +32,7 @@ STOP_SECONDS = 5.0  # how soon a wish to stop is heard
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
+@conceal_locals
 def upgrade(
     auth: Auth,
     plan: Plan,
@@ -149,6 +150,7 @@ def _run(runner: Runner, should_stop: Stop) -> Verdict:
         runner.journal.close()
 
 
+@conceal_locals
 def resume(
     auth: Auth, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
 ) -> Verdict:
@@ -164,6 +166,7 @@ def resume(
     return _run(runner, should_stop)
 
 
+@conceal_locals
 def rollback(
     auth: Auth,
     journal: str,
@@ -188,6 +191,7 @@ def rollback(
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
+@conceal_locals
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
     """The plan that rolls an upgrade back, from its journal.
 
@@ -208,6 +212,7 @@ def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False)
     return rollback_of(arm, entries, over_later_changes=over_later_changes)
 
 
+@conceal_locals
 def repair(auth: Auth, journal: str) -> bool:
     """Take back what an upgrade that did not end has left behind: resume automatic repairs, end the protection from
     scale-in. Whether there was any.
@@ -235,6 +240,7 @@ def repair(auth: Auth, journal: str) -> bool:
         kept.close()
 
 
+@conceal_locals
 def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
     if not arm.credential.lasting:
@@ -352,6 +358,3 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
 def _steps(runner: Runner) -> Iterator[float]:
     while (wait := safe_step(runner)) is not None:
         yield wait
-
-
-conceal_tokens(globals(), arm_of)
