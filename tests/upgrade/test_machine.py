@@ -9,6 +9,7 @@ from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
 from azurerm_lite.upgrade.rules.snapshot import Observation
 from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
+from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
 from .search import tables
 from .search.tables import NOW, instance, seen
@@ -51,6 +52,36 @@ def test_how_long_a_cause_is_waited_for(cause: str, field: str) -> None:
 def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Observation, doubtful: Any) -> None:
     entry = machine.seen_entry(tables.state(**values), snapshot)
     assert (entry["doubtful"], entry["ids"], entry["at"]) == (doubtful, frozenset(snapshot.members), snapshot.at)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown", "failed"),
+    [
+        ({"state": "Failed", "trouble": "OOM: no room"}, {}, {"0": "OOM: no room"}),
+        ({"state": "Failed"}, {}, {"0": "it was not listed after its upgrade, and is Failed"}),
+        ({"state": "Failed"}, {"sends": {}}, {}),
+        ({}, {}, {}),
+    ],
+)
+def test_a_failed_upgrade_is_not_sent_again_when_lists_had_lost_its_instance(
+    values: dict[str, Any], shown: dict[str, Any], failed: dict[str, str]
+) -> None:
+    """Two empty lists, and the instance was vanished; then it is listed again."""
+    facts = {"absent": frozenset("0"), "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
+    before = tables.state(**{**facts, **shown})
+    snapshot = seen(instance("0", **values), instance("1"), instance("2"))
+    after = machine.apply(before, machine.seen_entry(before, snapshot))
+    assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, frozenset())
+
+
+def test_what_was_not_available_before_is_updated_once_it_is_available() -> None:
+    state = tables.state(classes={"0": "still-unavailable", "1": "still-unavailable", "2": "still-unavailable"})
+    snapshot = seen(tables.current("0"), tables.current("1", health="unhealthy"), instance("2"))
+    assert verdict_classes(state, snapshot) == {"0": "updated", "1": "still-unavailable", "2": "still-unavailable"}
+    back = changed(state, direction="back")
+    assert verdict_classes(back, snapshot)["0"] == "rolled-back"
+    assert verdict_classes(state, None) == state.classes
+    assert verdict_classes(state, seen(instance("2")))["0"] == "still-unavailable"
 
 
 # --- what each entry makes of a state --------------------------------------------------------------------------------
@@ -537,6 +568,17 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
         {"classes": {"1": "updated"}, **LOOKED, "posted": frozenset("1"), "absent": frozenset()},
+    ),
+    "seen again, and Failed": (
+        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
+        {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False, "failed": {"0": "OOM"}},
+        {
+            "classes": {"0": "failed", "1": "updated"},
+            "reasons": {"0": "OOM"},
+            **LOOKED,
+            "posted": frozenset("1"),
+            "absent": frozenset(),
+        },
     ),
     "seen, and waited for something else": (
         changed(STATE, wait=Wait("floor", 5.0)),

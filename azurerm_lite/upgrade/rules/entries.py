@@ -378,8 +378,12 @@ def _seen(state: State, entry: Entry) -> State:
     wait = None if wait is not None and wait.cause == "implausible" else wait
     names = frozenset(entry["ids"])
     if back := state.absent & names:  # lists without them were wrong
+        failed = entry.get("failed", {})
         classes = {name: kind for name, kind in state.classes.items() if name not in back}
-        state = changed(state, classes=classes, posted=state.posted - back, absent=state.absent - back)
+        classes |= dict.fromkeys(failed, "failed")
+        reasons = {**state.reasons, **failed}
+        posted, absent = state.posted - back, state.absent - back
+        state = changed(state, classes=classes, reasons=reasons, posted=posted, absent=absent)
     return changed(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 
 

@@ -281,15 +281,18 @@ def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
         for name, kind in state.classes.items()
         if kind in ("updated", "rolled-back")
         and name in names
-        and not selection.has_image(_leg_of(state, name), snapshot.members[name])
+        and not selection.has_image(state.leg_for(name), snapshot.members[name])
     ]
     doubtful = sorted((state.listed - names) | frozenset(again))
-    return {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    entry = {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    return {**entry, "failed": _failed_unseen(state, snapshot)} if state.absent else entry
 
 
-def _leg_of(state: State, name: str) -> Leg:
-    """The leg that an instance belongs to."""
-    return next((leg for leg in state.legs if leg.instances is not None and name in leg.instances), state.goal)
+def _failed_unseen(state: State, snapshot: Observation) -> dict[str, str]:
+    """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
+    names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
+    failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
+    return {one.instance_id: one.trouble or "it was not listed after its upgrade, and is Failed" for one in failed}
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -638,6 +641,8 @@ def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
         return "skipped-protected"  # since the batch began: no further request of ours is on it
     if batch.error and "start" in batch.done:
         return "failed"  # before it was evicted, if it is
+    if member.state == "Failed" and batch.returned and not batch.followed:
+        return "failed"  # Azure was seen to work on it, and nothing says that this had no effect
     if batch.returned or (member.power == "deallocated" and name not in batch.stopped | state.deallocated):
         again = state.sends.get(name, 0) < selection.MOST_SENDS
         return "unchanged" if again else "failed"
@@ -654,7 +659,7 @@ def _about_next(state: State, snapshot: Observation | None, now: float) -> Actio
         return look
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if _drift(state, snapshot):
-        return _end(state, "stopped", "drift", DRIFTED)
+        return _about_foreign_write(state, snapshot, now)
     if (stop := _forbidden(state, snapshot)) is not None:
         return stop
     health = health_of(snapshot, state.broken)
@@ -675,6 +680,16 @@ def _about_next(state: State, snapshot: Observation | None, now: float) -> Actio
         if not (waiting and _has_hung(state, now)):
             return _hang(state, now)
     return _begin_batch(state, snapshot, health, now, waiting, coming)
+
+
+def _about_foreign_write(state: State, snapshot: Observation, now: float) -> Action:
+    """Stop, once what we have deallocated is started again."""
+    health = health_of(snapshot, state.broken)
+    waiting = selection.candidates(state, snapshot, health)
+    parked = [member for member in waiting if selection.is_parked(state, member)]
+    return (
+        _begin_batch(state, snapshot, health, now, parked, ()) if parked else _end(state, "stopped", "drift", DRIFTED)
+    )
 
 
 def _spent(state: State) -> Action | None:
@@ -816,7 +831,8 @@ def _short_of(state: State, snapshot: Observation, health: Health) -> str:
 def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str, ...]) -> Action:
     vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
     draft = Batch(ids, vm_ids, 0.0)
-    request, request_ids = next_request(state, draft, snapshot, drifted=state.hanging is not None)
+    is_start_only = state.hanging is not None or _drift(state, snapshot)
+    request, request_ids = next_request(state, draft, snapshot, drifted=is_start_only)
     available = len(snapshot.members) - len(health.unavailable)
     entry = {
         "kind": "intent",
@@ -855,7 +871,7 @@ def _about_end(state: State, snapshot: Observation, health: Health, now: float) 
         for one, kind in state.classes.items()
         if kind == "updated"
         and one in snapshot.members
-        and not selection.has_image(_leg_of(state, one), snapshot.members[one])
+        and not selection.has_image(state.leg_for(one), snapshot.members[one])
     ]
     if fallen:
         return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
@@ -897,7 +913,7 @@ def _is_back(state: State, snapshot: Observation, name: str) -> bool:
     member = snapshot.members.get(name)
     if member is None or state.classes.get(name) == "vanished":
         return True
-    return selection.has_image(_leg_of(state, name), member) and state.classes.get(name) != "failed"
+    return selection.has_image(state.leg_for(name), member) and state.classes.get(name) != "failed"
 
 
 __all__ = ["PASSING", "RECORDING", "Action", "Kind", "apply", "decide", "fold", "least", "limit_of", "seen_entry"]

@@ -207,6 +207,10 @@ class State:
         """The leg that is under way."""
         return self.legs[self.leg]
 
+    def leg_for(self, name: str) -> Leg:
+        """The leg that an instance belongs to."""
+        return next((leg for leg in self.legs if leg.instances is not None and name in leg.instances), self.goal)
+
     @property
     def version(self) -> str:
         return self.goal.version

@@ -77,6 +77,7 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     if state.batch is not None:
         pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
         classes |= {name: _unsettled(state, state.batch, snapshot, name, vm) for name, vm in pairs}
+    classes |= {name: _good(state) for name, kind in state.classes.items() if _is_over(state, snapshot, name, kind)}
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
     for name, member in members.items():
         if name not in classes:
@@ -84,6 +85,18 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     for name in state.known:
         classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
     return classes
+
+
+def _good(state: State) -> str:
+    return "rolled-back" if state.direction == "back" else "updated"
+
+
+def _is_over(state: State, snapshot: Observation | None, name: str, kind: str) -> bool:
+    """Whether an instance that was not available after its upgrade, as before it, is available by now."""
+    member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
+    if snapshot is None or member is None:
+        return False
+    return snapshot.fit(member) and selection.has_image(state.leg_for(name), member)
 
 
 def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str]:
@@ -118,7 +131,7 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
         return "not-reached" if (pinned or unmade) and member.state == "Succeeded" else "in-flight"
     if not snapshot.fit(member):
         return "in-flight"
-    return "rolled-back" if state.direction == "back" else "updated"
+    return _good(state)
 
 
 def _rest(state: State, member: Member, selected: Choice, *, is_available: bool) -> str:
@@ -127,8 +140,7 @@ def _rest(state: State, member: Member, selected: Choice, *, is_available: bool)
         return "vanished"
     is_there = selection.reached(state.goal, member) and not selection.is_unmade(state, member)
     if state.sends.get(member.instance_id) and is_there:
-        good = "rolled-back" if state.direction == "back" else "updated"
-        return good if is_available else "still-unavailable"
+        return _good(state) if is_available else "still-unavailable"
     if state.direction == "forward" and is_there:
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):

@@ -81,6 +81,7 @@ class Runner:
         self._lowest = self.state.lowest
         self.seen: Observation | None = None  # the newest snapshot, kept for who watches
         self.found: Vmss | None = None  # the model of the newest snapshot
+        self._worked_out: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
         self._answer = ""  # the fingerprint of the model as Azure answered its write
         self._greeted = False
         self._last = ""  # the kind of the newest action
@@ -201,17 +202,23 @@ class Runner:
         return 0.0
 
     def _model(self, found: Vmss) -> Model:
+        """The model as the machine compares it. One that has not changed since the last snapshot is worked out once."""
+        leg, is_written = self.state.goal, self.state.model == "written"
+        facts, before = (leg.stored, is_written, found), self._worked_out
+        if before is not None and before[0] == facts:
+            return before[1]
         properties: Any = found.get("properties") or {}
         capacity: Any = (found.get("sku") or {}).get("capacity")
-        leg = self.state.goal
-        patch = legs.patch_of(leg.stored, found) if self.state.model != "written" else {}
-        return Model(
+        patch = {} if is_written else legs.patch_of(leg.stored, found)
+        shown = Model(
             model.fingerprint(found),
             model.outline(found),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
             model.reflects(found, patch),
         )
+        self._worked_out = facts, shown
+        return shown
 
     # --- the model ---------------------------------------------------------------------------------------------------
 

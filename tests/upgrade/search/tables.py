@@ -719,6 +719,16 @@ def _of_health() -> dict[str, Row]:
             FIRST,
             settles("failed", "the gate refused it"),
         ),
+        "class: failed, as before, after a lost answer": (
+            of(returned=True, failed=frozenset("0")),
+            outdated(state="Failed"),
+            settles("failed", timeout),
+        ),
+        "class: failed, as before, and given back": (
+            of(returned=True, followed=True, failed=frozenset("0")),
+            outdated(state="Failed"),
+            settles("unchanged"),
+        ),
         "class: vanished": (
             of(),
             seen(instance("1"), instance("2")),
@@ -785,6 +795,11 @@ def _of_batches() -> dict[str, Row]:
         "next: stale": (state(stale=True), OUTDATED, _action("look")),
         "next: an old snapshot": (state(), seen(*OUTDATED.members.values(), age=31), _action("look")),
         "next: drift": (state(), seen(*OUTDATED.members.values(), model="m3"), _ends("stopped", "drift")),
+        "next: drift, and what is deallocated is started first": (
+            state(deallocated=frozenset("0"), stages=("deallocate", "upgrade", "start")),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2"), model="m3"),
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
         "next: protected": (state({"protected": "fail"}), held, _ends("stopped", "protected")),
         "next: protected is skipped": (state(), held, _action("intend", ids=("1",))),
         "next: stopped": (state({"on_stopped": "fail"}), stopped, _ends("stopped", "stopped-instances")),

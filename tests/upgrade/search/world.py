@@ -91,7 +91,7 @@ def snapshot(world: World, now: float) -> Observation:
     return _timeless(world)._replace(at=now, ended=now)
 
 
-@functools.lru_cache(maxsize=100_000)
+@functools.cache
 def _timeless(world: World) -> Observation:
     members = {
         str(number): member(number, instance, world.places[number], silent=world.silent)
