@@ -43,7 +43,7 @@ def secret(**values: str) -> Any:
 
 def done(made: Stage) -> list[tuple[str, tuple[str, ...]]]:
     """What was done to instances, in order."""
-    writes = [one for one in made.app.journal.writes() if one.method == "POST" and one.status < 400]
+    writes = [one for one in made.app.recorder.writes() if one.method == "POST" and one.status < 400]
     return [(one.path.rpartition("/")[2].lower(), tuple(one.body["instanceIds"])) for one in writes]
 
 
@@ -88,7 +88,7 @@ def test_more_disruption_than_was_allowed_is_refused(
             plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling))
     else:
         assert plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling)).batches
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_size_that_the_hardware_has_is_an_upgrade_only() -> None:
@@ -113,7 +113,7 @@ def test_a_size_that_it_has_not_is_reached_by_way_of_deallocation_batch_by_batch
 
 def test_nobody_is_left_deallocated_by_an_upgrade_that_fails() -> None:
     made = stage()
-    made.world.faults.add(on="upgrade", instance="0", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="fail")
     verdict = upgrade(made.arm, plan(made.arm, *made.address, bigger(ELSEWHERE), policy=DEEP))
     assert verdict.outcome == "stopped"
     assert [kind for kind, _ in done(made)] == ["deallocate", "manualupgrade", "start"]
@@ -126,7 +126,7 @@ def test_nobody_is_left_deallocated_when_somebody_edits_the_model_meanwhile(tmp_
     def edit(event: dict[str, Any]) -> None:
         if event["kind"] == "stage":
             change = {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}
-            made.world.scale_sets.write(made.scale_set, change, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, change, null_deletes=True)
             raise Killed
 
     with pytest.raises(Killed):
@@ -165,7 +165,7 @@ def test_custom_data_is_written_and_its_instances_are_reimaged_and_no_file_or_te
     told: list[Any] = []
     assert upgrade(made.arm, wanted, journal=str(path), on_event=lambda event: told.append(repr(event))).ok
     assert [kind for kind, _ in done(made)] == ["manualupgrade", "reimage"] * len(wanted.batches)
-    assert all(vm.booted == made.scale_set.generation == 1 for vm in made.scale_set.instances.values())
+    assert all(vm.disk_version == made.scale_set.model_version == 1 for vm in made.scale_set.instances.values())
     texts = [path.read_text(), str(wanted), repr(wanted), json.dumps(wanted.to_dict()), wanted._repr_html_(), *told]
     assert not [text for text in texts if "aHVudGVyMg==" in text or "Marker" in text]
     assert any("no rollback brings old ones back" in one for one in wanted.warnings)
@@ -186,9 +186,9 @@ def test_a_secret_that_no_journal_keeps_cannot_be_written_by_another_process(tmp
 def test_taking_back_a_secret_sends_none() -> None:
     made = stage()
     wanted = plan(made.arm, *made.address, secret(customData="eA=="), policy=Policy(rollback_on_failure=True))
-    made.world.faults.add(on="upgrade", instance="5", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail")
     upgrade(made.arm, wanted)
-    bodies = [json.dumps(one.body) for one in made.app.journal.writes() if one.method == "PATCH"]
+    bodies = [json.dumps(one.body) for one in made.app.recorder.writes() if one.method == "PATCH"]
     assert len([one for one in bodies if "customData" in one]) == 1
 
 
@@ -221,7 +221,7 @@ def test_a_change_of_capacity_or_tags_is_written_and_moves_nobody(change: Any, t
     assert wanted.changes
     verdict = upgrade(made.arm, wanted, journal=where)
     assert verdict.ok
-    assert [one.method for one in made.app.journal.writes()] == ["PATCH"]
+    assert [one.method for one in made.app.recorder.writes()] == ["PATCH"]
     assert plan(made.arm, *made.address, change).patch == {}
     assert rollback(made.arm, where).ok
     assert made.scale_set.model["tags"] == {"service": "web"}
