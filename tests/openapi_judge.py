@@ -16,7 +16,7 @@ from typing import Any
 
 # What the judge does not look at, and why. What real Azure shows beyond its OpenAPI is in BEYOND.
 EXEMPT: dict[str, Callable[[Any], bool]] = {
-    "made wrong on purpose by a fault": lambda one: "x-emulator-fault" in one.answer_headers,
+    "made wrong on purpose by a fault": lambda one: "x-emulator-fault" in one.response_headers,
     "Compute's own 429, which its documentation shows and the OpenAPI does not": lambda one: one.status == 429,
     "$select leaves out what the OpenAPI requires, as recorded of Azure": lambda one: "$select" in one.query,
 }
@@ -100,7 +100,7 @@ class OpenApiJudge:
                 return
 
     def _judge(self, checker: Any, operation: str, url: str, entry: Any) -> None:
-        answer = json.loads(json.dumps(entry.answer))
+        answer = json.loads(json.dumps(entry.response))
         said = [operation, entry.status, entry.body]
         if isinstance(answer, dict) and isinstance(answer.get("value"), list):
             answer["value"] = [one for one in answer["value"] if self._is_new([operation, one])]

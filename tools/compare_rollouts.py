@@ -167,10 +167,10 @@ def stage_for(contender: Contender, faults: Faults) -> Stage:
     mode = "Rolling" if contender is rolling_policy else "Manual"
     seed = Seed.build("rollout", capacity=CAPACITY, mode=mode, health_source="extension")
     made = Stage(seed, random_seed=2016)
-    made.world.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
-    made.world.throttle.enforced = True
+    made.simulation.events.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
+    made.app.throttle.is_enforced = True
     for fault in faults:
-        made.world.faults.add(**fault)
+        made.simulation.faults.add(**fault)
     return made
 
 
@@ -179,21 +179,21 @@ def run(contender: Contender, faults: Faults) -> Outcome:
     made = stage_for(contender, faults)
     before, begun = available(made), made.clock.time()
     said = contender(made.arm, made.address)
-    seconds, requests = made.clock.time() - begun, len(made.app.journal.entries)
+    seconds, requests = made.clock.time() - begun, len(made.app.recorder.entries)
     made.clock.advance(AFTERMATH_SECONDS)
-    made.world.settle()
+    made.simulation.events.run_due_events()
     harmed = before - available(made)
     return Outcome(said, upgraded(made), made.lowest(), len(harmed), seconds, requests)
 
 
 def available(made: Stage) -> set[str]:
     """The instances that serve now."""
-    return {one.instance_id for one in made.scale_set.instances.values() if one.available}
+    return {one.instance_id for one in made.scale_set.instances.values() if one.is_available}
 
 
 def upgraded(made: Stage) -> int:
     """How many serve now from the new image."""
-    serving = [one for one in made.scale_set.instances.values() if one.available]
+    serving = [one for one in made.scale_set.instances.values() if one.is_available]
     images = [one.document["properties"]["storageProfile"]["imageReference"] for one in serving]
     return sum(image["exactVersion"] == NEW for image in images)
 

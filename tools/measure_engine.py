@@ -45,7 +45,7 @@ def be_the_emulator(capacity: int) -> None:
 
     clock = VirtualClock()
     with serve(Seed.build(capacity=capacity, page_size=100), clock=clock) as emulator:
-        emulator.world.durations["upgrade"] = BATCH_SECONDS
+        emulator.simulation.events.durations["upgrade"] = BATCH_SECONDS
         print(json.dumps({"env": emulator.env(), "now": clock.time(), "scale_set": emulator.vmss_name}), flush=True)
         for line in sys.stdin:
             clock.advance(float(line))

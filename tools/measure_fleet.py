@@ -9,8 +9,7 @@ import sys
 import time
 from collections import Counter
 
-from azurerm_lite.emulator import compute
-from azurerm_lite.emulator.journal import Entry, Journal
+from azurerm_lite.emulator.recorder import Entry, Recorder
 from azurerm_lite.emulator.seed import Seed
 from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import FleetReport, upgrade_fleet
@@ -21,7 +20,7 @@ SETS, INSTANCES, SUBSCRIPTIONS = 1000, 20, 10
 MOST_MB = 300
 
 
-class Tally(Journal):
+class Tally(Recorder):
     """Counts instead of keeping: requests, and how often each instance was sent."""
 
     def __init__(self) -> None:
@@ -44,8 +43,8 @@ def world(tally: Tally) -> tuple[Stage, list[ScaleSet]]:
     ]
     made = Stage(seeds[0])
     for seed in seeds[1:]:
-        compute.plant(made.world, seed)
-    made.world.throttle.enforced, made.app.journal = True, tally
+        seed.add_to(made.simulation)
+    made.app.throttle.is_enforced, made.app.recorder = True, tally
     return made, [ScaleSet(one.subscription_id, one.resource_group, one.vmss_name) for one in seeds]
 
 
@@ -53,7 +52,7 @@ def faults(made: Stage, tally: Tally, report: FleetReport, megabytes: float) -> 
     """What is not as it must be."""
     sent = tally.sent
     found = [] if report.ok else [str(report)]
-    found += [f"{made.world.throttle.refused} requests were refused"] if made.world.throttle.refused else []
+    found += [f"{made.app.throttle.refusals} requests were refused"] if made.app.throttle.refusals else []
     found += [f"{len(sent)} instances were sent"] if len(sent) != SETS * INSTANCES else []
     found += ["an instance was sent twice"] if max(sent.values()) > 1 else []
     return found + ([f"{megabytes:.0f} MB"] if megabytes >= MOST_MB else [])
@@ -70,7 +69,7 @@ def main() -> int:
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{SETS} scale sets of {INSTANCES}: {report!r}")
     print(f"{hours:.0f} virtual minutes, {spent:.1f} s CPU with the emulator's own, {megabytes:.0f} MB,", end=" ")
-    print(f"{tally.requests} requests, {made.world.throttle.refused} refused")
+    print(f"{tally.requests} requests, {made.app.throttle.refusals} refused")
     found = faults(made, tally, report, megabytes)
     print("\n".join(found))
     return 1 if found and "--check" in sys.argv[1:] else 0

@@ -68,7 +68,7 @@ def keep(path: Path, data: bytes) -> None:
 def under_way(batch: int) -> ViewState:
     """A hundred instances in the middle of an upgrade, one of them failed."""
     made = Stage(Seed.build(capacity=100, health_source="extension"))
-    made.world.faults.add(on="upgrade", instance="37", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="37", effect="fail")
     kept, views = [ViewState()], list[ViewState]()
 
     def hear(event: dict[str, Any]) -> None:

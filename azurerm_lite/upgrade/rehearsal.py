@@ -15,16 +15,15 @@ from ..arm import Arm, Auth, arm_of
 from ..auth.credential import Credential
 from ..auth.tokens import Token
 from ..clouds import custom_cloud
-from ..emulator import compute, identity
 from ..emulator import habits as habits_table
-from ..emulator.adapter import InProcessAdapter
-from ..emulator.app import ArmApp
 from ..emulator.clock import VirtualClock
-from ..emulator.disturbances import Happening
 from ..emulator.faults import EFFECTS, FaultError, Faults
 from ..emulator.habits import USUAL, Habits
+from ..emulator.http.adapter import InProcessAdapter
+from ..emulator.http.app import ArmApp
 from ..emulator.seed import Seed, SeedError, publish_gallery_image
-from ..emulator.world import World
+from ..emulator.simulation.compose import Simulation
+from ..emulator.simulation.disturbances import Happening
 from ..endpoints.vmss import get_vmss
 from ..endpoints.vmss_vm import get_flexible_vm_instance_view
 from ..endpoints.vmss_vms import list_vmss_vms
@@ -58,20 +57,19 @@ class Rehearsal:
 
 
 class Stage:
-    """A world of one scale set, and an Arm in it."""
+    """A simulation of one scale set, and an Arm that uses it."""
 
     def __init__(
         self, seed: Seed, *, random_seed: int = 0, start: float = 1_790_000_000.0, habits: Habits = USUAL
     ) -> None:
         self.clock = VirtualClock(start)
-        self.world = World(self.clock, seed=random_seed, habits=habits)
-        principal = identity.install(self.world)
-        compute.install(self.world, seed)
-        self.app = ArmApp(self.world)
-        self.app.compact = self.world.lean = True
-        self.app.journal.keeps_answers = False
+        self.simulation = Simulation(self.clock, seed=random_seed, habits=habits)
+        seed.add_to(self.simulation)
+        self.app = ArmApp(self.simulation)
+        self.app.is_compact = self.simulation.settings.compact_views = True
+        self.app.recorder.keeps_responses = False
         self.address = ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name)
-        self._client_id = principal.client_id
+        self._client_id = self.simulation.principal.client_id
         credential = Credential("rehearsal", self._token, now=self.clock.time)
         self.arm = Arm(
             credential,
@@ -80,28 +78,28 @@ class Stage:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            chance=self.world.rng.random,
+            chance=self.simulation.events.random.random,
         )
 
     def _token(self, _scope: str, _claims: str | None) -> Token:
         """A token that does not end by itself; none while a fault or habit keeps the login service away."""
-        refused = self.world.faults.for_request("POST", "/oauth2/v2.0/token")
+        refused = self.simulation.faults.for_request("POST", "/oauth2/v2.0/token")
         if refused is not None and refused.status >= 400:
             raise CredentialError(f"the login service answered {refused.status}, as it was told to")
-        token = Token(self.world.identity.issue(self._client_id), 2**40)
-        self.world.identity.tokens[token.token].ends = float(2**40)
+        token = Token(self.simulation.identity.issue(self._client_id), 2**40)
+        self.simulation.identity.tokens[token.token].expires = float(2**40)
         return token
 
     @property
     def scale_set(self) -> Any:
-        return self.world.scale_sets.get(*self.address)
+        return self.simulation.scale_sets.get(*self.address)
 
     def lowest(self) -> int:
         """The fewest instances that were available at any moment."""
         up: dict[str, bool] = {}
         least, begun = 10**9, False
-        for when, _, instance_id, available in self.world.scale_sets.history:
-            begun = begun or when > self.world.scale_sets.history[0][0]
+        for when, _, instance_id, available in self.simulation.state.availability:
+            begun = begun or when > self.simulation.state.availability[0][0]
             if begun:
                 least = min(least, sum(up.values()))
             up[instance_id] = available
@@ -243,10 +241,10 @@ def _publish(stage: Stage, change: Any) -> None:
     image = preflight.image(after)
     if image.get("publisher") and image.get("version") != "latest":
         publisher, offer, sku = (str(image.get(key, "")) for key in ("publisher", "offer", "sku"))
-        stage.world.images.publish(publisher, offer, sku, str(image.get("version", "")))
+        stage.simulation.images.publish(publisher, offer, sku, str(image.get("version", "")))
     elif image.get("id"):
         name, _, version = str(image["id"]).partition("/versions/")
-        publish_gallery_image(stage.world, f"{name}/versions/{version or '1.0.0'}", stage.scale_set.location)
+        publish_gallery_image(stage.simulation, f"{name}/versions/{version or '1.0.0'}", stage.scale_set.location)
 
 
 @conceal_locals
@@ -267,20 +265,20 @@ def rehearse_captured(
     _refuse_odd_luck(unlucky_percent)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
     faults, habits = _checked_faults(checks.faults(faults)), _checked_habits(habits)
-    names, events = habits_table.checked(habits)
+    names, events = habits_table.check(habits)
     seed = captured if isinstance(captured, Seed) else _seed(captured)
     stage = Stage(seed, random_seed=random_seed, habits=USUAL | (names - habits_table.EVENTS.keys()))
     if change is not None and change != "latest":
         _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
     for fault in [*faults, *_bad_luck(stage, wanted, unlucky_percent)]:
-        stage.world.faults.add(**fault)
+        stage.simulation.faults.add(**fault)
     for event in events:
-        stage.world.disturbances.add(event)
+        stage.simulation.disturbances.add(event)
     begun = stage.clock.time()
     verdict = upgrade(stage.arm, wanted, on_event=on_event)
-    requests = Counter(entry.method for entry in stage.app.journal.entries)
-    seconds, happenings = stage.clock.time() - begun, tuple(stage.world.disturbances.record)
+    requests = Counter(entry.method for entry in stage.app.recorder.entries)
+    seconds, happenings = stage.clock.time() - begun, tuple(stage.simulation.disturbances.record)
     return Rehearsal(wanted, verdict, seconds, stage.lowest(), dict(requests), happenings)
 
 
@@ -309,10 +307,10 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
     for habit in arguments.sequence([habits] if is_single else habits, "habits", "['evictions']"):
         arguments.typed(str | Mapping, habit=habit)
     try:
-        habits_table.checked(habits)
+        habits_table.check(habits)
     except FaultError as error:
         raise InvalidInput(f"a habit of the rehearsal: {error}") from None
-    return habits_table.listed(habits)
+    return habits_table.as_list(habits)
 
 
 def _refuse_odd_luck(percent: float) -> None:
@@ -323,5 +321,5 @@ def _refuse_odd_luck(percent: float) -> None:
 def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
     """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
     for instance in [one for ids in wanted.batches for one in ids] if percent else ():
-        if 100 * stage.world.rng.random() < percent:
-            yield {"on": "upgrade", "instance": instance, "effect": stage.world.rng.choice(EFFECTS)}
+        if 100 * stage.simulation.events.random.random() < percent:
+            yield {"on": "upgrade", "instance": instance, "effect": stage.simulation.events.random.choice(EFFECTS)}

@@ -128,7 +128,7 @@ def test_a_changed_journal_is_acted_on_as_planned_or_refused(
 ) -> None:
     """Sealed anew, by somebody who may write the file: it ends in an error of ours, or does what was planned."""
     stage = Stage(Seed.build(capacity=6, health_source="extension"))
-    first = {**written[0], "endpoint": stage.arm.base, "world": stage.world.id}
+    first = {**written[0], "endpoint": stage.arm.base, "world": stage.simulation.id}
     number = data.draw(st.integers(0, min(3, len(written) - 1)))
     kept = [first, *written[1 : number + 1]]
     kept[number] = data.draw(documents.altered(kept[number]))
@@ -140,7 +140,7 @@ def test_a_changed_journal_is_acted_on_as_planned_or_refused(
         call(stage.arm, str(path))
     except az.AzurermLiteError as error:
         documents.shows_nothing_hidden(error)
-    for entry in stage.app.journal.find("PATCH"):
+    for entry in stage.app.recorder.find("PATCH"):
         assert set(entry.body or {}) <= {"properties"}
         assert "upgradePolicy" not in (entry.body or {}).get("properties", {})
     assert stage.scale_set.model["sku"]["capacity"] == 6

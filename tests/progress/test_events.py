@@ -55,7 +55,7 @@ def test_instances_in_a_batch_are_not_available() -> None:
 def test_the_estimate_is_within_a_fifth() -> None:
     """After the first batch, on a set with batches of equal length."""
     stage = make_stage(capacity=100)
-    stage.world.durations["upgrade"] = (301.0, 325.0)
+    stage.simulation.events.durations["upgrade"] = (301.0, 325.0)
     _, events = run_upgrade(stage, bake_seconds=30, pause_seconds=20)
     end = events[-1]["at"]
     checked = 0

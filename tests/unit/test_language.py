@@ -21,7 +21,7 @@ EMPTY_NAMES = {
     "one", "ones", "found", "told", "said", "made", "given", "kept", "left", "own", "there", "who", "whoever", "heard",
     "meant", "asked", "seen", "wanted", "begun", "taken", "shown",
 }  # fmt: skip
-EMPTY_NAME_CEILINGS = {"emulator": 316, "model": 19, "upgrade": 288}
+EMPTY_NAME_CEILINGS = {"model": 19, "upgrade": 288}
 PRONOUNS = re.compile(r"\b(?:who|whoever|somebody|nobody|everybody|anybody)\b", re.IGNORECASE)
 PRONOUN_CEILINGS = {
     "_common": 4,
@@ -30,7 +30,6 @@ PRONOUN_CEILINGS = {
     "_lost_answers": 3,
     "arm": 3,
     "auth": 7,
-    "emulator": 33,
     "endpoints": 1,
     "errors": 1,
     "model": 2,

@@ -35,7 +35,7 @@ def _stage() -> Stage:
 
 
 def requests(stage: Stage) -> int:
-    return len(stage.app.journal.entries)
+    return len(stage.app.recorder.entries)
 
 
 def test_a_policy_of_another_type_or_a_change_that_is_none_is_refused_before_anything_is_read(stage: Stage) -> None:

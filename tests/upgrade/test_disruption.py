@@ -45,7 +45,7 @@ def secret(**values: str) -> Any:
 
 def done(made: Stage) -> list[tuple[str, tuple[str, ...]]]:
     """What was done to instances, in order."""
-    writes = [one for one in made.app.journal.writes() if one.method == "POST" and one.status < 400]
+    writes = [one for one in made.app.recorder.writes() if one.method == "POST" and one.status < 400]
     return [(one.path.rpartition("/")[2].lower(), tuple(one.body["instanceIds"])) for one in writes]
 
 
@@ -90,7 +90,7 @@ def test_more_disruption_than_was_allowed_is_refused(
             plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling))
     else:
         assert plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling)).batches
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_size_that_the_hardware_has_is_an_upgrade_only() -> None:
@@ -115,7 +115,7 @@ def test_a_size_that_it_has_not_is_reached_by_way_of_deallocation_batch_by_batch
 
 def test_nobody_is_left_deallocated_by_an_upgrade_that_fails() -> None:
     made = stage()
-    made.world.faults.add(on="upgrade", instance="0", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="fail")
     verdict = upgrade(made.arm, plan(made.arm, *made.address, bigger(ELSEWHERE), policy=DEEP))
     assert verdict.outcome == "stopped"
     assert [kind for kind, _ in done(made)] == ["deallocate", "manualupgrade", "start"]
@@ -143,7 +143,7 @@ def test_what_is_deallocated_is_started_beside_an_upgrade_of_ours_only_after_tha
 ) -> None:
     """The upgrade of instance 0 hangs: 1, of the same batch, waits for it, and is not left deallocated."""
     lab = Lab(capacity=10)
-    lab.world.concurrency = "preempt"
+    lab.simulation.settings.concurrency = "preempt"
     lab.faults(on="upgrade", instance="0", effect="hang")
     policy = Policy(
         order="batch", batch_size=2, most_disruptive="deallocate", operation_timeout_seconds=600, failure_budget=5
@@ -162,7 +162,7 @@ def test_nobody_is_left_deallocated_when_somebody_edits_the_model_meanwhile(tmp_
     def edit(event: dict[str, Any]) -> None:
         if event["kind"] == "stage":
             change = {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}
-            made.world.scale_sets.write(made.scale_set, change, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, change, null_deletes=True)
             raise Killed
 
     with pytest.raises(Killed):
@@ -201,7 +201,7 @@ def test_custom_data_is_written_and_its_instances_are_reimaged_and_no_file_or_te
     told: list[Any] = []
     assert upgrade(made.arm, wanted, journal=str(path), on_event=lambda event: told.append(repr(event))).ok
     assert [kind for kind, _ in done(made)] == ["manualupgrade", "reimage"] * len(wanted.batches)
-    assert all(vm.booted == made.scale_set.generation == 1 for vm in made.scale_set.instances.values())
+    assert all(vm.disk_version == made.scale_set.model_version == 1 for vm in made.scale_set.instances.values())
     texts = [path.read_text(), str(wanted), repr(wanted), json.dumps(wanted.to_dict()), wanted._repr_html_(), *told]
     assert not [text for text in texts if "aHVudGVyMg==" in text or "Marker" in text]
     assert any("no rollback brings old ones back" in one for one in wanted.warnings)
@@ -223,21 +223,21 @@ def test_taking_back_a_secret_sends_none() -> None:
     """The instances that were upgraded keep it, so nothing is called rolled back."""
     made = stage()
     wanted = plan(made.arm, *made.address, secret(customData="eA=="), policy=Policy(rollback_on_failure=True))
-    made.world.faults.add(on="upgrade", instance="5", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail")
     verdict = upgrade(made.arm, wanted)
     assert verdict.outcome == "rollback-failed"
     assert "no GET shows the passwords, customData" in verdict.reason
-    bodies = [json.dumps(one.body) for one in made.app.journal.writes() if one.method == "PATCH"]
+    bodies = [json.dumps(one.body) for one in made.app.recorder.writes() if one.method == "PATCH"]
     assert len([one for one in bodies if "customData" in one]) == 1
 
 
 def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path: Path) -> None:
     made, where = stage(), str(tmp_path / "web.jsonl")
     assert upgrade(made.arm, plan(made.arm, *made.address, secret(customData="eA==")), journal=where).ok
-    written = len(made.app.journal.writes())
+    written = len(made.app.recorder.writes())
     with pytest.raises(PlanRefused, match=r"nothing can be brought back: 0, 1, .*no GET shows"):
         rollback(made.arm, where)
-    assert len(made.app.journal.writes()) == written
+    assert len(made.app.recorder.writes()) == written
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_what_was_changed_together_with_a_secret_is_brought_back(
 
 def test_the_older_model_of_instances_that_a_plan_without_a_change_moved_is_not_known(tmp_path: Path) -> None:
     made, where = stage(), str(tmp_path / "web.jsonl")
-    made.world.scale_sets.write(
+    made.simulation.scale_sets.write(
         made.scale_set, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}, null_deletes=True
     )
     made.clock.advance(60)
-    made.world.settle()
+    made.simulation.events.run_due_events()
     assert upgrade(made.arm, plan(made.arm, *made.address), journal=where).counts == {"updated": 10}
     with pytest.raises(PlanRefused, match="the model that they were made from before is not known"):
         rollback(made.arm, where)
@@ -313,7 +313,7 @@ def test_a_change_of_capacity_or_tags_is_written_and_moves_nobody(change: Any, t
     assert wanted.changes
     verdict = upgrade(made.arm, wanted, journal=where)
     assert verdict.ok
-    assert [one.method for one in made.app.journal.writes()] == ["PATCH"]
+    assert [one.method for one in made.app.recorder.writes()] == ["PATCH"]
     assert plan(made.arm, *made.address, change).patch == {}
     assert rollback(made.arm, where).ok
     assert made.scale_set.model["tags"] == {"service": "web"}

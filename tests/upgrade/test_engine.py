@@ -32,12 +32,12 @@ NEW, OLD = "22.04.202611120", "22.04.202608150"
 
 def stage(**options: Any) -> Stage:
     made = Stage(Seed.build(**options))
-    made.app.journal.keeps_answers = False
+    made.app.recorder.keeps_responses = False
     return made
 
 
 def posts(made: Stage) -> list[list[str]]:
-    found = made.app.journal.find("POST", "manualupgrade")
+    found = made.app.recorder.find("POST", "manualupgrade")
     return [entry.body["instanceIds"] for entry in found if entry.status < 400]
 
 
@@ -60,10 +60,10 @@ def run(made: Stage, policy: Policy | None = None, change: Any = NEW, **options:
 def test_a_plan_reads_only_and_says_what_would_happen() -> None:
     """Rows 106 and 128: the change, the batches, the floor; what instances missed before is a warning."""
     made = stage(capacity=10, health_source="extension")
-    made.scale_set.instances["3"].generation = -1
-    made.app.journal.entries.clear()
+    made.scale_set.instances["3"].model_version = -1
+    made.app.recorder.entries.clear()
     found = wanted(made, Policy(canary_instances=1))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     assert [list(ids) for ids in found.batches][:2] == [["0"], ["5"]]
     assert sorted(one for ids in found.batches for one in ids) == sorted(made.scale_set.instances)
     assert found.lowest[""] == 8
@@ -74,7 +74,7 @@ def test_a_plan_reads_only_and_says_what_would_happen() -> None:
 
 def test_latest_is_resolved_and_pinned() -> None:
     made = stage(capacity=3)
-    made.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202611200")
+    made.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202611200")
     assert wanted(made, Policy(min_healthy_instance_percent=50), "latest").version == "22.04.202611200"
 
 
@@ -98,7 +98,7 @@ def test_a_promise_that_could_not_be_kept_is_refused_before_anything_is_written(
     made = stage(**options)
     with pytest.raises(PlanRefused, match=reason):
         wanted(made, Policy(**policy))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_set_that_is_updating_or_failed_is_not_begun() -> None:
@@ -215,7 +215,7 @@ def test_a_flexible_set_goes_by_vm_names() -> None:
 def test_a_canary_goes_first_and_bakes_and_its_failure_is_the_end() -> None:
     """Row 95."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="0", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="unhealthy")
     verdict = run(made, Policy(canary_instances=1, canary_bake_seconds=600, health_timeout_seconds=120))
     assert (verdict.outcome, posts(made)) == ("stopped", [["0"]])
     assert verdict.classes["0"] == "failed"
@@ -230,7 +230,7 @@ def test_a_canary_goes_first_and_bakes_and_its_failure_is_the_end() -> None:
 def test_an_instance_that_never_becomes_healthy_ends_the_batch_and_no_other_is_begun() -> None:
     """Row 91."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="5", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="unhealthy")
     verdict = run(made, Policy(health_timeout_seconds=120))
     assert verdict.outcome == "stopped"
     assert "5" in verdict.reason
@@ -240,7 +240,7 @@ def test_an_instance_that_never_becomes_healthy_ends_the_batch_and_no_other_is_b
 def test_healthy_once_is_not_enough() -> None:
     """Row 92: what turns sick while it bakes has failed."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="0", effect="flap")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="flap")
     verdict = run(made, Policy(bake_seconds=200, health_timeout_seconds=900))
     assert verdict.classes["0"] == "failed"
     assert not verdict.ok
@@ -249,7 +249,7 @@ def test_healthy_once_is_not_enough() -> None:
 def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
     """Row 93."""
     made = stage(capacity=10, health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["4"], "")
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["4"], "")
     seen = wanted(made).observation
     assert not seen.fit(seen.members["4"])
     assert run(made).ok  # Initializing after each upgrade, waited out
@@ -258,13 +258,13 @@ def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
 def test_those_that_were_sick_before_are_known_go_first_and_trip_nothing() -> None:
     """Row 94."""
     made = stage(capacity=10, health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
     verdict = run(made)
     assert verdict.ok
     assert posts(made)[0][0] == "7"
     low = stage(capacity=10, health_source="extension")
     for one in ("1", "2", "3"):
-        low.world.scale_sets.set_health(low.scale_set, low.scale_set.instances[one], "unhealthy")
+        low.simulation.health.set_health(low.scale_set, low.scale_set.instances[one], "unhealthy")
     # Below the floor only the sick ones may be touched: they serve nobody as they are.
     assert run(low).ok
     assert set(posts(low)[0]) <= {"1", "2", "3"}
@@ -274,7 +274,7 @@ def test_failures_are_counted_over_all_batches() -> None:
     """Row 96."""
     made = stage(capacity=20)
     for one in ("0", "6", "12"):
-        made.world.faults.add(on="upgrade", instance=one, effect="fail")
+        made.simulation.faults.add(on="upgrade", instance=one, effect="fail")
     verdict = run(made, Policy(failure_budget=2))
     assert verdict.outcome == "stopped"
     assert "3 failed (0, 6, 12), more than the budget of 2" in verdict.reason
@@ -284,7 +284,7 @@ def test_failures_are_counted_over_all_batches() -> None:
 def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
     """Rows 97 and 98: the operation says one thing, the instances another; the instances are right."""
     made = stage(capacity=5)
-    made.world.faults.add(on="upgrade", instance="1", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="1", effect="fail")
     verdict = run(made, Policy(failure_budget=5, order="batch", max_batch_instance_percent=40,
                                min_healthy_instance_percent=50))  # fmt: skip
     assert verdict.classes["1"] == "failed"
@@ -293,7 +293,7 @@ def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
 
 def test_a_canary_that_vanishes_has_shown_nothing_so_another_one_goes_first() -> None:
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="0", effect="vanish")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="vanish")
     verdict = run(made, Policy(canary_instances=1, min_healthy_instance_percent=60))
     assert [len(ids) for ids in posts(made)][:2] == [1, 1]
     assert verdict.counts == {"updated": 9, "vanished": 1}
@@ -302,7 +302,7 @@ def test_a_canary_that_vanishes_has_shown_nothing_so_another_one_goes_first() ->
 def test_instances_that_vanish_are_accounted_for() -> None:
     """Rows 99 and 100: before the POST they are left out, a POST that is refused for one of them is made again."""
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="5", effect="vanish")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="vanish")
     verdict = run(made)
     assert verdict.ok
     assert verdict.counts == {"updated": 9, "vanished": 1}
@@ -314,7 +314,7 @@ def test_new_instances_are_taken_in() -> None:
 
     def grow(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
-            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
 
     verdict = run(made, on_event=grow)
     assert verdict.ok
@@ -329,7 +329,7 @@ def test_the_extras_of_overprovisioning_are_never_sent_and_gone_from_the_verdict
     def grow(event: dict[str, Any]) -> None:
         seen.update(made.scale_set.instances)
         if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
-            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 14}}, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 14}}, null_deletes=True)
 
     verdict = run(made, on_event=grow)
     extras = seen - set(made.scale_set.instances)
@@ -358,7 +358,7 @@ def test_a_model_that_somebody_edits_stops_it() -> None:
     def edit(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and not made.scale_set.profile.get("licenseType"):
             change = {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}
-            made.world.scale_sets.write(made.scale_set, change, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, change, null_deletes=True)
 
     verdict = run(made, on_event=edit)
     assert (verdict.outcome, len(posts(made))) == ("stopped", 1)
@@ -368,7 +368,7 @@ def test_a_model_that_somebody_edits_stops_it() -> None:
 def test_an_instance_that_hangs_has_a_deadline_and_is_not_sent_again() -> None:
     """Row 109."""
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="0", effect="hang")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="hang")
     verdict = run(made, Policy(operation_timeout_seconds=600, health_timeout_seconds=60))
     assert verdict.classes["0"] == "failed"
     assert sum("0" in ids for ids in posts(made)) == 1
@@ -394,7 +394,7 @@ def test_a_zone_that_goes_down_stops_it() -> None:
         if event["kind"] == "ended":
             for vm in made.scale_set.instances.values():
                 if vm.zone == "2":
-                    made.world.scale_sets.set_health(made.scale_set, vm, "unhealthy")
+                    made.simulation.health.set_health(made.scale_set, vm, "unhealthy")
 
     verdict = run(made, Policy(floor_timeout_seconds=300), on_event=down)
     assert verdict.outcome == "stopped"
@@ -408,13 +408,13 @@ def test_rights_that_are_taken_away_pause_it_and_it_goes_on_when_they_are_back(t
 
     def demote(event: dict[str, Any]) -> None:
         if event["kind"] == "settled":
-            for principal in made.world.identity.principals.values():
+            for principal in made.simulation.identity.principals.values():
                 principal.role = "Reader"
 
     verdict = run(made, journal=path, on_event=demote)
     assert verdict.outcome == "paused"
     assert "AuthorizationFailed" in verdict.reason
-    for principal in made.world.identity.principals.values():
+    for principal in made.simulation.identity.principals.values():
         principal.role = "Contributor"
     again = resume(made.arm, path)
     assert again.ok
@@ -436,16 +436,16 @@ def test_an_empty_set_and_one_that_is_current_need_nothing() -> None:
     assert run(made, Policy(min_healthy_instance_percent=0)).ok
     made = stage(capacity=5)
     assert run(made).ok
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     assert run(made).counts == {"already-current": 5}
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_an_ephemeral_disk_is_reimaged_after_the_upgrade() -> None:
     made = stage(capacity=10, ephemeral=True)
     assert run(made).ok
     assert versions(made) == {NEW: 10}
-    assert len(made.app.journal.find("POST", "/reimage")) == len(posts(made))
+    assert len(made.app.recorder.find("POST", "/reimage")) == len(posts(made))
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------
@@ -512,7 +512,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path: Path, text: str, reaso
     path.write_text(text)
     with pytest.raises(az.InvalidInput, match=reason):
         resume(made.arm, str(path))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_last_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
@@ -547,8 +547,8 @@ def test_another_machine_that_upgrades_the_same_set_is_noticed() -> None:
 
     def other(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and versions(made)[NEW] < 6:
-            free = [vm for vm in made.scale_set.instances.values() if vm.generation != made.scale_set.generation]
-            made.world.scale_sets.manual_upgrade(made.scale_set, free[:1])
+            free = [vm for vm in made.scale_set.instances.values() if vm.model_version != made.scale_set.model_version]
+            made.simulation.manual_upgrades.begin(made.scale_set, free[:1])
 
     verdict = run(made, on_event=other)
     assert verdict.ok
@@ -604,10 +604,10 @@ def test_killed_at_any_point_it_is_gone_on_with_and_nothing_is_sent_twice(point:
         assert done.returncode == 0, done.stderr
         verdict = json.loads(done.stdout)
         assert (verdict["outcome"], verdict["counts"]) == ("succeeded", {"updated": 10})
-        sent = [entry.body["instanceIds"] for entry in emulator.journal.find("POST", "manualupgrade")]
+        sent = [entry.body["instanceIds"] for entry in emulator.recorder.find("POST", "manualupgrade")]
         assert Counter(one for ids in sent for one in ids) == {str(number): 1 for number in range(10)}
-        (scale_set,) = emulator.world.scale_sets
-        assert scale_set.generation == 1
+        (scale_set,) = emulator.simulation.scale_sets
+        assert scale_set.model_version == 1
         assert all(len(vm.upgrades) == 1 for vm in scale_set.instances.values())
 
 
@@ -617,11 +617,11 @@ def test_killed_at_any_point_it_is_gone_on_with_and_nothing_is_sent_twice(point:
 def test_a_rollback_brings_back_the_model_and_the_touched_instances_only(tmp_path: Path) -> None:
     """Row 121."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="6", effect="unhealthy")
     path = str(tmp_path / "j.jsonl")
     assert not run(made, Policy(health_timeout_seconds=120), journal=path).ok
     touched = {one for ids in posts(made) for one in ids}
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     verdict = rollback(made.arm, path)
     assert verdict.ok
     assert {one for ids in posts(made) for one in ids} == touched
@@ -663,7 +663,7 @@ def test_a_rollback_that_fails_is_the_end_of_it(tmp_path: Path) -> None:
     """Row 122: no ping-pong."""
     made = stage(capacity=10)
     path = str(tmp_path / "j.jsonl")
-    made.world.faults.add(on="upgrade", effect="fail", times=99)
+    made.simulation.faults.add(on="upgrade", effect="fail", times=99)
     assert not run(made, journal=path).ok
     verdict = rollback(made.arm, path)
     assert verdict.outcome == "stopped"
@@ -689,10 +689,10 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
     made = stage(capacity=10)
     from azurerm_lite.upgrade import rehearse
 
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     faults = [{"on": "upgrade", "instance": "5", "effect": "fail"}]
     found = rehearse(made.arm, *made.address, NEW, faults=faults)
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     assert found.verdict.outcome == "stopped"
     assert found.verdict.classes["5"] == "failed"
     assert found.lowest == 8
@@ -702,7 +702,7 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
 def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever() -> None:
     """Found by bad luck in a rehearsal: Azure refuses every further upgrade while one hangs."""
     made = stage(capacity=5)
-    made.world.faults.add(on="upgrade", instance="0", effect="hang")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="hang")
     with_patience = Policy(failure_budget=3, operation_timeout_seconds=900, min_healthy_instance_percent=0)
     verdict = run(made, with_patience)
     assert verdict.outcome == "paused"
@@ -713,9 +713,9 @@ def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever()
 
 def test_what_each_failure_would_do() -> None:
     made = stage(capacity=10, health_source="extension")
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     found = what_if(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     outcomes = {name: (one.verdict.outcome, one.verdict.counts.get("failed", 0)) for name, one in found.items()}
     assert outcomes == {
         "nothing goes wrong": ("succeeded", 0),
@@ -744,10 +744,10 @@ def test_odd_luck_is_refused_before_the_first_request() -> None:
     from azurerm_lite.upgrade import rehearse
 
     made = stage(capacity=5)
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     with pytest.raises(az.InvalidInput, match="from 0 to 100"):
         rehearse(made.arm, *made.address, NEW, unlucky_percent=-1)
-    assert made.app.journal.entries == []
+    assert made.app.recorder.entries == []
 
 
 def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:

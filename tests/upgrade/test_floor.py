@@ -43,9 +43,9 @@ def turn_unhealthy(lab: Lab, names: tuple[str, ...]) -> None:
     for name in names:
         if name in lab.instances and lab.instances[name].state == "Succeeded":
             if lab.instances[name].health:
-                lab.world.scale_sets.set_health(lab.scale_set, lab.instances[name], "unhealthy")
+                lab.simulation.health.set_health(lab.scale_set, lab.instances[name], "unhealthy")
             else:
-                lab.world.scale_sets.changing(lab.scale_set, lab.instances[name], power="stopped")
+                lab.simulation.instances.update(lab.scale_set, lab.instances[name], power="stopped")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_floor_holds_when_a_request_is_lost_while_others_turn_unhealthy(shap
 
     def misfortune() -> None:
         lab.faults(method="POST", path="manualupgrade", **WAYS[way])
-        lab.world.after(5, lambda: turn_unhealthy(lab, tuple(lost)))
+        lab.simulation.events.schedule_in(5, lambda: turn_unhealthy(lab, tuple(lost)))
 
     verdict = lab.run(policy=Policy(**policy), on_event=at("intent", 2, misfortune))
     assert lab.breaches == []
@@ -81,7 +81,7 @@ def test_the_floor_holds_when_a_crash_comes_before_the_request(
     lab, journal = Lab(**options), str(tmp_path / "web.jsonl")
     lab.run_until("intent", journal, number=number, policy=Policy(**policy))
     lab.clock.advance(3600 * hours)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     turn_unhealthy(lab, tuple(list(lab.instances)[2:5]))
     verdict = lab.resume(journal)
     assert lab.breaches == []
@@ -226,7 +226,7 @@ def test_no_upgrade_is_sent_while_one_of_ours_has_not_ended(world: str, budget: 
     """Case r15: an upgrade that hangs; the next is not sent beside it, whatever Azure would say."""
     lab = Lab(capacity=10)
     lab.faults(on="upgrade", instance="0", effect="hang")
-    lab.world.concurrency = world
+    lab.simulation.settings.concurrency = world
     verdict = lab.run(policy=Policy(failure_budget=budget, operation_timeout_seconds=seconds))
     assert lab.breaches == []
     assert len(lab.requests()) == 1
@@ -240,11 +240,11 @@ def test_an_upgrade_that_hangs_and_ends_at_last_lets_the_others_go_on() -> None:
     lab.faults(on="upgrade", instance="0", effect="hang")
 
     def ended() -> None:
-        lab.world.scale_sets.set_state(lab.scale_set, lab.scale_set.instances["0"], "Failed")
-        lab.world.operations.end(lab.scale_set.upgrading, {"code": "Timeout", "message": "It took too long."})
-        lab.world.scale_sets.release(lab.scale_set, failed=True)
+        lab.simulation.instances.update(lab.scale_set, lab.scale_set.instances["0"], state="Failed")
+        lab.simulation.operations.end(lab.scale_set.upgrade, {"code": "Timeout", "message": "It took too long."})
+        lab.simulation.scale_sets.release(lab.scale_set, failed=True)
 
-    lab.world.after(1200, ended)
+    lab.simulation.events.schedule_in(1200, ended)
     verdict = lab.run(policy=Policy(failure_budget=1, operation_timeout_seconds=600))
     assert lab.breaches == []
     assert verdict.counts == {"failed": 1, "updated": 9}, verdict
@@ -264,7 +264,7 @@ def test_deallocate_is_not_sent_again_below_the_floor_or_over_a_foreign_model(tm
     for name in ("2", "3", "4"):
         lab.health(name, "unhealthy")
     lab.scale_set.model["properties"]["virtualMachineProfile"]["licenseType"] = "by-others"
-    lab.scale_set.generation += 1
+    lab.scale_set.model_version += 1
     verdict = lab.resume(journal)
     assert verdict.outcome == "stopped"
     assert "somebody changed the model" in verdict.reason
@@ -306,7 +306,9 @@ def test_an_instance_that_others_change_is_waited_for_and_named(
     plan = lab.plan(policy=policy)
     lab.state("9", state)
     if seconds < math.inf:
-        lab.world.after(seconds, lambda: lab.world.scale_sets.set_state(lab.scale_set, lab.instances["9"], "Succeeded"))
+        lab.simulation.events.schedule_in(
+            seconds, lambda: lab.simulation.instances.update(lab.scale_set, lab.instances["9"], state="Succeeded")
+        )
     verdict = az.upgrade.upgrade(lab.arm, plan, journal=journal)
     if seconds < 1000:
         assert verdict.ok, verdict

@@ -36,7 +36,9 @@ def versions(made: Stage) -> Counter[str]:
 
 
 def posts(made: Stage) -> list[list[str]]:
-    return [entry.body["instanceIds"] for entry in made.app.journal.find("POST", "manualupgrade") if entry.status < 400]
+    return [
+        entry.body["instanceIds"] for entry in made.app.recorder.find("POST", "manualupgrade") if entry.status < 400
+    ]
 
 
 # --- gates -----------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_a_command_finds_the_ids_and_answers_by_its_exit_code() -> None:
 
 def test_a_failure_is_taken_back_when_the_policy_says_so(tmp_path: Path) -> None:
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="6", effect="unhealthy")
     careful = Policy(rollback_on_failure=True, health_timeout_seconds=120)
     before = made.scale_set.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
     wanted = plan(made.arm, *made.address, NEW, policy=careful)
@@ -170,17 +172,17 @@ def test_a_failure_is_taken_back_when_the_policy_says_so(tmp_path: Path) -> None
 def test_a_rollback_that_fails_too_is_the_end() -> None:
     """Row 122: no ping-pong."""
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="5", effect="fail", times=2)
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail", times=2)
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, health_timeout_seconds=60))
     verdict = upgrade(made.arm, wanted)
     assert verdict.outcome == "rollback-failed"
     assert not verdict.ok
-    assert len(made.app.journal.find("PATCH", "virtualMachineScaleSets")) == 2
+    assert len(made.app.recorder.find("PATCH", "virtualMachineScaleSets")) == 2
 
 
 def test_a_rollback_does_not_pause_at_the_checkpoints_of_the_upgrade() -> None:
     made = stage()
-    made.world.faults.add(on="upgrade", instance="6", effect="fail")  # in the second batch of five
+    made.simulation.faults.add(on="upgrade", instance="6", effect="fail")  # in the second batch of five
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, checkpoints=(50,)))
     verdict = upgrade(made.arm, wanted)
     assert (verdict.outcome, versions(made)) == ("rolled-back", {OLD: 10})
@@ -196,14 +198,14 @@ def repaired(**options: Any) -> Stage:
 
 
 def states(made: Stage) -> list[str]:
-    return [entry.body["action"] for entry in made.app.journal.find("POST", "setOrchestrationServiceState")]
+    return [entry.body["action"] for entry in made.app.recorder.find("POST", "setOrchestrationServiceState")]
 
 
 @pytest.mark.parametrize("effect", ["", "fail"])
 def test_repairs_are_suspended_while_it_runs_and_resumed_however_it_ends(effect: str) -> None:
     made = repaired()
     if effect:
-        made.world.faults.add(on="upgrade", instance="6", effect=effect)
+        made.simulation.faults.add(on="upgrade", instance="6", effect=effect)
     seen: list[str] = []
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
     verdict = upgrade(made.arm, wanted, on_event=lambda _: seen.append(made.scale_set.repairs_state))
@@ -251,7 +253,7 @@ def test_repairs_that_cannot_be_resumed_are_named_in_the_verdict() -> None:
 
     def forbid(event: dict[str, Any]) -> None:
         if event["kind"] == "guarded":
-            made.world.faults.add(method="POST", path="setOrchestrationServiceState", nth=2, times=9, status=403)
+            made.simulation.faults.add(method="POST", path="setOrchestrationServiceState", nth=2, times=9, status=403)
 
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
     verdict = upgrade(made.arm, wanted, on_event=forbid)
@@ -284,7 +286,7 @@ def test_a_scale_in_takes_nobody_who_is_in_flight(careful: bool) -> None:
         if event["kind"] == "posted":
             protected.append(shielded(made))
             if len(protected) == 1:
-                made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 9}}, null_deletes=True)
+                made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 9}}, null_deletes=True)
 
     mine = Policy(protect_in_flight=careful, instances=("9",))
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=mine), on_event=scale_in)
@@ -332,7 +334,7 @@ def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_p
     flying = any(vm.state == "Updating" for vm in made.scale_set.instances.values())
     if flying:
         made.clock.advance(600)
-        made.world.settle()
+        made.simulation.events.run_due_events()
     repair(made.arm, where)
     assert shielded(made) == set()
     assert repair(made.arm, where) is False
@@ -344,7 +346,7 @@ def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_p
 @pytest.mark.parametrize("effect", ["fail", "unhealthy"])
 def test_however_it_ends_nobody_stays_protected(effect: str) -> None:
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect=effect)
+    made.simulation.faults.add(on="upgrade", instance="6", effect=effect)
     careful = Policy(protect_in_flight=True, health_timeout_seconds=60)
     assert upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful)).outcome == "stopped"
     assert shielded(made) == set()
@@ -358,14 +360,14 @@ def test_only_what_is_still_protected_is_named_so(refused: str, tmp_path: Path) 
     def refuse(event: dict[str, Any]) -> None:
         if event["kind"] == "settled":
             path = f"virtualMachines/{refused}"
-            made.world.faults.add(method="PUT", path=path, status=409, code="OperationNotAllowed", times=10**6)
+            made.simulation.faults.add(method="PUT", path=path, status=409, code="OperationNotAllowed", times=10**6)
 
     careful = Policy(protect_in_flight=True, busy_timeout_seconds=120)
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful), journal=where, on_event=refuse)
     assert verdict.outcome == "paused"
     assert shielded(made) == {refused}
     assert f"still protected from scale-in: {refused};" in verdict.reason
-    made.world.faults.clear()
+    made.simulation.faults.clear()
     assert repair(made.arm, where)
     assert shielded(made) == set()
 

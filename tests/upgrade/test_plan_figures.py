@@ -82,9 +82,9 @@ def disabled(stage: Stage, rng: random.Random) -> None:
     few = rng.sample(instances, min(len(instances) // 5, rng.choice((0, 0, 0, 1, 2))))
     for instance in few:
         if instance.health:
-            stage.world.scale_sets.changing(stage.scale_set, instance, health="unhealthy")
+            stage.simulation.instances.update(stage.scale_set, instance, health="unhealthy")
         else:
-            stage.world.scale_sets.changing(stage.scale_set, instance, power=rng.choice(("stopped", "deallocated")))
+            stage.simulation.instances.update(stage.scale_set, instance, power=rng.choice(("stopped", "deallocated")))
 
 
 # --- a run, and what the record says of it ---------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def planned(number: int) -> tuple[Stage, Plan, Any]:
         capacity = rng.randint(1 + largest // 3, largest)
         stage = Stage(random_seed(rng, capacity), random_seed=number)
         stage.clock.advance(60)
-        stage.world.settle()
+        stage.simulation.events.run_due_events()
         disabled(stage, rng)
         try:
             wanted = plan(stage.arm, *stage.address, NEW, policy=random_policy(rng, capacity))
@@ -111,10 +111,14 @@ def planned(number: int) -> tuple[Stage, Plan, Any]:
 def run(number: int) -> Run:
     """Plan, run and rehearse one."""
     stage, wanted, captured = planned(number)
-    before, begun, changes = len(stage.app.journal.entries), stage.clock.time(), len(stage.world.scale_sets.history)
-    up = {one.instance_id for one in stage.scale_set.instances.values() if one.available}
+    before, begun, changes = (
+        len(stage.app.recorder.entries),
+        stage.clock.time(),
+        len(stage.simulation.state.availability),
+    )
+    up = {one.instance_id for one in stage.scale_set.instances.values() if one.is_available}
     verdict = upgrade(stage.arm, wanted)
-    entries = stage.app.journal.entries[before:]
+    entries = stage.app.recorder.entries[before:]
     posts = [(one.time, one.body) for one in entries if one.path.endswith("/manualupgrade")]
     lowest, sent = availability(stage, wanted, up, changes, [time for time, _ in posts])
     return Run(
@@ -157,7 +161,7 @@ def availability(
             least[place] = min(least[place], sum(not place or zones[name] == place for name in up))
 
     note()
-    for when, instances in _by_time(stage.world.scale_sets.history[changes:]):
+    for when, instances in _by_time(stage.simulation.state.availability[changes:]):
         for name, available in instances:
             (up.add if available else up.discard)(name)
         note()
@@ -223,10 +227,10 @@ def test_guards_other_requests_and_views_are_counted_too(policy: Policy, facts: 
     for number in range(3):
         stage = Stage(Seed.build(**facts), random_seed=number)
         wanted = plan(stage.arm, *stage.address, NEW, policy=policy)
-        before, begun = len(stage.app.journal.entries), stage.clock.time()
+        before, begun = len(stage.app.recorder.entries), stage.clock.time()
         assert upgrade(stage.arm, wanted).ok
         said = [said[0] + wanted.requests, said[1] + wanted.seconds]
-        really = [really[0] + len(stage.app.journal.entries) - before, really[1] + stage.clock.time() - begun]
+        really = [really[0] + len(stage.app.recorder.entries) - before, really[1] + stage.clock.time() - begun]
     assert really[0] == pytest.approx(said[0], rel=0.25)
     assert really[1] == pytest.approx(said[1], rel=0.35)
 

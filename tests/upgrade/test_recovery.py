@@ -61,7 +61,7 @@ def test_a_run_that_the_network_left_goes_on_when_it_is_back(
     lab, journal = Lab(capacity=10, health_source="extension"), journal_of(tmp_path)
     verdict = lab.run(journal=journal, on_event=at(kind, number, lambda: lab.faults(drop=drop, times=10**9)))
     assert verdict.outcome == "paused", verdict
-    lab.world.faults.clear()
+    lab.simulation.faults.clear()
     verdict = lab.resume(journal, after=3600 * hours)
     assert verdict.counts == {"updated": 10}, verdict
     assert max(map(lab.upgraded, lab.instances)) == 1
@@ -141,7 +141,7 @@ def test_a_plan_made_anew_starts_what_a_killed_run_has_deallocated(
     lab, journal = Lab(capacity=10), journal_of(tmp_path)
     lab.run_until(kind, journal, number=number, change=larger, policy=DEALLOCATING)
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     parked = {name for name, vm in lab.instances.items() if vm.power == "deallocated"}
     assert parked
     with pytest.raises(
@@ -170,7 +170,7 @@ def test_a_rollback_starts_what_a_killed_run_has_deallocated(kind: str, number: 
     policy = replace(DEALLOCATING, min_healthy_instance_percent=60)
     lab.run_until(kind, journal, number=number, change=larger, policy=policy)
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     assert stopped_or_deallocated(lab) == ["0", "5"]
     verdict = rollback(lab.arm, journal)
     assert verdict.ok, verdict
@@ -208,7 +208,7 @@ def test_a_run_that_is_stopped_on_request_between_stages_leaves_instances_that_r
     )
     assert verdict.outcome == "cancelled"
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     assert stopped_or_deallocated(lab) == []
     verdict = lab.resume(journal, after=7200)
     assert verdict.ok, verdict
@@ -232,7 +232,7 @@ def test_a_second_plan_finishes_what_a_first_did_not(case: str, stop: str, tmp_p
         watch = at("stage", 3, lambda: wish.append(1))
         assert lab.run(change, policy, on_event=watch, should_stop=lambda: bool(wish)).outcome == "cancelled"
     lab.clock.advance(4000)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     lab.health("1", "healthy")
     verdict = lab.run(change, policy)
     assert verdict.ok, verdict
@@ -256,7 +256,7 @@ def test_a_second_rollback_finishes_what_a_first_did_not(kind: str, tmp_path: An
     with pytest.raises(Killed):
         rollback(lab.arm, journal, on_event=at(kind, 1, kill))
     lab.clock.advance(4000)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     verdict = rollback(lab.arm, journal)
     assert verdict.ok, verdict
     assert lab.versions() == {OLD: 10}
@@ -352,7 +352,7 @@ def test_a_rollback_of_a_set_that_said_latest_brings_instances_back(version: str
     }
     for automatic in (False, True):
         lab = Lab(Seed.build("web", capacity=10, image=image, versions=[OLD]))
-        lab.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", NEW)
+        lab.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", NEW)
         journal = journal_of(tmp_path, f"{automatic}.jsonl")
         if automatic:
             lab.faults(on="upgrade", effect="fail", instance="3")
@@ -377,7 +377,7 @@ def test_an_outage_at_the_first_read_is_waited_for_too(
     lab.faults(times=10**9, seconds=seconds, **fault)
     verdict = upgrade(lab.arm, wanted, journal=journal)
     assert verdict.outcome == ("succeeded" if seconds < 1800 else "paused"), verdict
-    lab.world.faults.clear()
+    lab.simulation.faults.clear()
     assert verdict.ok or lab.resume(journal, after=60).ok
     assert lab.breaches == []
 
@@ -459,7 +459,7 @@ def test_a_write_of_the_model_that_is_always_refused_pauses_with_every_instance_
     verdict = upgrade(lab.arm, plan, journal=journal)
     assert verdict.outcome == "paused"
     assert verdict.counts == {"not-reached": 10}
-    lab.world.faults.clear()
+    lab.simulation.faults.clear()
     assert lab.resume(journal).ok
 
 
@@ -542,11 +542,11 @@ def test_a_gate_that_cannot_tell_leaves_true_classes() -> None:
 def test_a_model_that_others_edit_while_a_batch_is_away_leaves_true_classes(kind: str, world: str) -> None:
     """Case r21: what was sent is no `not-reached`."""
     lab = Lab(capacity=10, health_source="extension")
-    lab.world.concurrency = "preempt"
+    lab.simulation.settings.concurrency = "preempt"
 
     def edit() -> None:
         change = {"properties": {"virtualMachineProfile": {"licenseType": "x"}}}
-        lab.world.scale_sets.write(lab.scale_set, change, null_deletes=True)
+        lab.simulation.scale_sets.write(lab.scale_set, change, null_deletes=True)
 
     verdict = lab.run(on_event=at(kind, 1, edit))
     assert verdict.outcome == "stopped"
@@ -652,7 +652,7 @@ def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any
         patched.setattr(Runner, "release", lambda _self: None)  # as a process that is killed
         lab.run_until(kind, journal, policy=CAREFUL)
     lab.clock.advance(4000)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     if way == "repair":
         repair(lab.arm, journal)
         assert guards_of(lab) == ("Running", [])

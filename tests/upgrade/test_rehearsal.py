@@ -40,7 +40,7 @@ def facts(result: Plan | str) -> Any:
 
 def copy_of(stage: Stage) -> Stage:
     copy = Stage(Seed.from_captured(capture(stage.arm, stage.address)))
-    copy.world.images.publish(*UBUNTU.values(), NEW)  # a rehearsal does so with the version that is asked for
+    copy.simulation.images.publish(*UBUNTU.values(), NEW)  # a rehearsal does so with the version that is asked for
     return copy
 
 
@@ -85,7 +85,7 @@ def real(topology: dict[str, Any], instances: list[dict[str, Any]], set_state: s
     for instance, drawn in zip(made.scale_set.instances.values(), instances, strict=False):
         instance.state, instance.power, instance.health = drawn["state"], drawn["power"], drawn["health"]
         instance.marks = {drawn["mark"]} - {""}
-        instance.generation = -1 if drawn["behind"] else 0
+        instance.model_version = -1 if drawn["behind"] else 0
         properties = instance.document["properties"]
         properties["storageProfile"]["imageReference"]["exactVersion"] = drawn["version"]
         if drawn["protected"]:
@@ -128,7 +128,7 @@ def test_a_copy_of_a_copy_is_captured_alike(
 def test_a_rehearsal_knows_who_has_failed_or_is_updating(state: str) -> None:
     made, policy = stage(health_source="extension"), Policy(min_healthy_instance_percent=70)
     for one in "12":
-        made.world.scale_sets.set_state(made.scale_set, made.scale_set.instances[one], state)
+        made.simulation.instances.update(made.scale_set, made.scale_set.instances[one], state=state)
     wanted = plan(made.arm, *made.address, NEW, policy=policy)
     tried = rehearse(made.arm, *made.address, NEW, policy=policy)
     assert (tried.plan.batches, tried.plan.lowest) == (wanted.batches, wanted.lowest)
@@ -141,7 +141,7 @@ def test_a_rehearsal_of_a_flexible_set_knows_its_health() -> None:
     made = stage(orchestration="Flexible", health_source="extension")
     policy = Policy(order="fault_domain", min_healthy_instance_percent=80)
     for instance in list(made.scale_set.instances.values())[:4]:
-        made.world.scale_sets.set_health(made.scale_set, instance, "unhealthy")
+        made.simulation.health.set_health(made.scale_set, instance, "unhealthy")
     wanted, tried = (one(made.arm, *made.address, NEW, policy=policy) for one in (plan, rehearse))
     assert isinstance(tried, Rehearsal)
     assert facts(tried.plan) == facts(wanted)
@@ -167,10 +167,10 @@ def test_a_seed_says_what_azure_shows_nothing_of() -> None:
 
 def test_a_rehearsal_takes_habits_by_name_and_says_what_they_did() -> None:
     made = stage(health_source="extension")
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     late = {"habit": "instance-unhealthy", "when": "at", "at": 30, "count": 2, "seconds": 60}
     tried = rehearse(made.arm, *made.address, NEW, habits=["instance-evicted", late])
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     habits = [happening.habit for happening in tried.happenings]
     assert habits.count("instance-evicted") == 1
     assert habits.count("instance-unhealthy") == 2, "begun and ended"
@@ -210,13 +210,13 @@ def test_every_habit_can_be_rehearsed_by_name_alone(habit: str) -> None:
 )
 def test_what_is_no_habit_is_refused_before_azure_is_asked(wrong: Any) -> None:
     made = stage()
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     with pytest.raises(az.InvalidInput):
         rehearse(made.arm, *made.address, NEW, **wrong)
     if "habits" in wrong:
         with pytest.raises(az.InvalidInput, match="habit"):
             what_if(made.arm, *made.address, NEW, **wrong)
-    assert made.app.journal.entries == []
+    assert made.app.recorder.entries == []
 
 
 def test_a_rehearsal_logs_in_again_and_pauses_where_it_cannot() -> None:
@@ -229,14 +229,14 @@ def test_a_rehearsal_logs_in_again_and_pauses_where_it_cannot() -> None:
 
 def test_a_rehearsal_has_the_usual_rules_and_those_that_are_asked_for() -> None:
     seed = Seed.build(capacity=2)
-    assert "patch-drops-disks" in Stage(seed).world.habits
+    assert "patch-drops-disks" in Stage(seed).simulation.settings.habits
     assert rehearse_captured(seed, NEW, habits="tags-refuse-null", policy=LOOSE).verdict.ok
 
 
 def test_a_plan_of_a_flexible_set_refuses_a_list_of_what_is_no_instance() -> None:
     made = stage(orchestration="Flexible", capacity=3)
     for read in (lambda: plan(made.arm, *made.address, NEW, policy=LOOSE), lambda: capture(made.arm, made.address)):
-        made.world.faults.add(habit="list-garbage")
+        made.simulation.faults.add(habit="list-garbage")
         with pytest.raises(az.ProtocolError, match="each of them an object"):
             read()
     assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3

@@ -22,7 +22,7 @@ def stage(**options: Any) -> Stage:
 
 
 def posts(made: Stage) -> list[str]:
-    found = made.app.journal.find("POST", "manualupgrade")
+    found = made.app.recorder.find("POST", "manualupgrade")
     return [" ".join(entry.body["instanceIds"]) for entry in found if entry.status < 400]
 
 
@@ -70,7 +70,7 @@ def test_the_batches_of_a_policy(options: dict[str, Any], policy: dict[str, Any]
                                                 (False, ["0 5", "1 6", "2 7", "3 8", "4 9"])])  # fmt: skip
 def test_sick_ones_go_first_unless_the_policy_says_otherwise(first: bool, batches: list[str]) -> None:
     made = stage(health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
     assert run(made, Policy(**EASY, sick_first=first)).ok
     assert posts(made) == batches
 
@@ -110,7 +110,7 @@ def test_unknown_domains_are_never_one_giant_batch() -> None:
 
 def _gaps(made: Stage) -> list[float]:
     """Seconds from the end of each batch to the begin of the next, by the emulator's own record."""
-    found = [one for one in made.world.operations.records() if one.kind == "POST"]
+    found = [one for one in made.simulation.operations.records.values() if one.kind == "POST"]
     return [later.started - (one.ended or 0.0) for one, later in itertools.pairwise(found)]
 
 
@@ -155,7 +155,7 @@ def _sicken(made: Stage, ids: str) -> Any:
         count[0] += event["kind"] == "posted"
         if event["kind"] == "posted" and count[0] == 2:
             for one in ids.split():
-                made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
+                made.simulation.health.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
 
     return turn
 
@@ -191,7 +191,7 @@ def test_how_many_may_be_sick(policy: dict[str, Any], sick: str, batches: int, r
 def test_the_failure_budget_is_what_may_fail(budget: int, batches: int, outcome: str) -> None:
     made = stage()
     for one in ("0", "6"):
-        made.world.faults.add(on="upgrade", instance=one, effect="fail")
+        made.simulation.faults.add(on="upgrade", instance=one, effect="fail")
     verdict = run(made, Policy(**EASY, failure_budget=budget))
     assert (verdict.outcome, len(posts(made))) == (outcome, batches)
     assert verdict.counts["failed"] == min(2, budget + 1)
@@ -221,7 +221,7 @@ def _storage(made: Stage) -> list[dict[str, Any]]:
 
 def test_to_another_sku_of_the_image() -> None:
     made = stage()
-    made.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", MINIMAL, NEW)
+    made.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", MINIMAL, NEW)
     assert run(made, Policy(), lambda found: az.set_image_sku(found, MINIMAL, version=NEW)).counts == {"updated": 10}
     assert {one["imageReference"]["sku"] for one in _storage(made)} == {MINIMAL}
 
@@ -255,4 +255,4 @@ def test_to_whatever_a_function_makes_of_the_model() -> None:
 
     assert run(made, Policy(), change).counts == {"updated": 10}
     assert made.scale_set.profile["licenseType"] == "RHEL_BYOS"
-    assert all(vm.generation == 1 for vm in made.scale_set.instances.values())
+    assert all(vm.model_version == 1 for vm in made.scale_set.instances.values())

@@ -18,8 +18,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def web(arm_emulator: Any) -> az.ScaleSet:
-    return az.ScaleSet(arm_emulator.subscription_id, arm_emulator.resource_group, arm_emulator.vmss_name)
+def arm(azurerm_client: az.Arm) -> az.Arm:
+    """The client of nearly every test here, by a short name."""
+    return azurerm_client
+
+
+@pytest.fixture
+def web(azurerm_emulator: Any) -> az.ScaleSet:
+    return az.ScaleSet(azurerm_emulator.subscription_id, azurerm_emulator.resource_group, azurerm_emulator.vmss_name)
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def run_example(tmp_path: Path, journal_file: str) -> Run:
     def run(script: str, *arguments: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         kept["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = "http://127.0.0.1:9"  # nobody: no VM's identity is looked for
-        kept["AZURERM_LITE_EMULATOR_JOURNAL"] = journal_file
+        kept["AZURERM_LITE_EMULATOR_RECORD"] = journal_file
         command = [sys.executable, str(EXAMPLES / script), *arguments]
         return subprocess.run(
             command, env={**kept, **(env or {})}, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

@@ -54,8 +54,8 @@ def test_a_script_of_2016_runs_with_its_import_line_changed(tmp_path: Path) -> N
         env = {"PATH": os.environ["PATH"], **emulator.env()}
         line = [sys.executable, "-c", SCRIPT, NEW]
         done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        (scale_set,) = emulator.world.scale_sets
-        current = {one for one, vm in scale_set.instances.items() if vm.generation == scale_set.generation}
+        (scale_set,) = emulator.simulation.scale_sets
+        current = {one for one, vm in scale_set.instances.items() if vm.model_version == scale_set.model_version}
         domain = {one for one, vm in scale_set.instances.items() if vm.view["platformUpdateDomain"] == 0}
     assert done.returncode == 0, done.stderr
     assert "<Response [200]> 200" in done.stdout
@@ -94,9 +94,9 @@ def test_every_name_that_azurerm_had_for_scale_sets_is_here_with_its_arguments_a
     assert missing == set()
 
 
-def test_the_rest_of_the_names_do_what_they_did(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_the_rest_of_the_names_do_what_they_did(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     names, where = azurerm_names, (arm, *web)
-    arm_emulator.world.page_size = 8
+    azurerm_emulator.simulation.settings.page_size = 8
     assert len(names.list_vmss_vms(*where)["value"]) == 20
     page = names.list_vmss_vm_instance_view_pg(*where)
     seen = [*page["value"]]

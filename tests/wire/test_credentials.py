@@ -33,9 +33,9 @@ def key() -> rsa.RSAPrivateKey:
 
 
 @pytest.fixture
-def login(arm_emulator: Any) -> Login:
-    reach = reach_from_environment({"REQUESTS_CA_BUNDLE": arm_emulator.ca_file})
-    return Login(arm_emulator.authority, reach, arm_emulator.clock.time)
+def login(azurerm_emulator: Any) -> Login:
+    reach = reach_from_environment({"REQUESTS_CA_BUNDLE": azurerm_emulator.ca_file})
+    return Login(azurerm_emulator.authority, reach, azurerm_emulator.clock.time)
 
 
 def public(key: rsa.RSAPrivateKey) -> str:
@@ -70,9 +70,9 @@ def pfx_file(folder: Path, key: rsa.RSAPrivateKey, password: bytes) -> str:
 
 @pytest.mark.parametrize("form", ["pem", "pem with password", "pem with chain", "pfx"])
 def test_a_certificate_proves_who_one_is(
-    arm_emulator: Any, login: Login, key: rsa.RSAPrivateKey, tmp_path: Path, form: str
+    azurerm_emulator: Any, login: Login, key: rsa.RSAPrivateKey, tmp_path: Path, form: str
 ) -> None:
-    who = (arm_emulator.tenant_id, arm_emulator.client_id)
+    who = (azurerm_emulator.tenant_id, azurerm_emulator.client_id)
     password = "opensesame" if form in ("pem with password", "pfx") else None
     secret = password.encode() if password else None
     path = pfx_file(tmp_path, key, secret or b"") if form == "pfx" else pem_file(tmp_path, key, secret)
@@ -80,10 +80,10 @@ def test_a_certificate_proves_who_one_is(
     credential = az.certificate_credential(*who, path, password, send_chain=chain, login=login)
     with pytest.raises(az.CredentialError, match="AADSTS700027"):
         credential.get_token(SCOPE)
-    arm_emulator.world.identity.trust_key(arm_emulator.client_id, public(key))
+    azurerm_emulator.identity.trust_key(azurerm_emulator.client_id, public(key))
     first = credential.get_token(SCOPE)
     assert credential.get_token(SCOPE) is first
-    arm_emulator.clock.advance(3400)
+    azurerm_emulator.clock.advance(3400)
     assert credential.get_token(SCOPE) != first
     assert "opensesame" not in repr(credential)
 
@@ -93,27 +93,29 @@ def test_a_certificate_proves_who_one_is(
     [(None, "cannot read the certificate file"), (b"-----BEGIN nothing", "must hold a private key")],
 )
 def test_a_certificate_that_is_none_is_one_clear_line(
-    arm_emulator: Any, login: Login, tmp_path: Path, content: bytes | None, text: str
+    azurerm_emulator: Any, login: Login, tmp_path: Path, content: bytes | None, text: str
 ) -> None:
     path = tmp_path / "client.pem"
     if content is not None:
         path.write_bytes(content)
-    credential = az.certificate_credential(arm_emulator.tenant_id, arm_emulator.client_id, str(path), login=login)
+    credential = az.certificate_credential(
+        azurerm_emulator.tenant_id, azurerm_emulator.client_id, str(path), login=login
+    )
     with pytest.raises(az.CredentialError, match=text) as told:
         credential.get_token(SCOPE)
     assert "\n" not in str(told.value)
 
 
 def test_a_federated_token_is_read_again_each_time_and_its_end_is_told(
-    arm_emulator: Any, login: Login, key: rsa.RSAPrivateKey, tmp_path: Path
+    azurerm_emulator: Any, login: Login, key: rsa.RSAPrivateKey, tmp_path: Path
 ) -> None:
-    arm_emulator.world.identity.trust_key(arm_emulator.client_id, public(key), issuer="https://issuer.example")
-    file, now = tmp_path / "token", arm_emulator.clock.time()
+    azurerm_emulator.identity.trust_key(azurerm_emulator.client_id, public(key), issuer="https://issuer.example")
+    file, now = tmp_path / "token", azurerm_emulator.clock.time()
 
     def write(expires: float) -> None:
         file.write_text(jwt.encode({"iss": "https://issuer.example", "exp": expires}, key, algorithm="RS256"))
 
-    who = (arm_emulator.tenant_id, arm_emulator.client_id)
+    who = (azurerm_emulator.tenant_id, azurerm_emulator.client_id)
     credential = az.workload_identity_credential(*who, str(file), login)
     with pytest.raises(az.CredentialError, match="cannot read the federated token file"):
         credential.get_token(SCOPE)
@@ -123,7 +125,7 @@ def test_a_federated_token_is_read_again_each_time_and_its_end_is_told(
     assert "\n" not in str(told.value)
     write(now + 600)
     first = credential.get_token(SCOPE)
-    arm_emulator.clock.advance(3400)
+    azurerm_emulator.clock.advance(3400)
     write(now + 9999)
     assert credential.get_token(SCOPE) != first
 
@@ -365,10 +367,10 @@ def test_the_metadata_service_of_another_cloud_is_no_identity(status: int, monke
         server.shutdown()
 
 
-def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login: Login) -> None:
-    arm_emulator.identity.confirms_at_once = True
+def test_a_device_login_asks_once_and_renews_by_itself(azurerm_emulator: Any, login: Login) -> None:
+    azurerm_emulator.identity.confirms_at_once = True
     said: list[str] = []
-    credential = az.device_code_credential(said.append, arm_emulator.tenant_id, login=login)
+    credential = az.device_code_credential(said.append, azurerm_emulator.tenant_id, login=login)
     first = credential.get_token(SCOPE)
     again = credential.renew(SCOPE, first)
     assert first.token != again.token
@@ -376,16 +378,16 @@ def test_a_device_login_asks_once_and_renews_by_itself(arm_emulator: Any, login:
     assert "enter the code" in said[0]
 
 
-def test_a_device_login_that_is_declined_is_one_clear_line(arm_emulator: Any, login: Login) -> None:
+def test_a_device_login_that_is_declined_is_one_clear_line(azurerm_emulator: Any, login: Login) -> None:
     def decline(_message: str) -> None:
-        arm_emulator.identity.confirm(decline=True)
+        azurerm_emulator.identity.confirm(decline=True)
 
     with pytest.raises(az.CredentialError, match="authorization_declined") as caught:
-        az.device_code_credential(decline, arm_emulator.tenant_id, login=login).get_token(SCOPE)
+        az.device_code_credential(decline, azurerm_emulator.tenant_id, login=login).get_token(SCOPE)
     assert "\n" not in str(caught.value)
 
 
-def test_a_login_by_browser(arm_emulator: Any, login: Login) -> None:
+def test_a_login_by_browser(azurerm_emulator: Any, login: Login) -> None:
     import threading
     import webbrowser
 
@@ -399,13 +401,13 @@ def test_a_login_by_browser(arm_emulator: Any, login: Login) -> None:
             return True
 
         def log_in(self, url: str) -> None:
-            page = requests.get(url, verify=arm_emulator.ca_file, timeout=20).text
+            page = requests.get(url, verify=azurerm_emulator.ca_file, timeout=20).text
             (back,) = re.findall(r'action="([^"]+)"', page)
             requests.post(back, dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page)), timeout=20)
 
     webbrowser.register("person", None, Person("person"), preferred=True)
     try:
-        credential = az.interactive_browser_credential(arm_emulator.tenant_id, timeout=20, login=login)
+        credential = az.interactive_browser_credential(azurerm_emulator.tenant_id, timeout=20, login=login)
         token = credential.get_token(SCOPE)
         assert credential.renew(SCOPE, token).token != token.token
     finally:
@@ -416,15 +418,15 @@ def test_a_login_by_browser(arm_emulator: Any, login: Login) -> None:
 # --- clouds ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cloud_of_ones_own_says_by_itself_where_it_is(arm_emulator: Any) -> None:
-    env = {**arm_emulator.env()}
+def test_a_cloud_of_ones_own_says_by_itself_where_it_is(azurerm_emulator: Any) -> None:
+    env = {**azurerm_emulator.env()}
     for name in ("AZURE_AUTHORITY_HOST", "AZURE_RM_ENDPOINT", "AZURE_AUTH_ENDPOINT"):
         del env[name]
-    clock = arm_emulator.clock
-    with az.connect(cloud=arm_emulator.arm_endpoint, env=env, now=clock.time, sleep=clock.sleep) as arm:
-        assert (arm.cloud.name, arm.cloud.authority) == ("AzureEmulator", arm_emulator.authority)
-        assert arm.cloud.scope == f"{arm_emulator.arm_endpoint}/.default"
-        assert az.list_vmss_sub(arm, arm_emulator.subscription_id)[0]["name"] == "web"
+    clock = azurerm_emulator.clock
+    with az.connect(cloud=azurerm_emulator.arm_endpoint, env=env, now=clock.time, sleep=clock.sleep) as arm:
+        assert (arm.cloud.name, arm.cloud.authority) == ("AzureEmulator", azurerm_emulator.authority)
+        assert arm.cloud.scope == f"{azurerm_emulator.arm_endpoint}/.default"
+        assert az.list_vmss_sub(arm, azurerm_emulator.subscription_id)[0]["name"] == "web"
     with pytest.raises(az.AzurermLiteError):
         az.connect("token", cloud="http://far.example")
 

@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from azurerm_lite.emulator import Seed, VirtualClock, compute, identity
-from azurerm_lite.emulator.app import ArmApp
-from azurerm_lite.emulator.world import World
+from azurerm_lite.emulator import Seed, VirtualClock
+from azurerm_lite.emulator.http.app import ArmApp
+from azurerm_lite.emulator.simulation.compose import Simulation
 
 from .test_recorded_traffic import SESSIONS
 
@@ -148,10 +148,9 @@ class Session:
         self.source, self.kept = source, kept
         self.interactions = in_order(interactions) if source == "azure-sdk-for-net" else interactions
         self.clock = VirtualClock(1_724_660_000.0)
-        self.world = World(self.clock, seed=1)
-        self.principal = identity.install(self.world)
-        compute.install(self.world)
-        self.app = ArmApp(self.world)
+        self.simulation = Simulation(self.clock, seed=1)
+        self.principal = self.simulation.principal
+        self.app = ArmApp(self.simulation)
         self.operations: dict[str, str] = {}  # recorded guid -> ours
         self.ids: dict[str, dict[str, str]] = {}  # set -> recorded id -> ours
         self.found: list[str] = []
@@ -168,9 +167,11 @@ class Session:
             parts = path.strip("/").split("/")
             if len(parts) > 3 and parts[2].lower() == "resourcegroups":
                 key = (parts[1].lower(), parts[3].lower())
-                self.world.resource_groups.setdefault(key, (parts[1], parts[3], "westus"))
+                self.simulation.state.resource_groups.setdefault(key, (parts[1], parts[3], "westus"))
             elif len(parts) > 1:
-                self.world.resource_groups.setdefault((parts[1].lower(), "none"), (parts[1], "none", "westus"))
+                self.simulation.state.resource_groups.setdefault(
+                    (parts[1].lower(), "none"), (parts[1], "none", "westus")
+                )
             if not match or match[1].lower() in created:
                 continue
             created.add(match[1].lower())
@@ -195,8 +196,8 @@ class Session:
                 parts[7], resource_group=parts[3], subscription_id=parts[1], capacity=len(instances or "ab")
             )
             model = self.evictable(resource_id, built.model, later)
-        scale_set = compute.plant(self.world, Seed.from_captured({"model": model, "instances": instances}))
-        scale_set.asked_for = frozenset(model["properties"])
+        scale_set = Seed.from_captured({"model": model, "instances": instances}).add_to(self.simulation)
+        scale_set.explicit_properties = frozenset(model["properties"])
         if instances is None:  # the model as recorded, not as completed
             scale_set.model["properties"] = {k: v for k, v in model["properties"].items() if k != "provisioningState"}
         if "$expand=userData" in str([one["request"]["path"] for one in later]):
@@ -230,7 +231,7 @@ class Session:
             "wsgi.url_scheme": "https",
             "wsgi.input": io.BytesIO(data),
             "HTTP_HOST": "localhost",
-            "HTTP_AUTHORIZATION": f"Bearer {self.world.identity.issue(self.principal.client_id)}",
+            "HTTP_AUTHORIZATION": f"Bearer {self.simulation.identity.issue(self.principal.client_id)}",
         }
         seen: dict[str, Any] = {}
 
@@ -251,7 +252,7 @@ class Session:
 
     def instance(self, prefix: str, theirs: str) -> str:
         names = prefix.strip("/").split("/")
-        scale_set = self.world.scale_sets.find(names[1], names[3], names[7])
+        scale_set = self.simulation.scale_sets.find(names[1], names[3], names[7])
         known = self.ids.setdefault(names[7].lower(), {})
         if scale_set is not None and theirs in scale_set.instances:
             known.setdefault(theirs, theirs)
@@ -281,10 +282,10 @@ class Session:
             guid = path.partition("/operations/")[2].partition("?")[0]
             if body.get("status") == "InProgress":
                 return
-            record = self.world.operations.find(guid)
+            record = self.simulation.operations.get(guid)
             if body.get("status") == "Failed" and record.kind == "CREATE":
-                self.world.operations.end(record, body["error"])
-            self.run_until(lambda: record.done)
+                self.simulation.operations.end(record, body["error"])
+            self.run_until(lambda: record.is_done)
         elif "/operations/" not in path:
             properties = body.get("properties") or {}
             wanted = properties.get("provisioningState")
@@ -293,8 +294,8 @@ class Session:
 
     def run_until(self, done: Any) -> None:
         for _ in range(500):
-            self.world.settle()
-            due = self.world.next_due()
+            self.simulation.events.run_due_events()
+            due = self.simulation.events.next_due()
             if done() or due is None or due > self.clock.time() + 40_000:
                 return
             self.clock.advance(max(0.0, due - self.clock.time()) + 0.001)
@@ -347,7 +348,7 @@ class Session:
         match = SET.match(unquote(urlsplit(one["request"]["path"]).path))
         if one["request"]["method"] == "GET" and one["response"]["status"] == 200 and match:
             parts = match[1].strip("/").split("/")
-            if self.world.scale_sets.find(parts[1], parts[3], parts[7]) is None:
+            if self.simulation.scale_sets.find(parts[1], parts[3], parts[7]) is None:
                 self.plant(match[1], self.interactions[self.interactions.index(one) :])
 
     def publish(self, body: Any) -> None:
@@ -356,7 +357,7 @@ class Session:
         image = (profile.get("storageProfile") or {}).get("imageReference") or {}
         if image.get("publisher"):
             version = image["version"] if image.get("version") != "latest" else "1.0.0"
-            self.world.images.publish(image["publisher"], image["offer"], image["sku"], version)
+            self.simulation.images.publish(image["publisher"], image["offer"], image["sku"], version)
 
     def befall(self, one: Interaction) -> None:
         """The misfortune that Azure had at this point."""
@@ -367,7 +368,9 @@ class Session:
         polls = [i["response"]["body"] for i in self.interactions if guid and guid in i["request"]["path"]]
         failed = next((b["error"] for b in polls if isinstance(b, dict) and b.get("status") == "Failed"), None)
         if failed:
-            self.world.faults.add(on="upgrade", effect="fail", code=failed["code"], message=failed["message"], times=99)
+            self.simulation.faults.add(
+                on="upgrade", effect="fail", code=failed["code"], message=failed["message"], times=99
+            )
 
     def report(self, where: str, what: str) -> None:
         line = f"{where}: {what} {self.source}"

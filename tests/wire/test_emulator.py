@@ -19,8 +19,8 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import VirtualClock, serve
-from azurerm_lite.emulator.images import Images
-from azurerm_lite.emulator.server import THREADS
+from azurerm_lite.emulator.http.server import THREADS
+from azurerm_lite.emulator.simulation.images import Images
 
 from .conftest import NEW
 
@@ -38,7 +38,7 @@ def lower(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def exchanges(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> list[Any]:
+def exchanges(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> list[Any]:
     """What is said when a scale set is upgraded, from the first GET to the last poll."""
     model = az.set_image_version(az.get_vmss(arm, *web), NEW).model
     az.put_vmss(arm, *web, model).wait()
@@ -51,13 +51,13 @@ def exchanges(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> list[Any]:
     az.get_vmss_instance_view(arm, *web)
     az.list_vmss(arm, *web[:2])
     az.list_vmss_sub(arm, web[0])
-    entries: list[Any] = arm_emulator.journal.entries
+    entries: list[Any] = azurerm_emulator.recorder.entries
     return entries
 
 
 def test_every_answer_has_azures_headers(exchanges: list[Any]) -> None:
     for entry in exchanges:
-        headers = lower(entry.answer_headers)
+        headers = lower(entry.response_headers)
         assert {key: headers.get(key) for key in ALWAYS} == ALWAYS
         assert headers["x-ms-correlation-request-id"]
         assert re.fullmatch(r"[A-Z0-9]+:\d{8}T\d{6}Z:[0-9a-f-]{36}", headers["x-ms-routing-request-id"])
@@ -69,17 +69,17 @@ def test_the_first_answer_of_a_write_has_the_recorded_headers(exchanges: list[An
         r"https://localhost:\d+/subscriptions/[0-9a-f-]+/providers/Microsoft\.Compute/locations/westus2/operations/"
     )
     for entry in (put, patch, post):
-        headers = lower(entry.answer_headers)
+        headers = lower(entry.response_headers)
         link = re.fullmatch(operation + r"([0-9a-f-]{36})\?api-version=2024-07-01", headers["azure-asyncoperation"])
         assert link
         assert link[1] == headers["x-ms-request-id"]
         assert headers["azure-asyncnotification"] == "Enabled"
         assert "x-ms-request-charge" in headers
     for entry in (put, patch):
-        assert (entry.status, lower(entry.answer_headers)["retry-after"]) == (200, "10")
-        assert "location" not in lower(entry.answer_headers)
-        assert entry.answer["properties"]["provisioningState"] == "Updating"
-    headers = lower(post.answer_headers)
+        assert (entry.status, lower(entry.response_headers)["retry-after"]) == (200, "10")
+        assert "location" not in lower(entry.response_headers)
+        assert entry.response["properties"]["provisioningState"] == "Updating"
+    headers = lower(post.response_headers)
     assert (post.status, headers["content-length"]) == (202, "0")
     assert "retry-after" not in headers
     assert "monitor=true" in headers["location"]
@@ -88,9 +88,9 @@ def test_the_first_answer_of_a_write_has_the_recorded_headers(exchanges: list[An
 def test_operation_documents_have_azures_keys_in_azures_order(exchanges: list[Any], arm: az.Arm) -> None:
     polls = [entry for entry in exchanges if "/operations/" in entry.path and "monitor" not in entry.query]
     assert {entry.status for entry in polls} == {200}
-    shapes = {tuple(entry.answer) for entry in polls}
+    shapes = {tuple(entry.response) for entry in polls}
     assert shapes == {("startTime", "status", "name"), ("startTime", "endTime", "status", "name")}
-    location = next(entry.answer_headers["Location"] for entry in exchanges if entry.status == 202)
+    location = next(entry.response_headers["Location"] for entry in exchanges if entry.status == 202)
     status, headers, result = arm.read(location.removeprefix(arm.base))
     assert (status, headers["content-length"], result) == (200, "0", None)
 
@@ -109,7 +109,7 @@ def test_every_exchange_passes_the_published_openapi(exchanges: list[Any], arm_d
         if checker.operation(entry.method, url) is None:
             assert "/operations/" in entry.path
             continue
-        assert checker.check(entry.method, url, entry.body, entry.status, entry.answer) == []
+        assert checker.check(entry.method, url, entry.body, entry.status, entry.response) == []
         checked += 1
     assert checked >= 11
 
@@ -193,7 +193,7 @@ def test_a_second_upgrade_while_one_runs_is_a_conflict(arm: az.Arm, web: az.Scal
         az.manual_upgrade_instances(arm, *web, ["1"])
 
 
-def test_the_eleventh_model_is_refused(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_the_eleventh_model_is_refused(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     sizes = [f"Standard_D{size}s_v5" for size in range(20, 30)]
     everyone = [vm["instanceId"] for vm in az.list_vmss_vms(arm, *web)]
     for number, size in enumerate(sizes[:9]):
@@ -215,11 +215,11 @@ def test_versions_are_ordered_as_numbers() -> None:
     images = Images()
     images.publish("P", "O", "S", "1.0.10", "1.0.9", "1.0.100")
     assert images.versions("p", "o", "s") == ["1.0.9", "1.0.10", "1.0.100"]
-    assert images.exact({"publisher": "P", "offer": "O", "sku": "S", "version": "latest"}) == "1.0.100"
+    assert images.exact_version({"publisher": "P", "offer": "O", "sku": "S", "version": "latest"}) == "1.0.100"
 
 
-def test_one_silent_client_does_not_stall_the_others(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
-    port = int(arm_emulator.arm_endpoint.rpartition(":")[2])
+def test_one_silent_client_does_not_stall_the_others(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
+    port = int(azurerm_emulator.arm_endpoint.rpartition(":")[2])
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
     try:
         assert az.get_vmss(arm, *web)["name"] == "web"
@@ -238,10 +238,12 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_a_crowd_of_silent_clients_does_not_stall_the_others(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_crowd_of_silent_clients_does_not_stall_the_others(
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
+) -> None:
     """Row 152: a thousand who connect; some stop in a handshake, some before the body that they announce."""
-    port = int(arm_emulator.arm_endpoint.rpartition(":")[2])
-    context = ssl.create_default_context(cafile=arm_emulator.ca_file)
+    port = int(azurerm_emulator.arm_endpoint.rpartition(":")[2])
+    context = ssl.create_default_context(cafile=azurerm_emulator.ca_file)
     head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     began, before = time.monotonic(), threading.active_count()
     with contextlib.ExitStack() as crowd:
@@ -283,9 +285,9 @@ def test_a_guest_who_distrusts_its_ca_or_speaks_http_is_told_of_in_a_line(capfd:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:443", "localhost.evil.example", ""])
-def test_another_host_name_is_refused_so_that_no_web_page_can_reach_it(arm_emulator: Any, host: str) -> None:
-    port = int(arm_emulator.arm_endpoint.rpartition(":")[2])
-    context = ssl.create_default_context(cafile=arm_emulator.ca_file)
+def test_another_host_name_is_refused_so_that_no_web_page_can_reach_it(azurerm_emulator: Any, host: str) -> None:
+    port = int(azurerm_emulator.arm_endpoint.rpartition(":")[2])
+    context = ssl.create_default_context(cafile=azurerm_emulator.ca_file)
     with (
         socket.create_connection(("127.0.0.1", port)) as raw,
         context.wrap_socket(raw, server_hostname="localhost") as tls,

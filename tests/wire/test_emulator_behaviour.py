@@ -21,17 +21,17 @@ class Rig:
     """An emulator with a seed, and an Arm on it, in virtual time."""
 
     def __init__(self, emulator: Emulator, arm: az.Arm) -> None:
-        self.emulator, self.arm, self.world = emulator, arm, emulator.world
+        self.emulator, self.arm, self.simulation = emulator, arm, emulator.simulation
         self.web = az.ScaleSet(emulator.subscription_id, emulator.resource_group, emulator.vmss_name)
         self.clock: Any = emulator.clock
 
     @property
     def scale_set(self) -> Any:
-        return self.world.scale_sets.get(*self.web)
+        return self.simulation.scale_sets.get(*self.web)
 
     def later(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        self.world.settle()
+        self.simulation.events.run_due_events()
 
     def vms(self, **options: Any) -> dict[str, Any]:
         return {vm["instanceId"]: vm for vm in az.list_vmss_vms(self.arm, *self.web, **options)}
@@ -77,11 +77,11 @@ def test_a_put_of_a_new_name_creates_the_set_with_azures_defaults_and_overprovis
     rig = start()
     other = az.ScaleSet(rig.web.subscription_id, rig.web.resource_group, "other")
     operation = az.put_vmss(rig.arm, *other, body(5, overprovision=True), if_none_match="*")
-    (entry,) = rig.emulator.journal.find("PUT", "/other")
+    (entry,) = rig.emulator.recorder.find("PUT", "/other")
     assert entry.status == 201
-    assert "Location" not in entry.answer_headers
-    assert entry.answer["properties"]["provisioningState"] == "Creating"
-    assert len(rig.world.scale_sets.get(*other).instances) == 7  # more than asked for, while it is made
+    assert "Location" not in entry.response_headers
+    assert entry.response["properties"]["provisioningState"] == "Creating"
+    assert len(rig.simulation.scale_sets.get(*other).instances) == 7  # more than asked for, while it is made
     model = operation.wait().resource
     assert model["properties"]["platformFaultDomainCount"] == 5
     vms = az.list_vmss_vms(rig.arm, *other)
@@ -99,7 +99,7 @@ def test_a_body_that_azure_would_refuse_creates_nothing(start: Start, change: di
     given = {key: value for key, value in {**body(2), **change}.items() if value is not None}
     with pytest.raises(az.ArmError, match=code):
         az.put_vmss(rig.arm, rig.web[0], rig.web[1], "other", given)
-    assert len(list(rig.world.scale_sets)) == 1
+    assert len(list(rig.simulation.scale_sets)) == 1
 
 
 def test_instances_are_created_and_deleted_with_the_states_between(start: Start) -> None:
@@ -288,7 +288,7 @@ def test_a_cancelled_rolling_upgrade_keeps_what_is_done_and_the_next_model_start
 
 def test_a_new_image_behind_latest_shows_in_no_instance_and_in_no_flag(start: Start) -> None:
     rig = start(image={**IMAGE, "version": "latest"})
-    rig.world.images.publish(IMAGE["publisher"], IMAGE["offer"], IMAGE["sku"], "22.04.202701010")
+    rig.simulation.images.publish(IMAGE["publisher"], IMAGE["offer"], IMAGE["sku"], "22.04.202701010")
     assert rig.exact() == {NEW: 20}
     assert {vm["properties"]["latestModelApplied"] for vm in rig.vms().values()} == {True}
     az.start_os_rolling_upgrade(rig.arm, *rig.web).wait()
@@ -342,14 +342,14 @@ def test_automatic_repairs_replace_a_sick_instance_after_its_grace_unless_suspen
     rig = start(capacity=4, health_source="extension", properties=policy)
     sick = rig.scale_set.instances["2"]
     az.set_orchestration_service_state(rig.arm, *rig.web, "Suspend").wait()
-    rig.world.scale_sets.set_health(rig.scale_set, sick, "unhealthy")
+    rig.simulation.health.set_health(rig.scale_set, sick, "unhealthy")
     rig.later(1200)
     assert "2" in rig.vms()
     services = az.get_vmss_instance_view(rig.arm, *rig.web)["orchestrationServices"]
     assert services == [{"serviceName": "AutomaticRepairs", "serviceState": "Suspended"}]
     az.set_orchestration_service_state(rig.arm, *rig.web, "Resume").wait()
-    rig.world.scale_sets.set_health(rig.scale_set, sick, "healthy")
-    rig.world.scale_sets.set_health(rig.scale_set, sick, "unhealthy")
+    rig.simulation.health.set_health(rig.scale_set, sick, "healthy")
+    rig.simulation.health.set_health(rig.scale_set, sick, "unhealthy")
     rig.later(1200)
     assert "2" not in rig.vms()
     assert len(rig.vms()) == 4
@@ -364,9 +364,9 @@ def test_custom_data_reaches_an_instance_with_its_reimage_only(start: Start) -> 
     az.manual_upgrade_instances(rig.arm, *rig.web, ["0"]).wait()
     instance = rig.scale_set.instances["0"]
     assert rig.vms()["0"]["properties"]["latestModelApplied"] is True
-    assert instance.booted < instance.generation
+    assert instance.disk_version < instance.model_version
     az.reimage_vmss_vms(rig.arm, *rig.web, ["0"]).wait()
-    assert instance.booted == instance.generation
+    assert instance.disk_version == instance.model_version
     assert "customData" not in json.dumps(az.get_vmss(rig.arm, *rig.web))
 
 
@@ -437,7 +437,7 @@ def test_a_rolling_set_is_updating_until_its_roll_is_over_and_a_deleted_one_is_g
 @pytest.mark.parametrize("way", ["conflict", "preempt"])
 def test_a_second_upgrade_is_refused_or_takes_over_as_chosen(start: Start, way: str) -> None:
     rig = start()
-    rig.world.concurrency = way
+    rig.simulation.settings.concurrency = way
     rig.new_version()
     first = az.manual_upgrade_instances(rig.arm, *rig.web, ["0"])
     if way == "conflict":
@@ -456,9 +456,9 @@ def test_a_second_upgrade_is_refused_or_takes_over_as_chosen(start: Start, way: 
 def test_limits_are_shown_in_every_answer_and_refuse_with_computes_own_body_when_enforced(start: Start) -> None:
     rig = start(capacity=2)
     az.get_vmss(rig.arm, *rig.web)
-    shown = rig.emulator.journal.entries[-1].answer_headers["x-ms-ratelimit-remaining-resource"]
+    shown = rig.emulator.recorder.entries[-1].response_headers["x-ms-ratelimit-remaining-resource"]
     assert shown.startswith("Microsoft.Compute/GetVMScaleSetSubscriptionMaximum;2399,")
-    rig.world.throttle.enforced = True
+    rig.emulator.throttle.is_enforced = True
     path, bearer = (
         f"{rig.web.resource_id}?api-version=2024-07-01",
         {"Authorization": f"Bearer {rig.arm.credential.get_token(rig.arm.cloud.scope).token}"},
@@ -466,10 +466,10 @@ def test_limits_are_shown_in_every_answer_and_refuse_with_computes_own_body_when
     statuses = [rig.arm._transport().send("GET", path, bearer).status for _ in range(60)]
     assert statuses.count(200) in (35, 36)
     assert set(statuses) == {200, 429}
-    entry = rig.emulator.journal.entries[-1]
-    assert set(entry.answer) == {"code", "message", "details", "innererror"}
-    assert entry.answer["details"][0]["code"] == "TooManyRequests"
-    assert int(entry.answer_headers["Retry-After"]) >= 1
+    entry = rig.emulator.recorder.entries[-1]
+    assert set(entry.response) == {"code", "message", "details", "innererror"}
+    assert entry.response["details"][0]["code"] == "TooManyRequests"
+    assert int(entry.response_headers["Retry-After"]) >= 1
     once = az.connect(env=rig.emulator.env(), retry=az.Retry(attempts=1), now=rig.clock.time, sleep=rig.clock.sleep)
     with once, pytest.raises(az.ThrottledError) as caught:
         az.get_vmss(once, *rig.web)
@@ -487,14 +487,14 @@ def test_extensions_of_the_set_are_part_of_its_model(start: Start) -> None:
     made = az.put_vmss_extension(
         rig.arm, *rig.web, "script", {"properties": {**own, "protectedSettings": {"k": "geheim"}}}
     )
-    assert rig.emulator.journal.entries[-1].status == 201
+    assert rig.emulator.recorder.entries[-1].status == 201
     made.wait()
     assert {vm["properties"]["latestModelApplied"] for vm in rig.vms().values()} == {False}
     assert [one["name"] for one in az.list_vmss_extensions(rig.arm, *rig.web)] == ["script"]
     az.patch_vmss_extension(rig.arm, *rig.web, "script", {"properties": {"settings": {"a": 1}}}).wait()
     found = az.get_vmss_extension(rig.arm, *rig.web, "SCRIPT")
     assert found["properties"]["settings"] == {"a": 1}
-    assert "geheim" not in json.dumps([entry.answer for entry in rig.emulator.journal.entries])
+    assert "geheim" not in json.dumps([entry.response for entry in rig.emulator.recorder.entries])
     az.delete_vmss_extension(rig.arm, *rig.web, "script").wait()
     with pytest.raises(az.NotFoundError):
         az.get_vmss_extension(rig.arm, *rig.web, "script")
@@ -534,7 +534,7 @@ def test_protected_settings_stay_when_left_out_and_are_erased_by_null_or_an_empt
     assert rig.scale_set.secrets.get("extensions/script") == left
     shown = [az.get_vmss(rig.arm, *rig.web), az.list_vmss_extensions(rig.arm, *rig.web), [*rig.vms().values()]]
     assert "protectedSettings" not in json.dumps(shown)
-    assert "geheim" not in json.dumps([entry.answer for entry in rig.emulator.journal.entries])
+    assert "geheim" not in json.dumps([entry.response for entry in rig.emulator.recorder.entries])
 
 
 def test_what_a_set_hides_is_part_of_its_model_and_goes_with_what_it_belonged_to(start: Start) -> None:
@@ -615,10 +615,10 @@ def spot_profile() -> dict[str, Any]:
 def test_the_newest_version_of_a_gallery_image_is_the_one_that_the_region_has(start: Start) -> None:
     rig = start(capacity=1)
     image = f"/subscriptions/{rig.web[0]}/resourceGroups/{rig.web[1]}/providers/Microsoft.Compute/galleries/g/images/i"
-    rig.world.images.publish_gallery(image, "1.0.9", "westus2", "eastus")
-    rig.world.images.publish_gallery(image, "1.0.10", "West US 2")
-    rig.world.images.publish_gallery(image, "1.0.11", "eastus")
-    rig.world.images.publish_gallery(image, "1.0.12", "westus2", exclude_from_latest=True)
+    rig.simulation.images.publish_gallery(image, "1.0.9", "westus2", "eastus")
+    rig.simulation.images.publish_gallery(image, "1.0.10", "West US 2")
+    rig.simulation.images.publish_gallery(image, "1.0.11", "eastus")
+    rig.simulation.images.publish_gallery(image, "1.0.12", "westus2", exclude_from_latest=True)
     found = az.list_gallery_image_versions(rig.arm, rig.web[0], rig.web[1], "g", "i")
     assert az.newest_gallery_version(found, "westus2") == "1.0.10"
     with pytest.raises(az.NotFoundError):
@@ -699,5 +699,5 @@ def test_the_same_seed_and_calls_give_the_same_history(start: Start) -> None:
         rig.new_version()
         az.manual_upgrade_instances(rig.arm, *rig.web, ["0", "3"]).wait()
         rig.later(600)
-        histories.append([(name, one, up) for _, name, one, up in rig.world.scale_sets.history])
+        histories.append([(name, one, up) for _, name, one, up in rig.simulation.state.availability])
     assert histories[0] == histories[1]

@@ -14,9 +14,9 @@ from .conftest import NEW, Run
 
 
 @pytest.fixture
-def faults(arm: az.Arm, arm_emulator: Any) -> Any:
+def faults(arm: az.Arm, azurerm_emulator: Any) -> Any:
     arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
-    return arm_emulator.faults
+    return azurerm_emulator.faults
 
 
 def written(arm: az.Arm, web: az.ScaleSet) -> None:
@@ -39,7 +39,7 @@ def test_a_failure_that_stays_ends_with_the_last_answer(arm: az.Arm, faults: Any
     faults.next("GET", "/web", status=503, times=99)
     with pytest.raises(az.ArmError, match="503 InjectedFault"):
         az.get_vmss(arm, *web)
-    assert faults.rules[0].seen == 4
+    assert faults.rules[0].matches == 4
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_action_whose_answer_is_lost_is_not_sent_again(arm: az.Arm, faults: A
     rule = faults.next("POST", "web", **fault)
     with pytest.raises(az.OutcomeUnknown, match="may have happened"):
         az.restart_vmss_vms(arm, *web, ["0"])
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_action_whose_answer_is_lost_is_not_sent_again(arm: az.Arm, faults: A
 )
 @pytest.mark.parametrize("call", [az.put_vmss, az.patch_vmss])
 def test_a_model_whose_answer_is_lost_is_written_once_in_the_end(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, fault: Any, call: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any, fault: Any, call: Any
 ) -> None:
     old = az.get_vmss(arm, *web)
     new: Any = az.set_image_version(old, NEW).model
@@ -66,19 +66,19 @@ def test_a_model_whose_answer_is_lost_is_written_once_in_the_end(
     operation = call(arm, *web, body, if_match=old["etag"])
     assert operation.wait().resource["properties"]["provisioningState"] == "Succeeded"
     assert az.image_text(az.get_vmss(arm, *web)).endswith(NEW)
-    (scale_set,) = arm_emulator.world.scale_sets
-    assert (scale_set.generation, scale_set.etag) == (1, 4)
+    (scale_set,) = azurerm_emulator.simulation.scale_sets
+    assert (scale_set.model_version, scale_set.etag) == (1, 4)
 
 
 def test_a_lost_write_is_not_repeated_over_somebody_elses(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     old = az.get_vmss(arm, *web)
     az.patch_vmss(arm, *web, {"tags": {"owner": "somebody else"}}).wait()
     faults.next("PUT", "web", drop="before")
     with pytest.raises(az.OutcomeUnknown, match="Somebody else may have written"):
         az.put_vmss(arm, *web, az.set_image_version(old, NEW).model)
-    assert len(arm_emulator.journal.find("PUT")) == 0
+    assert len(azurerm_emulator.recorder.find("PUT")) == 0
 
 
 def test_a_lost_write_that_cannot_be_looked_at_stays_unknown(arm: az.Arm, faults: Any, web: Any) -> None:
@@ -96,26 +96,28 @@ def test_a_write_is_not_sent_again_just_because_there_is_a_retry_after(
     rule = faults.next("POST", "manualupgrade", status=status, retry_after=1, times=9)
     with pytest.raises(az.ArmError):
         az.manual_upgrade_instances(arm, *web, ["0"])
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
 def test_a_throttled_write_waits_as_long_as_it_is_told_and_is_sent_once_more(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
-    before = arm_emulator.clock.time()
+    before = azurerm_emulator.clock.time()
     rule = faults.next("POST", "manualupgrade", status=429, retry_after=17)
     az.manual_upgrade_instances(arm, *web, ["0"])
-    assert rule.seen == 2
-    assert arm_emulator.clock.time() - before >= 17
+    assert rule.matches == 2
+    assert azurerm_emulator.clock.time() - before >= 17
 
 
-def test_a_wait_beyond_the_budget_is_an_error_at_once(arm: az.Arm, arm_emulator: Any, faults: Any, web: Any) -> None:
-    before = arm_emulator.clock.time()
+def test_a_wait_beyond_the_budget_is_an_error_at_once(
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
+) -> None:
+    before = azurerm_emulator.clock.time()
     faults.next("GET", "/web", status=429, retry_after=1200)
     with pytest.raises(az.ThrottledError) as caught:
         az.get_vmss(arm, *web)
     assert caught.value.retry_after == 1200
-    assert arm_emulator.clock.time() == before
+    assert azurerm_emulator.clock.time() == before
 
 
 @pytest.mark.parametrize("garbage", ["<html>Please log in</html>", "{", '{"a": NaN}', "\x1b[2J"])
@@ -127,11 +129,11 @@ def test_what_is_not_arms_json_is_a_protocol_error(arm: az.Arm, faults: Any, web
 
 
 def test_links_to_a_foreign_host_are_not_followed_and_the_token_stays(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     with serve(clock=VirtualClock()) as twin:
         foreign = twin.arm_endpoint.replace("localhost", "127.0.0.1")
-        arm_emulator.world.page_size = 5
+        azurerm_emulator.simulation.settings.page_size = 5
         faults.next("GET", "virtualMachines", link=foreign)
         with pytest.raises(az.ProtocolError, match="not followed"):
             az.list_vmss_vms(arm, *web)
@@ -141,7 +143,7 @@ def test_links_to_a_foreign_host_are_not_followed_and_the_token_stays(
         faults.next("GET", "/web", status=307, headers={"Location": f"{foreign}/x"}, body={})
         with pytest.raises(az.ProtocolError, match="redirect"):
             az.get_vmss(arm, *web)
-        assert twin.journal.entries == []
+        assert twin.recorder.entries == []
 
 
 @pytest.mark.parametrize("times", [1, 3, 5])
@@ -186,7 +188,7 @@ def test_the_script_stops_at_the_first_update_domain_that_fails(run_example: Run
     done = run_example("vmssupgrade.py", *named, "-n", NEW, "--all", "-y", env=running.env())
     assert done.returncode == 1
     assert "VMStartTimedOut" in done.stderr
-    assert [entry.body["instanceIds"] for entry in running.journal.find("POST", "manualupgrade")] == [
+    assert [entry.body["instanceIds"] for entry in running.recorder.find("POST", "manualupgrade")] == [
         ["0", "6", "13", "19"],
         ["1", "8", "14", "20"],
     ]
@@ -207,10 +209,10 @@ def test_faults_are_read_from_a_file_and_nonsense_is_refused(tmp_path: Path) -> 
         faults.load(str(file))
 
 
-def test_a_fault_meets_whole_segments_only(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_fault_meets_whole_segments_only(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     """/virtualMachines is the beginning of /virtualMachineScaleSets too, and /web that of /web-rg."""
-    arm_emulator.faults.next("GET", "/virtualMachines", status=418, code="Teapot")
-    arm_emulator.faults.next("GET", "resourceGroups/web", status=418, code="Teapot")
+    azurerm_emulator.faults.next("GET", "/virtualMachines", status=418, code="Teapot")
+    azurerm_emulator.faults.next("GET", "resourceGroups/web", status=418, code="Teapot")
     assert az.get_vmss(arm, *web)["name"] == "web"
     with pytest.raises(az.ArmError, match="Teapot"):
         az.list_vmss_vms(arm, *web)

@@ -33,7 +33,7 @@ def test_a_thousand_instances_in_ten_placement_groups_are_listed_with_their_view
             az.get_vmss(arm, *web)
             with equal_but_for_digits(openapi_judge):
                 az.list_vmss_vms(arm, *web, expand="instanceView")
-            emulator.journal.listeners = []  # the same again is not for the judge: its time is not what is measured
+            emulator.recorder.listeners = []  # the same again is not for the judge: its time is not what is measured
             took = []
             for _ in range(3):
                 began = time.perf_counter()
@@ -41,7 +41,7 @@ def test_a_thousand_instances_in_ten_placement_groups_are_listed_with_their_view
                 took.append(time.perf_counter() - began)
         assert len({vm["properties"]["instanceView"]["placementGroupId"] for vm in vms}) == 10
         assert len({vm["instanceId"] for vm in vms}) == 1000
-        assert len(emulator.journal.find("GET", "web/virtualMachines")) == 40
+        assert len(emulator.recorder.find("GET", "web/virtualMachines")) == 40
         assert min(took) < 1.5, f"took {took}"
 
 

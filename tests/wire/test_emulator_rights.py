@@ -8,8 +8,9 @@ import pytest
 import requests
 
 import azurerm_lite as az
-from azurerm_lite.emulator import Seed, VirtualClock, compute, serve
-from azurerm_lite.emulator.adapter import InProcessAdapter
+from azurerm_lite.emulator import Seed, VirtualClock, serve
+from azurerm_lite.emulator.api import routes, subscriptions
+from azurerm_lite.emulator.http.adapter import InProcessAdapter
 
 from .conftest import NEW
 
@@ -40,9 +41,9 @@ NAMES = {"resource_group": "web-rg", "vmss_name": "web", "instance_id": "0", "lo
 
 
 def paths(emulator: Any) -> list[tuple[str, str, str]]:
-    """Every route of the provider with names in it, and the action that it needs."""
+    """Every route of the Compute provider with names in it, and the action that it needs."""
     found = []
-    for method, rule, _, action in compute.ROUTES:
+    for method, rule, _, action in routes.ARM[len(subscriptions.ROUTES) :]:
         path = rule.replace("<subscription_id>", emulator.subscription_id)
         for name, value in NAMES.items():
             path = path.replace(f"<{name}>", value)
@@ -66,8 +67,8 @@ def test_a_reader_reads_everything_and_writes_nothing_and_a_stranger_does_neithe
             assert f"to perform action '{action}' over scope '{path}'" in said["error"]["message"]
         assert ask(emulator, stranger, method, path)[0] == 403
     assert (reads > 25, writes > 50) == (True, True)
-    assert emulator.journal.find("POST") != []
-    assert {one.generation for one in next(iter(emulator.world.scale_sets)).instances.values()} == {0}
+    assert emulator.recorder.find("POST") != []
+    assert {one.model_version for one in next(iter(emulator.simulation.scale_sets)).instances.values()} == {0}
 
 
 def test_rights_are_each_principals_own_and_change_while_things_run(emulator: Any) -> None:
@@ -88,7 +89,7 @@ def test_every_one_of_its_servers_listens_on_this_machine_only(emulator: Any) ->
 
 
 def test_scale_in_spares_protected_instances_and_scale_out_is_not_held_up_by_them(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
 ) -> None:
     everyone = [vm["instanceId"] for vm in az.list_vmss_vms(arm, *web)]
     for number in everyone[-3:]:
@@ -103,8 +104,10 @@ def test_scale_in_spares_protected_instances_and_scale_out_is_not_held_up_by_the
     assert len(az.list_vmss_vms(arm, *web)) == 6
 
 
-def test_lifecycle_events_are_listed_shown_and_decided_about(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
-    (scale_set,) = arm_emulator.world.scale_sets
+def test_lifecycle_events_are_listed_shown_and_decided_about(
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
+) -> None:
+    (scale_set,) = azurerm_emulator.simulation.scale_sets
     assert az.list_lifecycle_hook_events(arm, *web) == []
     scale_set.lifecycle_events["e1"] = {"name": "e1", "properties": {"type": "UpgradeAutoOSScheduling"}}
     assert [one["name"] for one in az.list_lifecycle_hook_events(arm, *web)] == ["e1"]
@@ -124,7 +127,7 @@ def test_a_sample_of_the_lean_answers_of_rehearsals_passes_the_openapi_too(opena
 
     before = sum(openapi_judge.heard.values()) if openapi_judge else 0
     stage = Stage(Seed.build(capacity=10, health_source="extension"))
-    stage.app.journal.keeps_answers = True
+    stage.app.recorder.keeps_responses = True
     verdict = upgrade(stage.arm, plan(stage.arm, *stage.address, NEW))
     assert verdict.outcome == "succeeded"
     assert openapi_judge is None or sum(openapi_judge.heard.values()) - before >= 20

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.emulator.journal import Journal
+from azurerm_lite.emulator.recorder import Recorder
 from azurerm_lite.upgrade import PlanRefused, Policy, plan
 
 from .conftest import NEW
@@ -42,7 +42,7 @@ def ended(name: str, line: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[
     writes: list[str] = []
     monkeypatch.setattr(sys, "argv", [name, *line])
     monkeypatch.setattr(
-        Journal, "listeners", [*Journal.listeners, lambda entry: entry.method != "GET" and writes.append(entry.path)]
+        Recorder, "listeners", [*Recorder.listeners, lambda entry: entry.method != "GET" and writes.append(entry.path)]
     )
     try:
         return int(example(name).main()), writes
@@ -96,14 +96,14 @@ def test_rolling_upgrade_refuses_what_is_no_policy_and_no_journal(
 
 
 def test_vmssupgrade_without_waiting_keeps_tags_written_since_the_plan(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
 ) -> None:
     wanted = plan(arm, *web, _with_tag_and_version, policy=Policy(instances=("0",)))
     az.patch_vmss(arm, *web, {"tags": {"service": "web", "theirs": "1"}}).wait()
     example("vmssupgrade").begun(arm, wanted)
     found = az.get_vmss(arm, *web)
     assert found["tags"] == {"service": "web", "theirs": "1", "release": "42"}
-    (write,) = [entry for entry in arm_emulator.journal.find("PATCH") if "properties" in entry.body]
+    (write,) = [entry for entry in azurerm_emulator.recorder.find("PATCH") if "properties" in entry.body]
     assert write.headers["if-match"]
 
 
@@ -113,11 +113,11 @@ def _with_tag_and_version(model: Any) -> az.Edit:
 
 
 def test_vmssupgrade_without_waiting_undoes_no_model_written_since_the_plan(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
 ) -> None:
     wanted = plan(arm, *web, NEW, policy=Policy(instances=("0",)))
     az.update_vmss(arm, *web, lambda model: model["properties"].update(overprovision=False))
-    before = len(arm_emulator.journal.writes())
+    before = len(azurerm_emulator.recorder.writes())
     with pytest.raises(PlanRefused, match="the model has changed since it was planned"):
         example("vmssupgrade").begun(arm, wanted)
-    assert len(arm_emulator.journal.writes()) == before
+    assert len(azurerm_emulator.recorder.writes()) == before

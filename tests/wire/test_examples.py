@@ -22,7 +22,7 @@ FOLDER = Path(os.environ.get("AZURERM_LITE_ARM_DATA", "/nonexistent")) / "traffi
 
 
 def exact_versions(emulator: Any) -> dict[str, str]:
-    (scale_set,) = emulator.world.scale_sets
+    (scale_set,) = emulator.simulation.scale_sets
     images = {one.instance_id: one.document["properties"]["storageProfile"] for one in scale_set.instances.values()}
     return {one: storage["imageReference"]["exactVersion"] for one, storage in images.items()}
 
@@ -72,7 +72,7 @@ def test_the_version_that_is_there_already_is_not_written_again(run_example: Run
     for one in ("0", "1", "1"):
         done = run_example("vmssupgrade.py", *named, "-i", one, env=running.env())
         assert (done.returncode, done.stderr) == (0, "")
-    assert [entry.method for entry in running.journal.writes()] == ["PATCH", "POST", "POST"]
+    assert [entry.method for entry in running.recorder.writes()] == ["PATCH", "POST", "POST"]
 
 
 def test_without_a_yes_nothing_is_changed(run_example: Run, running: Any) -> None:
@@ -80,20 +80,20 @@ def test_without_a_yes_nothing_is_changed(run_example: Run, running: Any) -> Non
     done = run_example("vmssupgrade.py", *named, "-n", NEW, "--all", env=running.env())
     assert done.returncode == 3
     assert "Nothing was changed" in done.stderr
-    assert running.journal.writes() == []
+    assert running.recorder.writes() == []
 
 
 @pytest.mark.parametrize("mode", ["Automatic", "Rolling"])
 def test_a_mode_that_would_upgrade_by_itself_stops_it_and_says_what_would_happen(
     run_example: Run, running: Any, mode: str
 ) -> None:
-    (scale_set,) = running.world.scale_sets
+    (scale_set,) = running.simulation.scale_sets
     scale_set.model["properties"]["upgradePolicy"]["mode"] = mode
     named = ["-r", running.resource_group, "-s", running.vmss_name, "-n", NEW, "--all", "-y"]
     done = run_example("vmssupgrade.py", *named, env=running.env())
     assert done.returncode == 3
     assert f"the upgrade mode is {mode}: writing the model would" in done.stderr
-    assert running.journal.writes() == []
+    assert running.recorder.writes() == []
     assert run_example("vmssupgrade.py", *named, "--whatever-the-mode", env=running.env()).returncode == 0
 
 
@@ -136,7 +136,7 @@ def test_what_goes_wrong_is_one_clear_line_and_changes_nothing(
     assert re.search(text, done.stderr)
     assert "Traceback" not in done.stderr + done.stdout
     assert running.client_secret not in done.stderr + done.stdout
-    assert [entry for entry in running.journal.writes() if entry.status < 400] == []
+    assert [entry for entry in running.recorder.writes() if entry.status < 400] == []
     assert set(exact_versions(running).values()) == {OLD}
 
 
@@ -167,7 +167,7 @@ def command(journal_file: str) -> Iterator[Any]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
-        line = [sys.executable, "-m", "azurerm_lite.emulator", "--time-scale", "200", "--journal", journal_file]
+        line = [sys.executable, "-m", "azurerm_lite.emulator", "--time-scale", "200", "--record", journal_file]
         process = subprocess.Popen([*line, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -326,5 +326,5 @@ def test_a_recorded_scale_set_is_shown_by_the_emulator_as_it_was(tmp_path: Path,
     seed = tmp_path / "captured.json"
     seed.write_text(json.dumps(document))
     with serve(str(seed)) as emulator:
-        (scale_set,) = emulator.world.scale_sets
+        (scale_set,) = emulator.simulation.scale_sets
         assert scale_set.model["properties"] == document["model"]["properties"]

@@ -60,9 +60,9 @@ def answer(status: int, body: Any = None, **headers: str) -> bytes:
 
 
 @pytest.fixture
-def faults(arm: az.Arm, arm_emulator: Any) -> Any:
+def faults(arm: az.Arm, azurerm_emulator: Any) -> Any:
     arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
-    return arm_emulator.faults
+    return azurerm_emulator.faults
 
 
 # --- transport -------------------------------------------------------------------------------------------------------
@@ -216,17 +216,17 @@ def test_a_name_that_does_not_resolve_and_a_process_out_of_files_end_soon_and_sa
     assert len(waited) == 2
 
 
-def test_threads_that_share_an_arm_get_their_own_answers(arm_emulator: Any) -> None:
+def test_threads_that_share_an_arm_get_their_own_answers(azurerm_emulator: Any) -> None:
     """Row 25."""
     for number in range(16):
-        arm_emulator.add(Seed.build(f"web{number}", capacity=1))
-    clock = arm_emulator.clock
+        azurerm_emulator.add(Seed.build(f"web{number}", capacity=1))
+    clock = azurerm_emulator.clock
     wrong: list[str] = []
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
 
         def ask(number: int) -> None:
             for _ in range(20):
-                found = az.get_vmss(arm, arm_emulator.subscription_id, "web-rg", f"web{number % 16}")["name"]
+                found = az.get_vmss(arm, azurerm_emulator.subscription_id, "web-rg", f"web{number % 16}")["name"]
                 if found != f"web{number % 16}":
                     wrong.append(found)
 
@@ -242,22 +242,22 @@ def test_threads_that_share_an_arm_get_their_own_answers(arm_emulator: Any) -> N
 
 
 def test_a_token_that_is_refused_for_ever_is_renewed_once_and_the_operation_stays_usable(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     """Rows 29 and 43: exactly one refresh, then an error that says what to check."""
     operation = az.restart_vmss_vms(arm, *web, ["0"])
     rule = faults.next("GET", "operations", status=401, code="InvalidAuthenticationTokenTenant", times=99)
     with pytest.raises(az.AuthError, match="check tenant"):
         operation.wait()
-    assert rule.seen == 2
+    assert rule.matches == 2
     faults.clear()
     assert operation.wait().status == "Succeeded"
 
 
-def test_a_claims_challenge_is_answered_once_with_the_claims(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_a_claims_challenge_is_answered_once_with_the_claims(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     """Row 30."""
     az.get_vmss(arm, *web)
-    arm_emulator.identity.demand_claims('{"access_token":{"nbf":{"essential":true,"value":"1790000000"}}}')
+    azurerm_emulator.identity.demand_claims('{"access_token":{"nbf":{"essential":true,"value":"1790000000"}}}')
     assert az.get_vmss(arm, *web)["name"] == "web"
     assert az.get_vmss(arm, *web)["name"] == "web"
 
@@ -271,7 +271,7 @@ def test_a_claims_challenge_that_stays_or_is_garbage_ends_after_two_attempts(
     rule = faults.next("GET", "/web", status=401, times=99, headers={"WWW-Authenticate": challenge})
     with pytest.raises((az.AuthError, az.CredentialError)):
         az.get_vmss(arm, *web)
-    assert rule.seen <= 2
+    assert rule.matches <= 2
 
 
 def test_rights_that_are_taken_away_are_not_asked_for_again(arm: az.Arm, faults: Any, web: Any) -> None:
@@ -279,19 +279,19 @@ def test_rights_that_are_taken_away_are_not_asked_for_again(arm: az.Arm, faults:
     rule = faults.next("POST", "manualupgrade", role="Reader")
     with pytest.raises(az.ForbiddenError, match="AuthorizationFailed"):
         az.manual_upgrade_instances(arm, *web, ["0"])
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
-def test_a_login_that_is_mended_works_at_once(arm_emulator: Any, web: Any) -> None:
+def test_a_login_that_is_mended_works_at_once(azurerm_emulator: Any, web: Any) -> None:
     """Row 33: no error is remembered."""
-    clock = arm_emulator.clock
-    rule = arm_emulator.faults.next("POST", "/oauth2/v2.0/token", status=400, body={"error": "invalid_client"})
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
+    clock = azurerm_emulator.clock
+    rule = azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", status=400, body={"error": "invalid_client"})
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
         with pytest.raises(az.CredentialError) as caught:
             az.get_vmss(arm, *web)
         assert "\n" not in str(caught.value)
-        assert arm_emulator.client_secret not in str(caught.value)
-        assert rule.seen == 1
+        assert azurerm_emulator.client_secret not in str(caught.value)
+        assert rule.matches == 1
         assert az.get_vmss(arm, *web)["name"] == "web"
 
 
@@ -311,13 +311,13 @@ def test_a_login_service_that_hangs_is_given_up() -> None:
     "body", ["{}", '{"access_token": ""}', "<html>marker-token</html>", '{"access_token": "marker-to']
 )
 def test_a_login_answer_without_a_token_is_told_without_its_text(
-    arm_emulator: Any, web: Any, body: str, caplog: pytest.LogCaptureFixture
+    azurerm_emulator: Any, web: Any, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 35."""
     caplog.set_level(logging.DEBUG)
-    arm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=9)
-    clock = arm_emulator.clock
-    arm = az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep)
+    azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=9)
+    clock = azurerm_emulator.clock
+    arm = az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep)
     with pytest.raises(az.CredentialError) as caught:
         az.get_vmss(arm, *web)
     assert "marker-to" not in str(caught.value) + repr(caught.value.__context__) + caplog.text
@@ -383,7 +383,7 @@ def test_a_put_that_succeeded_at_once_is_done_and_one_that_is_updating_is_watche
 
 
 def test_an_upgrade_that_was_accepted_without_a_word_on_where_to_look_is_watched_in_its_instances(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     """Row 49."""
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
@@ -393,7 +393,7 @@ def test_an_upgrade_that_was_accepted_without_a_word_on_where_to_look_is_watched
     assert operation.wait().status == "Succeeded"
     states = {vm["instanceId"]: vm["properties"]["latestModelApplied"] for vm in az.list_vmss_vms(arm, *web)}
     assert {one for one, latest in states.items() if latest} == {"0", "3"}
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
 def test_a_location_that_moves_and_a_relative_one_are_followed_on_our_own_origin(rude: Start) -> None:
@@ -436,15 +436,15 @@ def test_a_few_unreadable_statuses_are_tolerated(arm: az.Arm, faults: Any, web: 
 
 
 def test_a_retry_after_beyond_the_deadline_is_told_at_once(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     """Row 59."""
     operation = az.restart_vmss_vms(arm, *web, ["0"])
     faults.next("GET", "operations", headers={"Retry-After": "500"})
-    before = arm_emulator.clock.time()
+    before = azurerm_emulator.clock.time()
     with pytest.raises(az.OperationTimeout, match="asked to wait another 500 s"):
         operation.wait(timeout=60)
-    assert arm_emulator.clock.time() - before < 60
+    assert azurerm_emulator.clock.time() - before < 60
 
 
 def test_the_first_end_that_is_seen_is_the_end(rude: Start) -> None:
@@ -460,10 +460,10 @@ def test_the_first_end_that_is_seen_is_the_end(rude: Start) -> None:
 
 
 def test_a_newer_write_supersedes_and_is_not_called_a_failure_of_its_own(
-    arm: az.Arm, arm_emulator: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, web: Any
 ) -> None:
     """Row 65."""
-    arm_emulator.world.concurrency = "preempt"
+    azurerm_emulator.simulation.settings.concurrency = "preempt"
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
     first = az.manual_upgrade_instances(arm, *web, ["0"])
     az.manual_upgrade_instances(arm, *web, ["1"])
@@ -487,7 +487,7 @@ def test_an_old_failure_is_not_taken_for_ours(arm: az.Arm, faults: Any, web: Any
 
 @pytest.mark.parametrize("fault", [{"drop": "before"}, {"drop": "after"}, {"status": 504}, {"truncate": 0}])
 def test_an_upgrade_whose_answer_is_lost_happens_once_and_is_waited_for(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, fault: dict[str, Any]
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any, fault: dict[str, Any]
 ) -> None:
     """Rows 6 and 22: the instances say whether it began."""
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
@@ -495,7 +495,7 @@ def test_an_upgrade_whose_answer_is_lost_happens_once_and_is_waited_for(
     operation = az.manual_upgrade_instances(arm, *web, ["0", "3"])
     stored = json.loads(json.dumps(operation.to_dict()))
     assert az.Operation.from_dict(arm, stored).wait().status == "Succeeded"
-    (scale_set,) = arm_emulator.world.scale_sets
+    (scale_set,) = azurerm_emulator.simulation.scale_sets
     assert {one: len(vm.upgrades) for one, vm in scale_set.instances.items() if vm.upgrades} == {"0": 1, "3": 1}
 
 
@@ -506,7 +506,7 @@ def test_an_upgrade_whose_answer_is_lost_and_whose_instances_cannot_be_read_stay
     faults.next("GET", "virtualMachines", status=403, times=9)
     with pytest.raises(az.OutcomeUnknown):
         az.manual_upgrade_instances(arm, *web, ["0"])
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
 def test_an_upgrade_that_is_seen_to_fail_in_its_instances_names_them(arm: az.Arm, faults: Any, web: Any) -> None:
@@ -537,7 +537,7 @@ def test_no_schedule_of_faults_makes_two_writes_of_one(
 ) -> None:
     """For every intended write at most one effective one, whatever is dropped, delayed or refused, and when."""
     made = Stage(Seed.build(capacity=4))
-    arm, web, due = made.arm, made.address, made.world.faults
+    arm, web, due = made.arm, made.address, made.simulation.faults
     model = az.set_image_version(az.get_vmss(arm, *web), NEW).model
     for number, fault in enumerate(writes):
         due.add(method="PUT", nth=number + 1, **fault)
@@ -545,7 +545,7 @@ def test_no_schedule_of_faults_makes_two_writes_of_one(
         due.add(method="GET", nth=number + 1, **fault)
     with contextlib.suppress(az.AzurermLiteError):
         az.put_vmss(arm, *web, model).wait()
-    assert made.scale_set.generation <= 1
+    assert made.scale_set.model_version <= 1
     due.clear()
     az.patch_vmss(arm, *web, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
     for number, fault in enumerate(writes):
@@ -584,27 +584,29 @@ def test_under_no_schedule_of_faults_a_write_has_its_effect_twice(
     made = Stage(Seed.build(capacity=4))
     for method, faults in (("PATCH", writes), ("POST", writes), ("DELETE", writes), ("GET", reads)):
         for number, fault in enumerate(faults):
-            made.world.faults.add(method=method, nth=number + 1, **fault)
+            made.simulation.faults.add(method=method, nth=number + 1, **fault)
     with contextlib.suppress(az.AzurermLiteError):
         operation = write(made.arm, made.address)
         if operation is not None:
             operation.wait()
-    assert len(made.world.operations.records()) <= 1
+    assert len(made.simulation.operations.records.values()) <= 1
 
 
 # --- throttles -------------------------------------------------------------------------------------------------------
 
 
-def test_a_bucket_that_is_nearly_empty_is_waited_for_before_the_429(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_a_bucket_that_is_nearly_empty_is_waited_for_before_the_429(
+    arm: az.Arm, azurerm_emulator: Any, web: Any
+) -> None:
     """Rows 74 and 77: under Azure's real limits a client that only follows the headers meets no refusal."""
-    arm_emulator.world.throttle.enforced = True
-    before = arm_emulator.clock.time()
+    azurerm_emulator.throttle.is_enforced = True
+    before = azurerm_emulator.clock.time()
     for _ in range(100):
         az.get_vmss(arm, *web)
     for number in range(20):
         az.patch_vmss(arm, *web, {"tags": {"n": str(number)}}).wait()
-    assert arm_emulator.world.throttle.refused == 0
-    assert arm_emulator.clock.time() - before > 300
+    assert azurerm_emulator.throttle.refusals == 0
+    assert azurerm_emulator.clock.time() - before > 300
 
 
 @pytest.mark.parametrize(
@@ -628,15 +630,15 @@ def test_many_that_are_throttled_at_once_wake_apart() -> None:
     assert statistics.pstdev(waits) > 0.3
 
 
-def test_a_long_wait_can_be_broken_off(arm: az.Arm, arm_emulator: Any, faults: Any, web: Any) -> None:
+def test_a_long_wait_can_be_broken_off(arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any) -> None:
     """Row 70: Retry-After is obeyed within the budget, and the wait is the caller's own sleep."""
 
     def impatient(seconds: float) -> None:
         assert seconds >= 200
         raise KeyboardInterrupt
 
-    clock = arm_emulator.clock
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=impatient) as hasty:
+    clock = azurerm_emulator.clock
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=impatient) as hasty:
         hasty.credential.get_token(hasty.cloud.scope)
         faults.next("GET", "/web", status=429, retry_after=200)
         with pytest.raises(KeyboardInterrupt):
@@ -647,7 +649,7 @@ def test_a_long_wait_can_be_broken_off(arm: az.Arm, arm_emulator: Any, faults: A
 
 
 def test_without_etags_a_model_that_changed_meanwhile_is_not_overwritten(
-    arm: az.Arm, arm_emulator: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, web: Any
 ) -> None:
     """Row 80: in an api-version without etags the model is compared before it is written."""
     old = "2023-07-01"
@@ -667,23 +669,23 @@ def test_without_etags_a_model_that_changed_meanwhile_is_not_overwritten(
 
 
 @pytest.mark.parametrize("etag", ['"é"', "a\r\nb", "\x00", ""])
-def test_an_etag_that_no_header_can_carry_is_refused(arm: az.Arm, arm_emulator: Any, web: Any, etag: str) -> None:
+def test_an_etag_that_no_header_can_carry_is_refused(arm: az.Arm, azurerm_emulator: Any, web: Any, etag: str) -> None:
     """Row 81."""
-    before = len(arm_emulator.journal.writes())
+    before = len(azurerm_emulator.recorder.writes())
     with pytest.raises(az.InvalidInput):
         az.put_vmss(arm, *web, {"location": "westus2"}, if_match=etag)
-    assert len(arm_emulator.journal.writes()) == before
+    assert len(azurerm_emulator.recorder.writes()) == before
 
 
 @pytest.mark.parametrize("etag", ['"3"', 'W/"3"', "*"])
-def test_a_legal_etag_goes_out_as_it_is(arm: az.Arm, arm_emulator: Any, web: Any, etag: str) -> None:
+def test_a_legal_etag_goes_out_as_it_is(arm: az.Arm, azurerm_emulator: Any, web: Any, etag: str) -> None:
     """Row 81."""
     with contextlib.suppress(az.ConcurrencyError):
         az.patch_vmss(arm, *web, {"tags": {}}, if_match=etag)
-    assert arm_emulator.journal.writes()[-1].headers["if-match"] == etag
+    assert azurerm_emulator.recorder.writes()[-1].headers["if-match"] == etag
 
 
-def test_a_change_waits_for_the_operation_that_holds_the_set(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_a_change_waits_for_the_operation_that_holds_the_set(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     """Row 82: a conflict with a running upgrade is waited out, the model read again, and the change made on that."""
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
     az.manual_upgrade_instances(arm, *web, ["0"])
@@ -692,15 +694,15 @@ def test_a_change_waits_for_the_operation_that_holds_the_set(arm: az.Arm, arm_em
     assert operation.wait().status == "Succeeded"
 
 
-def test_a_write_of_a_model_sends_no_secret_that_it_never_saw(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_a_write_of_a_model_sends_no_secret_that_it_never_saw(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     """Row 85: what GET does not show is left out, never null or empty, so that Azure keeps it whatever is written."""
-    (scale_set,) = arm_emulator.world.scale_sets
+    (scale_set,) = azurerm_emulator.simulation.scale_sets
     extension = {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0", "protectedSettings": {"k": "v"}}
     az.put_vmss_extension(arm, *web, "e", {"properties": extension}).wait()
     scale_set.secrets["osProfile/customData"] = "ZWNobw=="
     before = dict(scale_set.secrets)
     az.update_vmss(arm, *web, lambda model: az.set_image_version(model, NEW))
-    sent = json.dumps(arm_emulator.journal.writes()[-1].body)
+    sent = json.dumps(azurerm_emulator.recorder.writes()[-1].body)
     assert not any(word in sent for word in ("adminPassword", "protectedSettings", "customData", "null"))
     az.put_vmss(arm, *web, az.set_vm_size(az.get_vmss(arm, *web), "Standard_D4s_v3").model).wait()
     shown = az.get_vmss_extension(arm, *web, "e")
@@ -755,18 +757,18 @@ def test_text_from_a_server_is_one_printable_line_in_the_log(
     assert not set(shown) & set("\x1b\r\n\x07\u202e")
 
 
-def test_an_emulator_can_be_told_from_azure(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_an_emulator_can_be_told_from_azure(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     """Row 153."""
     az.get_vmss(arm, *web)
-    assert arm_emulator.journal.entries[-1].answer_headers["Server"] == "azurerm-lite-emulator"
+    assert azurerm_emulator.recorder.entries[-1].response_headers["Server"] == "azurerm-lite-emulator"
     assert "EMULATOR" in repr(arm)
 
 
-def test_the_emulator_bounds_bodies_and_reads_no_files(arm: az.Arm, arm_emulator: Any) -> None:
+def test_the_emulator_bounds_bodies_and_reads_no_files(arm: az.Arm, azurerm_emulator: Any) -> None:
     """Rows 151 and 152."""
     session = requests.Session()
-    session.verify, session.trust_env = arm_emulator.ca_file, False
-    base = arm_emulator.arm_endpoint
+    session.verify, session.trust_env = azurerm_emulator.ca_file, False
+    base = azurerm_emulator.arm_endpoint
     assert session.get(f"{base}/subscriptions?api-version=2022-12-01", timeout=10).status_code == 401
     for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/../../etc/passwd"):
         assert session.get(base + path, timeout=10).status_code in (400, 401, 404)

@@ -12,10 +12,10 @@ import requests
 
 from azurerm_lite.emulator import Seed, VirtualClock, serve
 from azurerm_lite.emulator.__main__ import main
-from azurerm_lite.emulator.disturbances import EVENTS as ACTED
-from azurerm_lite.emulator.disturbances import REQUESTS, Disturbances
 from azurerm_lite.emulator.faults import FaultError
 from azurerm_lite.emulator.habits import EVENTS, HABITS, USUAL, use
+from azurerm_lite.emulator.simulation.compose import Simulation
+from azurerm_lite.emulator.simulation.disturbances import REQUESTS, Disturbances
 
 NEW = "22.04.202611120"
 VERSION = {"api-version": "2024-07-01"}
@@ -25,7 +25,7 @@ class Http:
     """An emulator in virtual time, asked by requests alone."""
 
     def __init__(self, emulator: Any) -> None:
-        self.emulator, self.clock, self.world = emulator, emulator.clock, emulator.world
+        self.emulator, self.clock, self.simulation = emulator, emulator.clock, emulator.simulation
         self.session = requests.Session()
         self.session.trust_env = False
         group = f"/subscriptions/{emulator.subscription_id}/resourceGroups/{emulator.resource_group}"
@@ -85,8 +85,8 @@ class Http:
 
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        with self.world.lock:
-            self.world.settle()
+        with self.simulation.lock:
+            self.simulation.events.run_due_events()
         if seconds >= 3600:
             self.login()
 
@@ -172,7 +172,7 @@ def test_a_spot_instance_is_evicted_by_its_policy() -> None:
     with http([at("instance-evicted", instance="1")]) as asked:
         asked.wait(60)
         assert power(asked.listed()["1"]) == ["deallocated"]
-        assert not asked.world.scale_sets.find(*where(asked)).instances["1"].available
+        assert not asked.simulation.scale_sets.find(*where(asked)).instances["1"].is_available
     with http([at("instance-evicted", instance="1", policy="Delete")]) as asked:
         asked.wait(60)
         assert "1" not in asked.listed()
@@ -334,7 +334,7 @@ def test_all_health_is_unknown_and_known_again() -> None:
 
 def test_a_list_is_empty_once_whatever_its_pages() -> None:
     with http([{"habit": "list-empty", "nth": 2}]) as asked:
-        asked.world.page_size = 4
+        asked.simulation.settings.page_size = 4
         shown = [len(asked.items()) for _ in range(3)]
         assert shown == [4, 0, 4]
         assert len(asked.record("list-empty")) == 1
@@ -402,7 +402,7 @@ def test_an_operation_ends_and_its_instances_are_as_they_were(habit: str, status
             now = asked.listed()[one]
             assert (now["latestModelApplied"], now["provisioningState"]) == (False, "Succeeded")
             assert now["storageProfile"] == before[one]["storageProfile"]
-            assert not asked.world.scale_sets.find(*where(asked)).instances[one].upgrades, "no effective upgrade"
+            assert not asked.simulation.scale_sets.find(*where(asked)).instances[one].upgrades, "no effective upgrade"
         assert asked.upgraded("0", "1")["status"] == "Succeeded"
 
 
@@ -542,9 +542,10 @@ def test_rights_are_taken_away_for_a_while() -> None:
 # --- how they are asked for ------------------------------------------------------------------------------------------
 
 
-def test_every_event_has_a_test_here_and_what_does_it() -> None:
+def test_every_event_has_a_test_here_and_an_effect() -> None:
+    effects = Simulation(VirtualClock()).disturbances.effects
     of_lists_and_operations = {one for one in EVENTS if one.startswith(("list-", "operation-"))} - set(REQUESTS)
-    assert set(ACTED) | set(REQUESTS) | of_lists_and_operations == set(EVENTS)
+    assert set(effects) | set(REQUESTS) | of_lists_and_operations == set(EVENTS)
     named = set(re.findall(r'"([a-z]+(?:-[a-z]+)*)"', Path(__file__).read_text()))
     assert set(EVENTS) - named == set()
 
@@ -554,7 +555,7 @@ def shown(name: str) -> str:
     habit = HABITS[name]
     parameters = [f"`{key}` {written(value)}".strip() for key, value in (habit.parameters or {}).items()]
     when = ", ".join(parameters) or ("rule, on by default" if habit.usual else "rule")
-    return f"| `{name}` | {habit.does} | {when} | {', '.join(habit.sources)} |"
+    return f"| `{name}` | {habit.effect} | {when} | {', '.join(habit.sources)} |"
 
 
 def written(default: Any) -> str:
@@ -573,7 +574,7 @@ def test_the_page_of_habits_is_the_table_in_the_code() -> None:
 
 def test_every_habit_has_a_source() -> None:
     for name, habit in HABITS.items():
-        assert habit.does
+        assert habit.effect
         assert habit.sources, name
         for source in habit.sources:
             assert re.search(r"[\w.-]+#\d+|fault matrix \d+|/", source), source
@@ -694,9 +695,9 @@ def test_azures_own_roll_meets_them_too() -> None:
 
 
 def test_the_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("azurerm_lite.emulator.disturbances.MOST_HAPPENINGS", 20)
+    monkeypatch.setattr("azurerm_lite.emulator.simulation.disturbances.MOST_HAPPENINGS", 20)
     with http() as asked:
-        record: Disturbances = asked.world.disturbances
+        record: Disturbances = asked.simulation.disturbances
         for _ in range(50):
             record.note(None, None, ())
         assert len(record.record) <= 20

@@ -48,24 +48,26 @@ STUMBLES: list[dict[str, Any]] = [
     ids=str,
 )
 def test_a_login_service_that_fails_for_a_while_is_asked_again(
-    arm_emulator: Any, web: Any, path: str, fault: dict[str, Any]
+    azurerm_emulator: Any, web: Any, path: str, fault: dict[str, Any]
 ) -> None:
     """Row 32: at the start, with and without the number of Entra's."""
-    clock = arm_emulator.clock
-    rule = arm_emulator.faults.add(path=path, times=2, **fault)
+    clock = azurerm_emulator.clock
+    rule = azurerm_emulator.faults.add(path=path, times=2, **fault)
     began = clock.time()
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep) as arm:
         assert az.get_vmss(arm, *web)["name"] == "web"
-    assert rule.seen == 3
+    assert rule.matches == 3
     assert 3 <= clock.time() - began <= 90
 
 
-def test_a_login_service_that_fails_for_good_is_given_up_in_a_minute_and_a_half(arm_emulator: Any, web: Any) -> None:
+def test_a_login_service_that_fails_for_good_is_given_up_in_a_minute_and_a_half(
+    azurerm_emulator: Any, web: Any
+) -> None:
     """Row 32: one clear line in the end."""
-    clock = arm_emulator.clock
-    arm_emulator.faults.next("POST", "/oauth2/v2.0/token", status=503, body=BUSY, times=10**6)
+    clock = azurerm_emulator.clock
+    azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", status=503, body=BUSY, times=10**6)
     began = clock.time()
-    arm = az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep)
+    arm = az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep)
     with pytest.raises(az.CredentialError, match="AADSTS90033") as caught:
         az.get_vmss(arm, *web)
     assert "\n" not in str(caught.value)
@@ -74,14 +76,14 @@ def test_a_login_service_that_fails_for_good_is_given_up_in_a_minute_and_a_half(
 
 @pytest.mark.parametrize("fault", STUMBLES, ids=str)
 def test_a_token_that_is_refused_while_the_login_service_fails_pauses_no_upgrade(
-    arm: az.Arm, arm_emulator: Any, web: Any, fault: dict[str, Any]
+    arm: az.Arm, azurerm_emulator: Any, web: Any, fault: dict[str, Any]
 ) -> None:
     """Row 32 in the middle of an upgrade: a 401, then a login that fails twice, then a token."""
     wanted = plan(arm, *web, NEW)
-    arm_emulator.faults.next("GET", "/web/virtualMachines", nth=3, expire=True)
-    rule = arm_emulator.faults.next("POST", "/oauth2/v2.0/token", times=2, **fault)
+    azurerm_emulator.faults.next("GET", "/web/virtualMachines", nth=3, expire=True)
+    rule = azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", times=2, **fault)
     assert upgrade(arm, wanted).outcome == "succeeded"
-    assert rule.seen >= 3
+    assert rule.matches >= 3
 
 
 # --- the metadata service of a machine -------------------------------------------------------------------------------
@@ -183,19 +185,19 @@ def test_a_metadata_service_that_says_nothing_is_given_up(imds: Imds) -> None:
     assert sum(slept) <= 10
 
 
-def test_connect_takes_an_identity_whose_service_is_being_updated(arm_emulator: Any, monkeypatch: Any) -> None:
+def test_connect_takes_an_identity_whose_service_is_being_updated(azurerm_emulator: Any, monkeypatch: Any) -> None:
     """One 404 to the probe, and 410 to the first request for a token."""
-    for name, value in arm_emulator.managed_identity_env("imds").items():
+    for name, value in azurerm_emulator.managed_identity_env("imds").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", "")
     hidden = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_ID")
-    env = {name: value for name, value in {**os.environ, **arm_emulator.env()}.items() if name not in hidden}
-    path, clock = "/metadata/identity/oauth2/token", arm_emulator.clock
-    arm_emulator.faults.next("GET", path, status=404)
-    arm_emulator.faults.next("GET", path, nth=2, status=410, times=2)
+    env = {name: value for name, value in {**os.environ, **azurerm_emulator.env()}.items() if name not in hidden}
+    path, clock = "/metadata/identity/oauth2/token", azurerm_emulator.clock
+    azurerm_emulator.faults.next("GET", path, status=404)
+    azurerm_emulator.faults.next("GET", path, nth=2, status=410, times=2)
     with az.connect(env=env, now=clock.time, sleep=clock.sleep) as arm:
         assert "managed identity" in repr(arm)
-        assert az.list_vmss_sub(arm, arm_emulator.subscription_id)
+        assert az.list_vmss_sub(arm, azurerm_emulator.subscription_id)
 
 
 NO_ADDRESSES = [
@@ -229,23 +231,25 @@ def fake_az(folder: Path, script: str) -> dict[str, str]:
     return {"PATH": f"{folder}:/usr/bin:/bin"}
 
 
-def demanded(arm_emulator: Any, claims: str = CLAIMS) -> None:
-    arm_emulator.identity.demand_claims(claims)
+def demanded(azurerm_emulator: Any, claims: str = CLAIMS) -> None:
+    azurerm_emulator.identity.demand_claims(claims)
 
 
-def az_login(arm_emulator: Any, folder: Path, **answer: object) -> az.Credential:
-    token = arm_emulator.identity.issue(arm_emulator.client_id)
-    end = int(arm_emulator.clock.time()) + 3000
+def az_login(azurerm_emulator: Any, folder: Path, **answer: object) -> az.Credential:
+    token = azurerm_emulator.identity.issue(azurerm_emulator.client_id)
+    end = int(azurerm_emulator.clock.time()) + 3000
     document = {"accessToken": token, "expires_on": end, **answer}
-    return az.azure_cli_credential(env=fake_az(folder, f"echo '{json.dumps(document)}'"), now=arm_emulator.clock.time)
+    return az.azure_cli_credential(
+        env=fake_az(folder, f"echo '{json.dumps(document)}'"), now=azurerm_emulator.clock.time
+    )
 
 
 @pytest.mark.parametrize("tenant", ["contoso.com", "5a6b7c8d-1111-4222-8333-9e0f1a2b3c4d", "", "a; rm -rf /", None])
 def test_who_is_logged_in_to_az_is_told_the_command_with_the_claims(
-    arm_emulator: Any, web: az.ScaleSet, tmp_path: Path, tenant: str | None
+    azurerm_emulator: Any, web: az.ScaleSet, tmp_path: Path, tenant: str | None
 ) -> None:
-    demanded(arm_emulator)
-    arm = az.connect(az_login(arm_emulator, tmp_path, tenant=tenant), env=arm_emulator.env())
+    demanded(azurerm_emulator)
+    arm = az.connect(az_login(azurerm_emulator, tmp_path, tenant=tenant), env=azurerm_emulator.env())
     with pytest.raises(az.CredentialError) as caught:
         az.put_vmss(arm, *web, {"location": "westus2"})
     text = str(caught.value)
@@ -255,25 +259,25 @@ def test_who_is_logged_in_to_az_is_told_the_command_with_the_claims(
     assert "rm -rf" not in text
 
 
-def test_claims_of_any_length_are_named_whole(arm_emulator: Any, web: az.ScaleSet, tmp_path: Path) -> None:
+def test_claims_of_any_length_are_named_whole(azurerm_emulator: Any, web: az.ScaleSet, tmp_path: Path) -> None:
     claims = json.dumps({"access_token": {"nbf": {"value": "1" * 4000}}})
-    demanded(arm_emulator, claims)
-    arm = az.connect(az_login(arm_emulator, tmp_path), env=arm_emulator.env())
+    demanded(azurerm_emulator, claims)
+    arm = az.connect(az_login(azurerm_emulator, tmp_path), env=azurerm_emulator.env())
     with pytest.raises(az.CredentialError) as caught:
         az.get_vmss(arm, *web)
     assert base64.b64encode(claims.encode()).decode() in str(caught.value)
 
 
-def test_a_bare_token_that_is_too_weak_is_told_the_command_too(arm_emulator: Any, web: az.ScaleSet) -> None:
-    demanded(arm_emulator)
-    arm = az.connect(arm_emulator.identity.issue(arm_emulator.client_id), env=arm_emulator.env())
+def test_a_bare_token_that_is_too_weak_is_told_the_command_too(azurerm_emulator: Any, web: az.ScaleSet) -> None:
+    demanded(azurerm_emulator)
+    arm = az.connect(azurerm_emulator.identity.issue(azurerm_emulator.client_id), env=azurerm_emulator.env())
     with pytest.raises(az.AuthError) as caught:
         az.get_vmss(arm, *web)
     assert caught.value.claims == CLAIMS
     assert f'az login --claims-challenge "{ENCODED}"' in str(caught.value)
 
 
-def test_az_that_fails_for_a_while_is_asked_again(arm_emulator: Any, tmp_path: Path) -> None:
+def test_az_that_fails_for_a_while_is_asked_again(azurerm_emulator: Any, tmp_path: Path) -> None:
     """az passes on what Entra says, number and all."""
     answer = json.dumps({"accessToken": "tok", "expires_on": 2_000_000_000})
     mark = tmp_path / "asked"
@@ -325,11 +329,11 @@ def test_whatever_az_prints_is_a_token_or_one_clear_line(tmp_path: Path, printed
     ],
     ids=lambda text: text[:40],
 )
-def test_whatever_a_login_answers_is_a_token_or_one_clear_line(arm_emulator: Any, web: Any, body: str) -> None:
-    arm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=99)
-    clock = arm_emulator.clock
+def test_whatever_a_login_answers_is_a_token_or_one_clear_line(azurerm_emulator: Any, web: Any, body: str) -> None:
+    azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=99)
+    clock = azurerm_emulator.clock
     with pytest.raises(az.CredentialError) as caught:
-        az.get_vmss(az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep), *web)
+        az.get_vmss(az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep), *web)
     assert "\n" not in str(caught.value)
 
 
@@ -393,11 +397,13 @@ POLICY = {
 }
 
 
-def test_a_refusal_by_a_policy_names_it_and_asks_for_no_role(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_refusal_by_a_policy_names_it_and_asks_for_no_role(
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
+) -> None:
     error = {"code": "RequestDisallowedByPolicy", "message": "Resource 'web' was disallowed by policy."}
     body = {"error": {**error, "additionalInfo": [POLICY]}}
     wanted = plan(arm, *web, NEW)
-    arm_emulator.faults.next("PATCH", "/web", status=403, body=body, times=9)
+    azurerm_emulator.faults.next("PATCH", "/web", status=403, body=body, times=9)
     with pytest.raises(az.ForbiddenError) as caught:
         az.update_vmss(arm, *web, lambda model: az.set_image_version(model, NEW))
     reason = upgrade(arm, wanted).reason
@@ -407,8 +413,8 @@ def test_a_refusal_by_a_policy_names_it_and_asks_for_no_role(arm: az.Arm, arm_em
         assert "Contributor" not in text
 
 
-def test_each_403_of_the_emulator_has_its_advice(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
-    arm_emulator.identity.set_role(arm_emulator.client_id, "Reader")
+def test_each_403_of_the_emulator_has_its_advice(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
+    azurerm_emulator.identity.set_role(azurerm_emulator.client_id, "Reader")
     with pytest.raises(az.ForbiddenError, match="Virtual Machine Contributor covers upgrades"):
         az.patch_vmss(arm, *web, {"tags": {}}, if_match=None)
 
@@ -420,60 +426,62 @@ IMAGE = f"/subscriptions/{FAR}/resourceGroups/g/providers/Microsoft.Compute/gall
 
 
 @pytest.fixture
-def gallery_set(arm_emulator: Any) -> az.ScaleSet:
-    image = IMAGE.replace(FAR, arm_emulator.subscription_id).replace("2.0.0", "1.0.0")
-    arm_emulator.add(Seed.build("far", capacity=5, image={"id": image}))
-    return az.ScaleSet(arm_emulator.subscription_id, arm_emulator.resource_group, "far")
+def gallery_set(azurerm_emulator: Any) -> az.ScaleSet:
+    image = IMAGE.replace(FAR, azurerm_emulator.subscription_id).replace("2.0.0", "1.0.0")
+    azurerm_emulator.add(Seed.build("far", capacity=5, image={"id": image}))
+    return az.ScaleSet(azurerm_emulator.subscription_id, azurerm_emulator.resource_group, "far")
 
 
-def connected(arm_emulator: Any, *tenants: str, **options: Any) -> az.Arm:
-    clock = arm_emulator.clock
-    return az.connect(env=arm_emulator.env(), sleep=clock.sleep, now=clock.time, auxiliary_tenants=tenants, **options)
+def connected(azurerm_emulator: Any, *tenants: str, **options: Any) -> az.Arm:
+    clock = azurerm_emulator.clock
+    return az.connect(
+        env=azurerm_emulator.env(), sleep=clock.sleep, now=clock.time, auxiliary_tenants=tenants, **options
+    )
 
 
-def test_an_image_of_another_tenant_needs_that_tenant(arm_emulator: Any, gallery_set: az.ScaleSet) -> None:
-    tenant = arm_emulator.identity.add_tenant(FAR)
+def test_an_image_of_another_tenant_needs_that_tenant(azurerm_emulator: Any, gallery_set: az.ScaleSet) -> None:
+    tenant = azurerm_emulator.identity.add_tenant(FAR)
     with pytest.raises(az.ForbiddenError, match=r"LinkedAuthorizationFailed.*auxiliary_tenants") as caught:
-        az.update_vmss(connected(arm_emulator), *gallery_set, lambda model: az.set_image_id(model, IMAGE))
+        az.update_vmss(connected(azurerm_emulator), *gallery_set, lambda model: az.set_image_id(model, IMAGE))
     assert "Virtual Machine Contributor" not in str(caught.value)
     assert FAR in caught.value.hint
-    other = arm_emulator.identity.add_tenant("8a6b7c8d-2222-4222-8333-9e0f1a2b3c4d")
+    other = azurerm_emulator.identity.add_tenant("8a6b7c8d-2222-4222-8333-9e0f1a2b3c4d")
     with pytest.raises(az.ForbiddenError, match="LinkedAuthorizationFailed"):
-        az.update_vmss(connected(arm_emulator, other), *gallery_set, lambda model: az.set_image_id(model, IMAGE))
-    with connected(arm_emulator, other, tenant) as arm:
+        az.update_vmss(connected(azurerm_emulator, other), *gallery_set, lambda model: az.set_image_id(model, IMAGE))
+    with connected(azurerm_emulator, other, tenant) as arm:
         az.update_vmss(arm, *gallery_set, lambda model: az.set_image_id(model, IMAGE)).wait()
         model: Any = az.get_vmss(arm, *gallery_set)
     assert model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["id"] == IMAGE
 
 
-def test_an_upgrade_to_an_image_of_another_tenant(arm_emulator: Any, gallery_set: az.ScaleSet) -> None:
+def test_an_upgrade_to_an_image_of_another_tenant(azurerm_emulator: Any, gallery_set: az.ScaleSet) -> None:
     """Hours of it: the tokens of both tenants are renewed, by time and when they are refused."""
-    tenant = arm_emulator.identity.add_tenant(FAR)
-    with connected(arm_emulator, tenant) as arm:
+    tenant = azurerm_emulator.identity.add_tenant(FAR)
+    with connected(azurerm_emulator, tenant) as arm:
         wanted = plan(arm, *gallery_set, lambda model: az.set_image_id(model, IMAGE))
         assert any("gallery may not be read" in warning for warning in wanted.warnings)
-        arm_emulator.clock.advance(7200)
-        arm_emulator.faults.next("GET", "/far/virtualMachines", nth=3, expire=True)
+        azurerm_emulator.clock.advance(7200)
+        azurerm_emulator.faults.next("GET", "/far/virtualMachines", nth=3, expire=True)
         assert upgrade(arm, wanted).outcome == "succeeded"
 
 
 def test_the_header_has_a_token_of_the_same_principal_in_each_tenant_and_is_hidden(
-    arm_emulator: Any, web: az.ScaleSet, caplog: pytest.LogCaptureFixture
+    azurerm_emulator: Any, web: az.ScaleSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tenants = [arm_emulator.identity.add_tenant() for _ in range(3)]
+    tenants = [azurerm_emulator.identity.add_tenant() for _ in range(3)]
     caplog.set_level("DEBUG")
-    with connected(arm_emulator, *tenants) as arm:
+    with connected(azurerm_emulator, *tenants) as arm:
         az.get_vmss(arm, *web)
-        tokens = arm._principal.tokens(arm_emulator.clock.sleep)
-    known = arm_emulator.identity.tokens
+        tokens = arm._principal.tokens(azurerm_emulator.clock.sleep)
+    known = azurerm_emulator.identity.tokens
     assert [known[token.token].tenant_id for token in tokens] == ["", *tenants]
-    assert {known[token.token].client_id for token in tokens} == {arm_emulator.client_id}
-    shown = caplog.text + repr(arm_emulator.journal.entries) + repr(authorization(tokens)) + repr(vars(arm))
+    assert {known[token.token].client_id for token in tokens} == {azurerm_emulator.client_id}
+    shown = caplog.text + repr(azurerm_emulator.recorder.entries) + repr(authorization(tokens)) + repr(vars(arm))
     assert "x-ms-authorization-auxiliary" in shown
     assert not [token for token in tokens if token.token in shown]
 
 
-def test_three_tenants_at_most_and_nothing_else_is_sent(arm_emulator: Any) -> None:
+def test_three_tenants_at_most_and_nothing_else_is_sent(azurerm_emulator: Any) -> None:
     wrong: list[Any] = [
         ("a.com", "b.com", "c.com", "d.com"),
         "contoso.com",
@@ -485,10 +493,10 @@ def test_three_tenants_at_most_and_nothing_else_is_sent(arm_emulator: Any) -> No
     ]
     for tenants in [*wrong, ("../x",), {"a.com": 1}, 5, (None,), b"a.com", ("a.com\r\nx: y",)]:
         with pytest.raises(az.InvalidInput):
-            az.connect(env=arm_emulator.env(), auxiliary_tenants=tenants)
+            az.connect(env=azurerm_emulator.env(), auxiliary_tenants=tenants)
         with pytest.raises(az.InvalidInput):
             az.Arm(az.azure_cli_credential(), auxiliary_tenants=tenants)
-    assert arm_emulator.journal.entries == []
+    assert azurerm_emulator.recorder.entries == []
     for tenant in ("a b; rm", "", None, "../x"):
         with pytest.raises(az.InvalidInput):
             az.azure_cli_credential().in_tenant(tenant)  # type: ignore[arg-type]
@@ -517,13 +525,15 @@ def test_az_and_foreign_credentials_are_asked_for_the_tenant(tmp_path: Path) -> 
         assert [token.token for token in arm._principal.tokens(time.sleep)] == ["for-home", "for-contoso.com"]
 
 
-def test_a_person_logs_in_once_for_all_tenants(arm_emulator: Any) -> None:
-    arm_emulator.identity.confirms_at_once = True
+def test_a_person_logs_in_once_for_all_tenants(azurerm_emulator: Any) -> None:
+    azurerm_emulator.identity.confirms_at_once = True
     prompts: list[str] = []
-    login = Login(arm_emulator.authority, reach_from_environment(arm_emulator.env()), arm_emulator.clock.time)
-    credential = az.device_code_credential(prompts.append, arm_emulator.tenant_id, login=login)
+    login = Login(
+        azurerm_emulator.authority, reach_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
+    )
+    credential = az.device_code_credential(prompts.append, azurerm_emulator.tenant_id, login=login)
     own = credential.get_token(SCOPE)
-    other = arm_emulator.identity.add_tenant()
+    other = azurerm_emulator.identity.add_tenant()
     far = credential.in_tenant(other).get_token(SCOPE)
-    assert [arm_emulator.identity.tokens[token.token].tenant_id for token in (own, far)] == ["", other]
+    assert [azurerm_emulator.identity.tokens[token.token].tenant_id for token in (own, far)] == ["", other]
     assert len(prompts) == 1

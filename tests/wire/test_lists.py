@@ -15,17 +15,17 @@ import azurerm_lite as az
 
 
 def lists_asked_for(emulator: Any) -> int:
-    return sum(1 for entry in emulator.journal.entries if entry.path.endswith("/virtualMachines"))
+    return sum(1 for entry in emulator.recorder.entries if entry.path.endswith("/virtualMachines"))
 
 
-def test_each_page_is_asked_for_when_it_is_needed_and_not_before(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
-    arm_emulator.world.page_size = 6
+def test_each_page_is_asked_for_when_it_is_needed_and_not_before(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
+    azurerm_emulator.simulation.settings.page_size = 6
     instances = az.iter_vmss_vms(arm, *web, expand="instanceView")
-    assert lists_asked_for(arm_emulator) == 0
+    assert lists_asked_for(azurerm_emulator) == 0
     first = list(islice(instances, 6))
-    assert (len(first), lists_asked_for(arm_emulator)) == (6, 1)
+    assert (len(first), lists_asked_for(azurerm_emulator)) == (6, 1)
     assert first + list(instances) == az.list_vmss_vms(arm, *web, expand="instanceView")
-    assert lists_asked_for(arm_emulator) == 8
+    assert lists_asked_for(azurerm_emulator) == 8
 
 
 def test_bad_input_is_refused_before_the_first_instance_is_wanted(arm: az.Arm, web: Any) -> None:

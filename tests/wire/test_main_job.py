@@ -32,11 +32,13 @@ def test_the_whole_sequence_moves_the_chosen_instances_and_no_others(arm: az.Arm
     assert latest == {"0", "3"}
 
 
-def test_a_patch_sends_only_what_changed_and_the_models_etag(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_patch_sends_only_what_changed_and_the_models_etag(
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
+) -> None:
     model = az.get_vmss(arm, *web)
     patch = az.merge_patch(model, az.set_image_version(model, NEW).model)
     az.patch_vmss(arm, *web, patch, if_match=model["etag"]).wait()
-    (sent,) = arm_emulator.journal.writes()
+    (sent,) = azurerm_emulator.recorder.writes()
     (profile,) = sent.body.pop("properties").values()
     assert (sent.body, list(profile)) == ({}, ["storageProfile"])
     assert profile["storageProfile"]["imageReference"]["version"] == NEW
@@ -56,31 +58,31 @@ def test_a_change_by_somebody_else_is_a_412_and_nothing_is_lost(arm: az.Arm, web
     "ids", [[], "", "3", ["*"], None, "*", ["0", "../1"], ['0","1'], [0.5]], ids=[repr(i) for i in range(9)]
 )
 def test_ids_that_could_mean_more_than_was_meant_send_nothing(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet, ids: Any
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet, ids: Any
 ) -> None:
     with pytest.raises(az.InvalidInput):
         az.manual_upgrade_instances(arm, *web, ids)
-    assert arm_emulator.journal.entries == []
+    assert azurerm_emulator.recorder.entries == []
 
 
-def test_all_instances_at_once_takes_so_many_words(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_all_instances_at_once_takes_so_many_words(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
     az.manual_upgrade_instances(arm, *web, None, all_instances=True).wait()
     assert set(versions(arm, web).values()) == {NEW}
-    assert arm_emulator.journal.writes()[-1].body == {"instanceIds": ["*"]}
+    assert azurerm_emulator.recorder.writes()[-1].body == {"instanceIds": ["*"]}
 
 
-def test_azurerms_json_text_of_ids_still_works(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_azurerms_json_text_of_ids_still_works(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     az.manual_upgrade_instances(arm, *web, '["0", "1"]').wait()
-    assert arm_emulator.journal.writes()[-1].body == {"instanceIds": ["0", "1"]}
+    assert azurerm_emulator.recorder.writes()[-1].body == {"instanceIds": ["0", "1"]}
 
 
 def test_a_bare_token_is_enough_for_the_old_calls(
-    arm_emulator: Any, web: az.ScaleSet, monkeypatch: pytest.MonkeyPatch
+    azurerm_emulator: Any, web: az.ScaleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in arm_emulator.env().items():
+    for name, value in azurerm_emulator.env().items():
         monkeypatch.setenv(name, value)
-    token = az.get_access_token(arm_emulator.tenant_id, arm_emulator.client_id, arm_emulator.client_secret)
+    token = az.get_access_token(azurerm_emulator.tenant_id, azurerm_emulator.client_id, azurerm_emulator.client_secret)
     assert az.get_vmss(token, *web)["name"] == "web"
     assert token not in repr(az.Token(token, 0))
 
@@ -112,39 +114,39 @@ def test_errors_say_what_azure_said(arm: az.Arm, web: az.ScaleSet, call: Any, er
     assert "\n" not in str(caught.value)
 
 
-def test_a_reader_may_look_and_not_touch(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
-    reader = arm_emulator.world.identity.register(role="Reader")
-    env = {**arm_emulator.env(), "AZURE_CLIENT_ID": reader.client_id, "AZURE_CLIENT_SECRET": reader.secret}
-    with az.connect(env=env, now=arm_emulator.clock.time) as reading:
+def test_a_reader_may_look_and_not_touch(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
+    reader = azurerm_emulator.identity.register(role="Reader")
+    env = {**azurerm_emulator.env(), "AZURE_CLIENT_ID": reader.client_id, "AZURE_CLIENT_SECRET": reader.secret}
+    with az.connect(env=env, now=azurerm_emulator.clock.time) as reading:
         assert az.list_vmss(reading, *web[:2])[0]["name"] == "web"
         with pytest.raises(az.ForbiddenError, match="does not have authorization"):
             az.manual_upgrade_instances(reading, *web, ["0"])
 
 
-def test_tokens_are_renewed_when_time_passes_and_once_after_a_401(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_tokens_are_renewed_when_time_passes_and_once_after_a_401(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     az.get_vmss(arm, *web)
-    arm_emulator.clock.advance(5000)
+    azurerm_emulator.clock.advance(5000)
     az.get_vmss(arm, *web)
-    arm_emulator.world.identity.tokens.clear()
+    azurerm_emulator.identity.tokens.clear()
     az.get_vmss(arm, *web)
-    assert [entry.status for entry in arm_emulator.journal.entries] == [200, 200, 401, 200]
+    assert [entry.status for entry in azurerm_emulator.recorder.entries] == [200, 200, 401, 200]
 
 
-def test_pages_are_followed_to_the_end(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
-    arm_emulator.world.page_size = 7
+def test_pages_are_followed_to_the_end(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
+    azurerm_emulator.simulation.settings.page_size = 7
     vms = az.list_vmss_vms(arm, *web, expand="instanceView")
     assert len(vms) == 20
     assert len({vm["instanceId"] for vm in vms}) == 20
-    assert len(arm_emulator.journal.find("GET", "virtualMachines")) == 3
+    assert len(azurerm_emulator.recorder.find("GET", "virtualMachines")) == 3
 
 
-def test_a_stored_operation_is_taken_up_by_another_arm(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_stored_operation_is_taken_up_by_another_arm(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     az.put_vmss(arm, *web, az.set_image_version(az.get_vmss(arm, *web), NEW).model).wait()
     stored = az.manual_upgrade_instances(arm, *web, ["0"]).to_dict()
     assert "localhost" not in str(stored)
     assert "eyJ" not in str(stored)
-    clock = arm_emulator.clock
-    with az.connect(env=arm_emulator.env(), sleep=clock.sleep, now=clock.time) as other:
+    clock = azurerm_emulator.clock
+    with az.connect(env=azurerm_emulator.env(), sleep=clock.sleep, now=clock.time) as other:
         assert az.Operation.from_dict(other, stored).wait().status == "Succeeded"
 
 
@@ -162,13 +164,13 @@ def test_a_stored_operation_is_taken_up_by_another_arm(arm: az.Arm, arm_emulator
     ],
 )
 def test_a_stored_operation_that_was_tampered_with_is_refused_before_any_request(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet, damage: dict[str, Any]
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet, damage: dict[str, Any]
 ) -> None:
     stored = az.manual_upgrade_instances(arm, *web, ["0"]).to_dict()
-    before = len(arm_emulator.journal.entries)
+    before = len(azurerm_emulator.recorder.entries)
     with pytest.raises(az.InvalidInput):
         az.Operation.from_dict(arm, {**stored, **damage})
-    assert len(arm_emulator.journal.entries) == before
+    assert len(azurerm_emulator.recorder.entries) == before
 
 
 def test_waiting_ends_and_leaves_the_operation_usable(arm: az.Arm, web: az.ScaleSet) -> None:
@@ -179,34 +181,34 @@ def test_waiting_ends_and_leaves_the_operation_usable(arm: az.Arm, web: az.Scale
     assert caught.value.operation.wait().done
 
 
-def test_every_attempt_has_its_own_id_and_the_arm_one_for_all(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_every_attempt_has_its_own_id_and_the_arm_one_for_all(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     az.get_vmss(arm, *web)
     az.get_vmss(arm, *web)
-    sent = [entry.headers for entry in arm_emulator.journal.entries]
+    sent = [entry.headers for entry in azurerm_emulator.recorder.entries]
     assert len({headers["x-ms-client-request-id"] for headers in sent}) == 2
     assert {headers["x-ms-correlation-request-id"] for headers in sent} == {arm.correlation_id}
 
 
-def test_an_explicit_ca_wins_over_the_environment(arm_emulator: Any, web: Any, tmp_path: Any) -> None:
+def test_an_explicit_ca_wins_over_the_environment(azurerm_emulator: Any, web: Any, tmp_path: Any) -> None:
     """A company's REQUESTS_CA_BUNDLE must not lock out a private CA that was named."""
     with serve(Seed.default(), clock=VirtualClock()) as other:
-        env = {**arm_emulator.env(), "REQUESTS_CA_BUNDLE": other.ca_file, "CURL_CA_BUNDLE": other.ca_file}
+        env = {**azurerm_emulator.env(), "REQUESTS_CA_BUNDLE": other.ca_file, "CURL_CA_BUNDLE": other.ca_file}
         with (
-            az.connect(env=env, now=arm_emulator.clock.time) as wrong,
+            az.connect(env=env, now=azurerm_emulator.clock.time) as wrong,
             pytest.raises(az.CredentialError, match="not trusted"),
         ):
             az.get_vmss(wrong, *web)
-        with az.connect(env=env, ca_file=arm_emulator.ca_file, now=arm_emulator.clock.time) as right:
+        with az.connect(env=env, ca_file=azurerm_emulator.ca_file, now=azurerm_emulator.clock.time) as right:
             assert az.get_vmss(right, *web)["name"] == "web"
 
 
-def test_nothing_shows_a_secret(arm: az.Arm, arm_emulator: Any, web: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_shows_a_secret(arm: az.Arm, azurerm_emulator: Any, web: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     az.get_vmss(arm, *web)
     token = arm.credential.get_token(arm.cloud.scope).token
-    shown = repr(arm) + repr(arm.credential) + repr(arm_emulator.journal.entries) + caplog.text
+    shown = repr(arm) + repr(arm.credential) + repr(azurerm_emulator.recorder.entries) + caplog.text
     assert token not in shown
-    assert arm_emulator.client_secret not in shown
+    assert azurerm_emulator.client_secret not in shown
     assert "EMULATOR" in repr(arm)
 
 

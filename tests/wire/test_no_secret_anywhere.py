@@ -273,16 +273,18 @@ PLACES = ["connection", "first response", "second response"]
     [(kind, place) for kind in LOGINS for place in PLACES if (kind, place) != ("managed identity", PLACES[-1])],
 )
 def test_ctrl_c_in_the_middle_of_a_login_shows_no_secret_in_any_frame(
-    arm_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, place: str
+    azurerm_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, place: str
 ) -> None:
     """Wherever it breaks off: the frames of msal, urllib3 and http.client are gone too."""
-    login = Login(arm_emulator.authority, reach_from_environment(arm_emulator.env()), arm_emulator.clock.time)
-    arm_emulator.world.identity.principals[arm_emulator.client_id].secret = SECRET
-    who = (arm_emulator.tenant_id, arm_emulator.client_id)
+    login = Login(
+        azurerm_emulator.authority, reach_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
+    )
+    azurerm_emulator.identity.principals[azurerm_emulator.client_id].secret = SECRET
+    who = (azurerm_emulator.tenant_id, azurerm_emulator.client_id)
     (tmp_path / "token").write_text(f"{MARK}.federated.token")
     (tmp_path / "az").write_text("#!/bin/sh\nexec sleep 30\n")
     (tmp_path / "az").chmod(0o755)
-    arm_emulator.identity.confirms_at_once = True
+    azurerm_emulator.identity.confirms_at_once = True
     made: dict[str, Callable[[], az.Credential]] = {
         "secret": lambda: az.client_secret_credential(*who, SECRET, login),
         "federated": lambda: az.workload_identity_credential(*who, str(tmp_path / "token"), login),
@@ -290,17 +292,17 @@ def test_ctrl_c_in_the_middle_of_a_login_shows_no_secret_in_any_frame(
         "refresh token": lambda: az.device_code_credential(lambda _: None, who[0], login=login),
         "az": lambda: az.azure_cli_credential(env={**ENV, "PATH": f"{tmp_path}:/bin:/usr/bin"}, run=by_interrupt),
         "managed identity": lambda: az.managed_identity_credential(
-            env={"AZURE_POD_IDENTITY_AUTHORITY_HOST": arm_emulator.metadata_endpoint}
+            env={"AZURE_POD_IDENTITY_AUTHORITY_HOST": azurerm_emulator.metadata_endpoint}
         ),
     }
-    for name, value in arm_emulator.managed_identity_env("imds").items():
+    for name, value in azurerm_emulator.managed_identity_env("imds").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DB_PASSWORD", SECRET)
     credential = made[kind]()
     first = credential.get_token("https://m/.default") if kind == "refresh token" else None
     if kind == "refresh token":
-        marked = {f"{MARK}.refresh": arm_emulator.client_id}
-        arm_emulator.identity.refresh_tokens.update(marked)
+        marked = {f"{MARK}.refresh": azurerm_emulator.client_id}
+        azurerm_emulator.identity.refresh_tokens.update(marked)
     with monkeypatch.context() as patch:
         patch.setattr(*interrupting(place))
         if first is None:

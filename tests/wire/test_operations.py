@@ -21,9 +21,9 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def faults(arm: az.Arm, arm_emulator: Any) -> Any:
+def faults(arm: az.Arm, azurerm_emulator: Any) -> Any:
     arm.credential.get_token(arm.cloud.scope)  # the login is not what goes wrong here
-    return arm_emulator.faults
+    return azurerm_emulator.faults
 
 
 def written(arm: az.Arm, web: Any) -> None:
@@ -89,50 +89,50 @@ def test_a_body_that_unpacks_to_too_much_costs_no_more_memory_than_the_cap() -> 
         server.stop()
 
 
-def test_every_attempt_is_named_in_the_error_that_ends_them(arm: az.Arm, arm_emulator: Any, web: Any) -> None:
+def test_every_attempt_is_named_in_the_error_that_ends_them(arm: az.Arm, azurerm_emulator: Any, web: Any) -> None:
     """Row 23: attempts and time end it, and somebody who asks Azure's support has the id of each."""
     arm.credential.get_token(arm.cloud.scope)
     for fault in ({"status": 500}, {"status": 503}, {"drop": "before"}, {"status": 500}):
-        arm_emulator.faults.add(method="GET", path="/web", nth=len(arm_emulator.faults.rules) + 1, **fault)
-    before = arm_emulator.clock.time()
+        azurerm_emulator.faults.add(method="GET", path="/web", nth=len(azurerm_emulator.faults.rules) + 1, **fault)
+    before = azurerm_emulator.clock.time()
     with pytest.raises(az.ArmError) as caught:
         az.get_vmss(arm, *web)
-    answered = [one.answer_headers["x-ms-request-id"] for one in arm_emulator.journal.find("GET", "/web")]
+    answered = [one.response_headers["x-ms-request-id"] for one in azurerm_emulator.recorder.find("GET", "/web")]
     assert len(caught.value.request_ids) == 4
     assert set(answered) <= set(caught.value.request_ids)
     assert all(one in str(caught.value) for one in caught.value.request_ids)
-    assert arm_emulator.clock.time() - before <= az.Retry().budget_seconds
-    arm_emulator.faults.clear()
-    arm_emulator.faults.next("GET", "/web", drop="before", times=9)
+    assert azurerm_emulator.clock.time() - before <= az.Retry().budget_seconds
+    azurerm_emulator.faults.clear()
+    azurerm_emulator.faults.next("GET", "/web", drop="before", times=9)
     with pytest.raises(az.TransportError) as broken:
         az.get_vmss(arm, *web)
     assert all(one in str(broken.value) for one in broken.value.request_ids)
     assert len(broken.value.request_ids) == 4
 
 
-def test_a_failure_that_stays_ends_by_the_time_budget_too(arm_emulator: Any, web: Any) -> None:
+def test_a_failure_that_stays_ends_by_the_time_budget_too(azurerm_emulator: Any, web: Any) -> None:
     """Row 23: many attempts are allowed, and the budget of time is what ends them."""
-    clock = arm_emulator.clock
+    clock = azurerm_emulator.clock
     retry = az.Retry(attempts=10_000, budget_seconds=300)
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep, retry=retry) as arm:
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep, retry=retry) as arm:
         arm.credential.get_token(arm.cloud.scope)
-        rule = arm_emulator.faults.next("GET", "/web", status=500, times=99_999)
+        rule = azurerm_emulator.faults.next("GET", "/web", status=500, times=99_999)
         before = clock.time()
         with pytest.raises(az.ArmError):
             az.get_vmss(arm, *web)
         assert 200 < clock.time() - before <= 300
-        assert 5 < rule.seen < 100
+        assert 5 < rule.matches < 100
 
 
 # --- throttles -------------------------------------------------------------------------------------------------------
 
 
 def test_a_wait_of_twenty_minutes_is_kept_when_the_budget_has_it_and_is_told(
-    arm_emulator: Any, web: Any, caplog: pytest.LogCaptureFixture
+    azurerm_emulator: Any, web: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 70: obeyed to the second or more, told before it begins, and broken off by whoever sleeps."""
     caplog.set_level(logging.WARNING, logger="azurerm_lite")
-    clock = arm_emulator.clock
+    clock = azurerm_emulator.clock
     told: list[int] = []
 
     def sleep(seconds: float) -> None:
@@ -143,17 +143,17 @@ def test_a_wait_of_twenty_minutes_is_kept_when_the_budget_has_it_and_is_told(
 
     stopped: list[int] = []
     retry = az.Retry(budget_seconds=1800)
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=sleep, retry=retry) as arm:
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=sleep, retry=retry) as arm:
         arm.credential.get_token(arm.cloud.scope)
-        rule = arm_emulator.faults.next("GET", "/web", status=429, retry_after=1200)
+        rule = azurerm_emulator.faults.next("GET", "/web", status=429, retry_after=1200)
         before = clock.time()
         assert az.get_vmss(arm, *web)["name"] == "web"
         assert 1200 <= clock.time() - before <= 1260
-        assert (rule.seen, told) == (2, [1])
+        assert (rule.matches, told) == (2, [1])
         assert "429" in caplog.text
         assert "again in 12" in caplog.text
         stopped.append(1)
-        arm_emulator.faults.next("GET", "/web", status=429, retry_after=1200)
+        azurerm_emulator.faults.next("GET", "/web", status=429, retry_after=1200)
         with pytest.raises(KeyboardInterrupt):
             az.get_vmss(arm, *web)
         stopped.clear()
@@ -165,7 +165,7 @@ def test_a_wait_of_twenty_minutes_is_kept_when_the_budget_has_it_and_is_told(
 
 @pytest.mark.parametrize("fault", [{"status": 404}, {"garbage": "{}"}, {"garbage": "<html>"}, {"garbage": " "}])
 def test_an_upgrade_whose_status_is_never_readable_is_settled_by_its_instances(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, fault: dict[str, Any]
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any, fault: dict[str, Any]
 ) -> None:
     """Rows 52 and 55, k = infinity: never "failed" by itself, and what was stored meanwhile knows it too."""
     written(arm, web)
@@ -179,33 +179,33 @@ def test_an_upgrade_whose_status_is_never_readable_is_settled_by_its_instances(
 
 
 def test_an_upgrade_that_is_never_readable_and_never_done_ends_at_the_deadline(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     """Row 52, k = infinity: neither its status nor its instances end; the wait does, and the handle stays good."""
     written(arm, web)
     faults.add(on="upgrade", instance="0", effect="hang")
     operation = az.manual_upgrade_instances(arm, *web, ["0"])
     faults.next("GET", "/operations/", status=404, times=10**6)
-    before = arm_emulator.clock.time()
+    before = azurerm_emulator.clock.time()
     with pytest.raises(az.OperationTimeout, match="may still be running") as late:
         operation.wait(timeout=1800)
-    assert 1200 < arm_emulator.clock.time() - before <= 1800
+    assert 1200 < azurerm_emulator.clock.time() - before <= 1800
     assert late.value.operation.status == "InProgress"
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429}, {"drop": "before"}])
 def test_a_status_that_fails_for_hours_counts_against_the_deadline_only(
-    arm_emulator: Any, web: Any, fault: dict[str, Any]
+    azurerm_emulator: Any, web: Any, fault: dict[str, Any]
 ) -> None:
     """Row 54: an outage of the gateway is no end of an operation, however often it is met."""
-    clock = arm_emulator.clock
-    with az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep, retry=az.Retry(attempts=1)) as arm:
+    clock = azurerm_emulator.clock
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep, retry=az.Retry(attempts=1)) as arm:
         operation = az.restart_vmss_vms(arm, *web, ["0"])
-        rule = arm_emulator.faults.next("GET", "/operations/", times=100, **fault)
+        rule = azurerm_emulator.faults.next("GET", "/operations/", times=100, **fault)
         with pytest.raises(az.OperationTimeout):
             operation.wait(timeout=600)
-        assert rule.seen > 20
-        arm_emulator.faults.clear()
+        assert rule.matches > 20
+        azurerm_emulator.faults.clear()
         assert operation.wait().status == "Succeeded"
 
 
@@ -233,20 +233,20 @@ def test_a_deletion_whose_status_is_never_readable_is_settled_by_the_absence(
 
 @pytest.mark.parametrize("word", ["Frobnicating", "Running", "", "Успех", "Succeeded?"])
 def test_a_status_that_nobody_knows_is_waited_for_until_the_deadline_and_no_longer(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, word: str
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any, word: str
 ) -> None:
     """Row 57: a word that ARM does not define means running; the handle that the timeout carries goes on."""
     written(arm, web)
     operation = az.manual_upgrade_instances(arm, *web, ["0"])
     document = json.dumps({"status": word or "Unknown", "name": operation._monitor.path.split("?")[0].split("/")[-1]})
     faults.next("GET", "/operations/", garbage=document, times=10**6)
-    before = arm_emulator.clock.time()
+    before = azurerm_emulator.clock.time()
     with pytest.raises(az.OperationTimeout) as late:
         operation.wait(timeout=900)
-    assert 800 < arm_emulator.clock.time() - before <= 900
+    assert 800 < azurerm_emulator.clock.time() - before <= 900
     stored = json.loads(json.dumps(late.value.operation.to_dict()))
     faults.clear()
-    arm_emulator.clock.advance(3600)
+    azurerm_emulator.clock.advance(3600)
     assert az.Operation.from_dict(arm, stored).wait().status == "Succeeded"
 
 
@@ -265,7 +265,7 @@ def test_a_failure_of_an_earlier_operation_is_not_taken_for_ours(arm: az.Arm, fa
 
 
 def test_an_instance_that_had_failed_before_is_no_answer_to_a_lost_upgrade(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any
 ) -> None:
     """Rows 6 and 66: whose failure it is cannot be told, so it is called neither ours nor undone, nor sent again."""
     written(arm, web)
@@ -275,7 +275,7 @@ def test_an_instance_that_had_failed_before_is_no_answer_to_a_lost_upgrade(
     rule = faults.next("POST", "manualupgrade", drop="before")
     with pytest.raises(az.OutcomeUnknown, match=r"3 is Failed, by this upgrade or an earlier one"):
         az.manual_upgrade_instances(arm, *web, ["3"])
-    assert rule.seen == 1
+    assert rule.matches == 1
 
 
 # --- writers in each other's way -------------------------------------------------------------------------------------
@@ -298,19 +298,21 @@ def test_the_second_of_two_writers_is_told_both_etags(arm: az.Arm, web: Any, cal
 @pytest.mark.parametrize("call", [az.put_vmss, az.patch_vmss])
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_412_that_our_own_late_first_attempt_explains_is_no_failure(
-    arm: az.Arm, arm_emulator: Any, faults: Any, web: Any, call: Any, ours: bool
+    arm: az.Arm, azurerm_emulator: Any, faults: Any, web: Any, call: Any, ours: bool
 ) -> None:
     """Row 79: what broke off looks undone, is sent again, and takes effect just before that. Or somebody else wrote."""
-    (scale_set,), world = arm_emulator.world.scale_sets, arm_emulator.world
+    (scale_set,), simulation = azurerm_emulator.simulation.scale_sets, azurerm_emulator.simulation
     old = az.get_vmss(arm, *web)
     new: Any = az.set_image_version(old, NEW).model
     body = new if call is az.put_vmss else az.merge_patch(old, new)
     arrives = body if ours else {"tags": {"owner": "somebody else"}}
-    world.after(30, lambda: world.scale_sets.write(scale_set, arrives, null_deletes=call is az.patch_vmss))
+    simulation.events.schedule_in(
+        30, lambda: simulation.scale_sets.write(scale_set, arrives, null_deletes=call is az.patch_vmss)
+    )
     method = "PUT" if call is az.put_vmss else "PATCH"
     faults.next(method, "/web", drop="before")
     faults.next(method, "/web", nth=2, delay=60)
-    generation, etag = scale_set.generation, scale_set.etag
+    generation, etag = scale_set.model_version, scale_set.etag
     if ours:
         assert call(arm, *web, body, if_match=old["etag"]).wait().status == "Succeeded"
         assert az.image_text(az.get_vmss(arm, *web)).endswith(NEW)
@@ -318,8 +320,8 @@ def test_a_412_that_our_own_late_first_attempt_explains_is_no_failure(
         with pytest.raises(az.ConcurrencyError) as lost:
             call(arm, *web, body, if_match=old["etag"])
         assert lost.value.current_etag == az.get_vmss(arm, *web)["etag"] != old["etag"]
-    assert [(entry.method, entry.status) for entry in arm_emulator.journal.writes()] == [(method, 412)]
-    assert (scale_set.generation - generation, scale_set.etag - etag) == (int(ours), 1)
+    assert [(entry.method, entry.status) for entry in azurerm_emulator.recorder.writes()] == [(method, 412)]
+    assert (scale_set.model_version - generation, scale_set.etag - etag) == (int(ours), 1)
 
 
 def test_the_default_deadline_bounds_each_request(arm: az.Arm) -> None:

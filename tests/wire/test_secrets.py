@@ -112,15 +112,15 @@ FAILURES = [
 
 @pytest.mark.parametrize("fault", FAILURES, ids=[repr(fault)[:40] for fault in FAILURES])
 def test_no_error_leads_to_the_token_or_to_a_request(
-    arm: az.Arm, arm_emulator: Any, web: Any, token: str, fault: dict[str, Any]
+    arm: az.Arm, azurerm_emulator: Any, web: Any, token: str, fault: dict[str, Any]
 ) -> None:
     """Rows 142 and 144: neither what it says nor what it holds, nor the locals of our frames, nor a request object."""
-    arm_emulator.faults.next("GET", "/web", **fault)
+    azurerm_emulator.faults.next("GET", "/web", **fault)
     with pytest.raises(az.AzurermLiteError) as caught:
         az.get_vmss(arm, *web)
     shown = "".join(texts_of(caught.value))
     assert token not in shown
-    assert arm_emulator.client_secret not in shown
+    assert azurerm_emulator.client_secret not in shown
     for one in chain(caught.value):
         assert not hasattr(one, "request")
         assert not hasattr(one, "response")
@@ -129,9 +129,9 @@ def test_no_error_leads_to_the_token_or_to_a_request(
         assert not any(isinstance(inner, str) and token in inner for inner in reachable(one))
 
 
-def test_an_error_from_below_shows_no_token_in_our_frames(arm_emulator: Any, web: Any) -> None:
+def test_an_error_from_below_shows_no_token_in_our_frames(azurerm_emulator: Any, web: Any) -> None:
     """Row 144: Ctrl-C in the middle of a request keeps the frames, and they show no header's value."""
-    clock = arm_emulator.clock
+    clock = azurerm_emulator.clock
 
     def interrupted() -> float:
         if armed:
@@ -139,7 +139,7 @@ def test_an_error_from_below_shows_no_token_in_our_frames(arm_emulator: Any, web
         return float(clock.time())
 
     armed: list[int] = []
-    with az.connect(env=arm_emulator.env(), now=clock.time, monotonic=interrupted) as arm:
+    with az.connect(env=azurerm_emulator.env(), now=clock.time, monotonic=interrupted) as arm:
         token = arm.credential.get_token(arm.cloud.scope).token
         armed.append(1)
         with pytest.raises(KeyboardInterrupt) as caught:
@@ -148,7 +148,9 @@ def test_an_error_from_below_shows_no_token_in_our_frames(arm_emulator: Any, web
     assert token not in repr(Headers({"Authorization": f"Bearer {token}"}))
 
 
-def test_nothing_of_ours_can_be_dumped_with_its_secrets(arm: az.Arm, arm_emulator: Any, web: Any, token: str) -> None:
+def test_nothing_of_ours_can_be_dumped_with_its_secrets(
+    arm: az.Arm, azurerm_emulator: Any, web: Any, token: str
+) -> None:
     """Row 142: repr, str and vars of client, credential, operation, answer and errors; pickling and copying refused."""
     az.get_vmss(arm, *web)
     operation = az.restart_vmss_vms(arm, *web, ["0"])
@@ -167,7 +169,7 @@ def test_nothing_of_ours_can_be_dumped_with_its_secrets(arm: az.Arm, arm_emulato
     for one in things:
         shown = repr(one) + str(one) + repr(vars(one) if hasattr(one, "__dict__") else "")
         assert token not in shown
-        assert arm_emulator.client_secret not in shown
+        assert azurerm_emulator.client_secret not in shown
     for one in (arm, arm.credential, operation, late.value):
         for spread in (pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError):
@@ -188,18 +190,18 @@ def test_nothing_of_ours_can_be_dumped_with_its_secrets(arm: az.Arm, arm_emulato
     ],
 )
 def test_a_login_that_fails_shows_neither_secret_nor_answer(
-    arm_emulator: Any, web: Any, body: str, caplog: pytest.LogCaptureFixture
+    azurerm_emulator: Any, web: Any, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Rows 35 and 144, msal's own loggers and frames of ours included."""
     caplog.set_level(logging.DEBUG)
-    arm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=9)
-    clock = arm_emulator.clock
-    arm = az.connect(env=arm_emulator.env(), now=clock.time, sleep=clock.sleep)
+    azurerm_emulator.faults.next("POST", "/oauth2/v2.0/token", garbage=body, times=9)
+    clock = azurerm_emulator.clock
+    arm = az.connect(env=azurerm_emulator.env(), now=clock.time, sleep=clock.sleep)
     with pytest.raises(az.CredentialError) as caught:
         az.get_vmss(arm, *web)
     shown = "".join(texts_of(caught.value)) + caplog.text
     assert "MARKER" not in shown
-    assert arm_emulator.client_secret not in shown
+    assert azurerm_emulator.client_secret not in shown
 
 
 @pytest.mark.parametrize("tenant", ["", "a b", None])
@@ -214,7 +216,7 @@ def test_a_secret_that_is_given_with_a_wrong_tenant_is_in_no_frame(tenant: Any) 
 
 
 def test_no_secret_of_a_model_reaches_a_log_an_error_or_a_handle(
-    arm: az.Arm, arm_emulator: Any, web: Any, token: str, caplog: pytest.LogCaptureFixture
+    arm: az.Arm, azurerm_emulator: Any, web: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 143: every logger at DEBUG, those of urllib3, requests and msal included, while secrets are sent."""
     caplog.set_level(logging.DEBUG)
@@ -224,8 +226,8 @@ def test_no_secret_of_a_model_reaches_a_log_an_error_or_a_handle(
     model["properties"]["virtualMachineProfile"] |= copy.deepcopy(PROFILE)
     shown: list[str] = []
     for fault in ({"status": 400}, {"drop": "before"}, {"status": 504}, {"status": 409}, {"garbage": "<html>"}, {}):
-        arm_emulator.faults.clear()
-        arm_emulator.faults.next("PUT", "/web", **fault)
+        azurerm_emulator.faults.clear()
+        azurerm_emulator.faults.next("PUT", "/web", **fault)
         try:
             operation = az.put_vmss(arm, *web, model, if_match=None)
             shown += [repr(operation), json.dumps(operation.to_dict())]
@@ -238,14 +240,14 @@ def test_no_secret_of_a_model_reaches_a_log_an_error_or_a_handle(
     az.put_vmss_vm_run_command(arm, *web, "0", "run", {"location": "westus2", "properties": COMMAND}).wait()
     shown += [repr(az.get_vmss_vm_run_command(arm, *web, "0", "run"))]
     az.update_vmss(arm, *web, hidden_anew)
-    sent = arm_emulator.journal.writes()
+    sent = azurerm_emulator.recorder.writes()
     assert any(entry.status < 300 for entry in sent)
     edit = az.set_image_version(model, NEW)
     shown += [str(change) for change in az.diff(az.get_vmss(arm, *web), edit.model)]
     # What was sent on purpose, the address of a script included, is what a journal of requests is for.
-    shown += [repr(arm_emulator.journal.entries).replace("MARKERsas", ""), caplog.text]
+    shown += [repr(azurerm_emulator.recorder.entries).replace("MARKERsas", ""), caplog.text]
     whole = "".join(shown)
-    for secret in ("MARKER", token, arm_emulator.client_secret):
+    for secret in ("MARKER", token, azurerm_emulator.client_secret):
         assert secret not in whole
     assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
 
@@ -293,12 +295,12 @@ def test_the_file_of_the_emulators_journal_is_private_whatever_it_was(tmp_path: 
     path, link, old = tmp_path / "asked.jsonl", tmp_path / "link", os.umask(0)
     try:
         for _ in ("made", "found"):
-            with serve(clock=VirtualClock(), journal=str(path)) as emulator:
+            with serve(clock=VirtualClock(), record=str(path)) as emulator:
                 az.list_vmss_sub(az.connect(env=emulator.env()), emulator.subscription_id)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             path.chmod(0o644)
         link.symlink_to(path)
-        with pytest.raises(OSError, match="symbolic link"), serve(clock=VirtualClock(), journal=str(link)):
+        with pytest.raises(OSError, match="symbolic link"), serve(clock=VirtualClock(), record=str(link)):
             pass
     finally:
         os.umask(old)

@@ -13,11 +13,11 @@ from .conftest import NEW, OLD
 IMAGE = ("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2")
 
 
-def test_only_what_changed_is_sent_with_the_models_etag(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_only_what_changed_is_sent_with_the_models_etag(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     operation = az.update_vmss(arm, *web, lambda model: az.set_image_version(model, NEW))
     assert operation is not None
     assert operation.wait().resource["etag"] != '"3"'
-    (sent,) = arm_emulator.journal.writes()
+    (sent,) = azurerm_emulator.recorder.writes()
     storage = _as_sent(az.get_vmss(arm, *web))
     storage["imageReference"] = {**storage["imageReference"], "version": NEW}
     assert (sent.method, sent.headers["if-match"]) == ("PATCH", '"3"')
@@ -31,12 +31,12 @@ def _as_sent(model: Any) -> Any:
     return {**storage, "osDisk": disk}
 
 
-def test_a_change_that_changes_nothing_writes_nothing(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_change_that_changes_nothing_writes_nothing(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     assert az.update_vmss(arm, *web, lambda model: az.set_image_version(model, OLD)) is None
-    assert arm_emulator.journal.writes() == []
+    assert azurerm_emulator.recorder.writes() == []
 
 
-def test_a_write_by_an_autoscaler_in_between_is_kept(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_write_by_an_autoscaler_in_between_is_kept(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     asked = 0
 
     def change(model: Any) -> None:
@@ -51,16 +51,18 @@ def test_a_write_by_an_autoscaler_in_between_is_kept(arm: az.Arm, arm_emulator: 
     operation.wait()
     model = az.get_vmss(arm, *web)
     assert (model["sku"]["capacity"], model["tags"]["owner"], asked) == (22, "me", 2)
-    assert [entry.body for entry in arm_emulator.journal.writes()][-1] == {"tags": {"service": "web", "owner": "me"}}
+    assert [entry.body for entry in azurerm_emulator.recorder.writes()][-1] == {
+        "tags": {"service": "web", "owner": "me"}
+    }
 
 
 def test_who_edits_an_extension_is_warned_of_what_no_get_shows(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet, caplog: pytest.LogCaptureFixture
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 85: what it keeps stays, and is neither null nor empty in what is sent; who takes it away loses it."""
     kept = {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0", "protectedSettings": {"key": "MARKER"}}
     az.put_vmss_extension(arm, *web, "script", {"properties": kept}).wait()
-    (scale_set,) = arm_emulator.world.scale_sets
+    (scale_set,) = azurerm_emulator.simulation.scale_sets
 
     def extensions(model: Any) -> Any:
         return model["properties"]["virtualMachineProfile"]["extensionProfile"]["extensions"]
@@ -81,7 +83,7 @@ def test_who_edits_an_extension_is_warned_of_what_no_get_shows(
     assert written(lambda model: az.set_image_version(model, NEW)) == []
     (told,) = written(edit)
     assert told.startswith(f"{web.resource_id}: extension script keeps the protected settings that it may have")
-    sent = json.dumps(arm_emulator.journal.find("PATCH")[-1].body)
+    sent = json.dumps(azurerm_emulator.recorder.find("PATCH")[-1].body)
     assert "protectedSettings" not in sent
     assert "null" not in sent
     assert scale_set.secrets["extensions/script"] == {"key": "MARKER"}
@@ -102,10 +104,10 @@ def test_two_changes_of_the_same_path_are_an_error_that_names_it(arm: az.Arm, we
     assert az.get_vmss(arm, *web)["tags"]["service"] == "theirs"
 
 
-def test_a_change_that_gives_no_model_is_refused(arm: az.Arm, arm_emulator: Any, web: az.ScaleSet) -> None:
+def test_a_change_that_gives_no_model_is_refused(arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet) -> None:
     with pytest.raises(az.InvalidInput, match="not str"):
         az.update_vmss(arm, *web, lambda _model: "oops")
-    assert arm_emulator.journal.writes() == []
+    assert azurerm_emulator.recorder.writes() == []
 
 
 def test_latest_is_resolved_to_a_number(arm: az.Arm, web: az.ScaleSet) -> None:
@@ -145,7 +147,7 @@ def test_the_newest_gallery_version_is_one_that_the_region_really_offers() -> No
 
 
 def test_a_model_that_was_read_before_another_write_does_not_undo_it(
-    arm: az.Arm, arm_emulator: Any, web: az.ScaleSet
+    arm: az.Arm, azurerm_emulator: Any, web: az.ScaleSet
 ) -> None:
     earlier: Any = az.get_vmss(arm, *web)
     earlier["tags"]["owner"] = "me"
@@ -153,7 +155,7 @@ def test_a_model_that_was_read_before_another_write_does_not_undo_it(
     with pytest.raises(az.ConcurrencyError, match="was read before somebody else wrote"):
         az.update_vmss(arm, *web, lambda _: earlier)
     assert az.get_vmss(arm, *web)["tags"] == {"service": "web", "theirs": "1"}
-    assert len(arm_emulator.journal.writes()) == 1
+    assert len(azurerm_emulator.recorder.writes()) == 1
 
 
 def test_a_prepared_model_without_an_etag_does_not_undo_what_somebody_wrote_in_between(

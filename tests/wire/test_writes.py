@@ -43,7 +43,7 @@ class Stand:
         operation = az.update_vmss(self.arm, *self.web, change)
         assert operation is not None
         operation.wait()
-        return self.emulator.journal.find("PATCH")[-1].body
+        return self.emulator.recorder.find("PATCH")[-1].body
 
     def patch(self, **body: Any) -> None:
         az.patch_vmss(self.arm, *self.web, body).wait()
@@ -165,7 +165,7 @@ def test_a_set_that_azure_upgrades_takes_every_change(start: Start, mode: str) -
 def test_a_get_shows_what_was_written_whatever_the_write_filled_in(start: Start) -> None:
     """engine/r23: a model from before some defaults, and a process that ended while its write was polled."""
     stand = start()
-    (scale_set,) = stand.emulator.world.scale_sets
+    (scale_set,) = stand.emulator.simulation.scale_sets
     profile = scale_set.profile
     for key in ("requireGuestProvisionSignal", "allowExtensionOperations"):
         profile["osProfile"].pop(key, None)
@@ -184,13 +184,13 @@ def test_a_get_shows_what_was_written_whatever_the_write_filled_in(start: Start)
 
 def test_a_set_that_goes_back_to_standard_security_shows_what_was_written(start: Start) -> None:
     stand = start()
-    (scale_set,) = stand.emulator.world.scale_sets
+    (scale_set,) = stand.emulator.simulation.scale_sets
     scale_set.profile["securityProfile"] = {"securityType": "TrustedLaunch", "uefiSettings": {"vTpmEnabled": True}}
     before = stand.model
     profile = {"securityProfile": {"securityType": "Standard", "uefiSettings": None}}
     patch = {"properties": {"virtualMachineProfile": profile}}
-    with stand.emulator.world.lock:  # by hand: the published API of this version has no such type
-        stand.emulator.world.scale_sets.patch(scale_set, patch)
+    with stand.emulator.simulation.lock:  # by hand: the published API of this version has no such type
+        stand.emulator.simulation.scale_sets.patch(scale_set, patch)
     sent = model.apply_patch(before, patch)
     assert stand.model["properties"]["virtualMachineProfile"]["securityProfile"] == {}
     assert model.shows_write(stand.model, sent)
@@ -285,4 +285,4 @@ def test_zones_of_null_are_no_zone(start: Start) -> None:
 def test_a_habit_that_is_none_is_refused() -> None:
     with pytest.raises(FaultError, match="no habit is named 'nonsense'; there are patch-drops-disks"):
         serve(clock=VirtualClock(), habits=["nonsense"])
-    assert all(habit.does and habit.sources for habit in HABITS.values())
+    assert all(habit.effect and habit.sources for habit in HABITS.values())
