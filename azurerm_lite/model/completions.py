@@ -1,7 +1,7 @@
 """What Azure makes of a model that was written: what it fills in, clears, or spells otherwise. PURE.
 
 `unexplained` compares what a GET shows with what was sent, `reflects` with what a body asked for; `fingerprint` is the
-same for everything that Azure may make of a model, and `outline` also before and after it adds what the image says.
+same for everything that Azure may make of a model, `outline` also when it adds what the image says.
 """
 
 import hashlib
@@ -262,12 +262,7 @@ def fingerprint(model: Mapping[str, Any]) -> str:
 
 @json_only
 def outline(model: Mapping[str, Any]) -> str:
-    """The fingerprint of a model without what Azure adds from its image (the OS type).
-
-    It is the same before a write and after Azure has completed it. InvalidInput for what is no model.
-    """
-    if not isinstance(model, Mapping):
-        raise InvalidInput(f"a model must be an object, not {type(model).__name__}")
+    """The fingerprint of a model without what Azure adds from its image: the same before and after it is completed."""
     return fingerprint(_without_image_facts(model))
 
 

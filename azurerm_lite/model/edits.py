@@ -35,10 +35,7 @@ class Edit(NamedTuple):
 
 
 def changed_by(model: Vmss, change: Callable[[Vmss], object]) -> tuple[Mapping[str, Any], list[str]]:
-    """The model that a function makes of a copy of this one, and what it warns of.
-
-    The function changes the copy, or returns a model or an Edit. Raises InvalidInput where it returns anything else.
-    """
+    """The model that a function makes of a copy of this one, by itself or as an Edit, and what it warns of."""
     working: Any = copy.deepcopy(model)
     result = change(working)
     changed = result.model if isinstance(result, Edit) else working if result is None else result

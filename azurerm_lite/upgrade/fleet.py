@@ -30,7 +30,7 @@ from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .run import journal
 from .run.planning import Change, changed, pin, plan
-from .run.runner import OnEvent, Runner, Stop, _always, _never, _silent, safe_step
+from .run.runner import OnEvent, Runner, Stop, _always, _never, _silent
 from .run.runs import lasting, opened, taken_up
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
@@ -139,7 +139,7 @@ class _Member:
     def step(self) -> float | None:
         """Plan and begin it, or take one step; None when it has ended."""
         if self.runner is not None:
-            seconds = safe_step(self.runner)
+            seconds = self.runner.step()
             if seconds is None:
                 self._ended(self.runner)
             return seconds

@@ -22,7 +22,7 @@ from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.verdict import Verdict
-from azurerm_lite.upgrade.run.runner import Runner, safe_step
+from azurerm_lite.upgrade.run.runner import Runner
 from azurerm_lite.upgrade.run.runs import opened
 
 MID, NEW = "22.04.202610200", "22.04.202611120"
@@ -110,7 +110,7 @@ class Machine:
         self.made.simulation.events.run_due_events()
         if self.runner is None:
             self.begin()
-        elif (wait := safe_step(self.runner)) is not None:
+        elif (wait := self.runner.step()) is not None:
             self.due = self.made.clock.time() + wait
         elif self.runner.verdict is not None:
             self.runner.journal.close()

@@ -345,9 +345,8 @@ def left_deallocated(snapshot: Observation, deallocated: Collection[str], journa
     if not ids:
         return []
     way = "resume(auth, journal) starts them, or plan with unfinished_journal=journal"
-    if journal:
-        return [f"deallocated: {markup.listing(ids)}; the upgrade in {printable(journal, 300)} did not end: {way}"]
-    return [f"deallocated: {markup.listing(ids)}; where an upgrade that did not end left them so, {way}"]
+    cause = f"the upgrade in {printable(journal, 300)} did not end:" if journal else "where an upgrade left them so,"
+    return [f"deallocated: {markup.listing(ids)}; {cause} {way}"]
 
 
 def _behind(before: Mapping[str, Any], members: Iterable[Member]) -> list[str]:

@@ -205,15 +205,13 @@ def planned(
     then = behind(seen) if renews else seen
     hosted = _hosted(arm, address, before, after, seen, policy)
     goal = Leg(version, image, only)
-    state = replace(selection.plain(policy, then, version, goal), broken=broken, flexible=is_flexible(before))
-    state = replace(state, deallocated=parked)
+    facts: Any = {"broken": broken, "flexible": is_flexible(before), "deallocated": parked}
+    state = replace(selection.plain(policy, then, version, goal), **facts)
     anew = preflight.anew(after, patch, version)
     stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew), deallocated=bool(parked))
     preflight.refuse_by_disruption(policy, stages)
-    course = selection.course(state, then)
     noted = _lock.noted_journal(address.resource_id, arm.place)
-    if course.why_not:
-        raise PlanRefused("; ".join((course.why_not, *preflight.left_deallocated(seen, parked, noted))))
+    course = _course(state, then, noted)
     warnings += preflight.warnings(before, after, seen, renews=renews, deallocated=parked, journal=noted)
     warnings += _asked(arm, address, before, after)
     warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
@@ -239,6 +237,15 @@ def planned(
         outline=model.outline(model.apply_patch(model.without_read_only(before), patch)),
         deallocated=tuple(sorted(parked)),
     )
+
+
+def _course(state: State, snapshot: Observation, journal: str) -> selection.Course:
+    """The batches of a plan; PlanRefused where they come to no end. `journal`: of an unfinished upgrade, or ""."""
+    course = selection.course(state, snapshot)
+    if course.why_not:
+        hints = preflight.left_deallocated(snapshot, state.deallocated, journal)
+        raise PlanRefused("; ".join((course.why_not, *hints)))
+    return course
 
 
 def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Observation:

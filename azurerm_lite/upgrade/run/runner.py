@@ -582,8 +582,3 @@ def _cause(error: AzurermLiteError) -> str:
 def _waiting(action: Action, at: float) -> JsonDict:
     what = {"cause": action.cause, "deadline": action.deadline, "reason": action.reason}
     return {"kind": "waiting", "at": at, "seconds": action.seconds, **what}
-
-
-def safe_step(runner: Runner) -> float | None:
-    """One step. Everything that Azure and the network may do is the machine's to decide, so it is just that."""
-    return runner.step()

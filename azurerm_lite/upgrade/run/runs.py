@@ -4,7 +4,6 @@ Here is what surrounds the steps: the lock on this machine, the journal's file, 
 What one step does is `runner`'s.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from ... import model
@@ -26,7 +25,7 @@ from .gates import Gate
 from .journal import Journal
 from .planning import Plan, is_flexible, look, seen_model
 from .rollbacks import patch_of, rollback_of, undo
-from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .runner import OnEvent, Runner, Stop, _never, _silent
 
 STOP_SECONDS = 5.0  # how soon a wish to stop is heard
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
@@ -341,7 +340,7 @@ def _forward_leg(plan: Plan) -> dict[str, Any]:
 def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
     runner.should_stop = should_stop
-    for wait in _steps(runner):
+    while (wait := runner.step()) is not None:
         # A wish that the machine knows of and has not followed yet cuts no wait short.
         _rest(runner.arm, wait, _never if runner.state.stopping else should_stop)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
@@ -353,8 +352,3 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
     while seconds > 0 and not should_stop():
         arm.pause(min(seconds, STOP_SECONDS))
         seconds -= STOP_SECONDS
-
-
-def _steps(runner: Runner) -> Iterator[float]:
-    while (wait := safe_step(runner)) is not None:
-        yield wait
