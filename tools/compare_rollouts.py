@@ -26,7 +26,7 @@ NEW = "22.04.202611120"
 CAPACITY, UPDATE_DOMAINS = 20, 5
 BATCH_SECONDS = 60.0  # for everybody: what the emulated rolling policy takes, as recorded
 UNLUCKY = ("17", "18", "19")  # of other update domains than the first batch
-AFTERMATH_SECONDS = 3600.0  # what is not well by then will not become well
+AFTERMATH_SECONDS = 3600.0  # an instance that is not healthy by then stays unhealthy
 CHANGE = {"properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}}
 
 Faults = tuple[Mapping[str, Any], ...]
@@ -152,7 +152,7 @@ Contender = Callable[[Arm, ScaleSet], str]
 CONTENDERS: dict[str, Contender] = {
     "azurerm_lite": ours,
     "azurerm_lite, one canary first": ours_with_a_canary,
-    "azurerm_lite, two may fail": ours_with_a_budget,
+    "azurerm_lite, failure budget 2": ours_with_a_budget,
     "the 2016 script, domain by domain": script_of_2016,
     '`az vmss update-instances "*"`': all_at_once,
     "Azure's rolling policy, 20/20/20": rolling_policy,
@@ -187,12 +187,12 @@ def run(contender: Contender, faults: Faults) -> Outcome:
 
 
 def available(made: Stage) -> set[str]:
-    """The instances that serve now."""
+    """The instances that are available now."""
     return {one.instance_id for one in made.scale_set.instances.values() if one.is_available}
 
 
 def upgraded(made: Stage) -> int:
-    """How many serve now from the new image."""
+    """How many instances are available now and run the new image."""
     serving = [one for one in made.scale_set.instances.values() if one.is_available]
     images = [one.document["properties"]["storageProfile"]["imageReference"] for one in serving]
     return sum(image["exactVersion"] == NEW for image in images)
@@ -214,7 +214,9 @@ def table(found: Mapping[str, Mapping[str, Outcome]]) -> str:
     parts = []
     for scenario, outcomes in found.items():
         head = f"**{scenario[0].upper()}{scenario[1:]}**"
-        columns = "| | ends as | serve from the new image | fewest available | harmed | seconds | requests |"
+        columns = (
+            "| | outcome | available on the new image | fewest available | no longer available | seconds | requests |"
+        )
         lines = [f"| {name} | {_cells(outcome)} |" for name, outcome in outcomes.items()]
         parts.append("\n".join([head, "", columns, "|---|---|--:|--:|--:|--:|--:|", *lines]))
     return "\n\n".join(parts)

@@ -60,10 +60,10 @@ class Twin:
             listener.close()
 
     def came(self) -> str:
-        """ "nobody", "somebody", or "somebody with the token"."""
+        """ "nothing", "a request without it", or "a request with the token"."""
         if not self.seen:
-            return "nobody"
-        return "somebody with the token" if any(b"earer" in one for one in self.seen) else "somebody"
+            return "nothing"
+        return "a request with the token" if any(b"earer" in one for one in self.seen) else "a request without it"
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_nothing_of_ours_reaches_another_host(stage: Any, link: str, scheme: str
     lure(emulator, twin, link, scheme)
     with pytest.raises(az.ProtocolError):
         ours(emulator, ca_file, link)
-    assert twin.came() == "nobody"
+    assert twin.came() == "nothing"
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -139,10 +139,10 @@ def test_what_the_official_sdk_does_is_what_the_page_says(
     lure(emulator, twin, link, scheme)
     try:
         theirs(emulator, ca_file, link)
-        end = "goes on"
+        end = "continues"
     except (AzureError, ValueError) as error:
         end = type(error).__name__
-    row = f"| {link} | {scheme} | {twin.came()} | {end} | nobody | ProtocolError |"
+    row = f"| {link} | {scheme} | {twin.came()} | {end} | nothing | ProtocolError |"
     page = DOCS / "comparison.md"
     if request.config.getoption("--write-comparison"):
         pattern = re.compile(rf"^\| {re.escape(link)} \| {scheme} \|.*$", re.M)
