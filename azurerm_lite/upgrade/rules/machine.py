@@ -122,7 +122,9 @@ def _must_start(state: State) -> bool:
         return False
     if batch.request == "deallocate" and batch.status == "lost":
         return True  # perhaps: the instances will show it
-    being_started = batch.request_ids if batch.request == "start" and batch.status == "sent" else ()
+    # A start whose answer was lost may be somebody else's change of the instance, until it is over.
+    is_followed = batch.request == "start" and batch.status == "sent" and batch.followed
+    being_started = batch.request_ids if is_followed else ()
     return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 

@@ -146,9 +146,14 @@ def _of_ends() -> dict[str, Row]:
             _action("intend", request="start", ids=("0",)),
         ),
         "asked to stop, being started": (
-            state(stopping=True, batch=batch(request="start", status="sent"), deallocated=frozenset("0")),
+            state(stopping=True, batch=batch(**starts), deallocated=frozenset("0")),
             OUTDATED,
             _ends("cancelled", "stop"),
+        ),
+        "asked to stop, and being started by a lost request or changed by others": (
+            state(stopping=True, batch=batch(**{**starts, "followed": False}), deallocated=frozenset("0")),
+            seen(current("0", power="deallocated", state="Updating"), instance("1"), instance("2")),
+            _action("wait", cause="operation"),
         ),
         "asked to stop, and perhaps being started": (
             state(stopping=True, batch=batch(request="start", status="lost", sent=NOW), deallocated=frozenset("0")),
