@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parse.add_argument("version", nargs="?", default="latest", help="image version (default: the newest)")
     parse.add_argument("-r", "--resource-group", default=os.environ.get("AZURERM_LITE_RESOURCE_GROUP"))
     parse.add_argument("-s", "--scale-set", default=os.environ.get("AZURERM_LITE_VMSS_NAME"))
-    parse.add_argument("--order", default="update_domain", help="update_domain, fault_domain, zone or batch")
+    parse.add_argument("--batch-by", default="update_domain", help="update_domain, fault_domain, zone or batch")
     parse.add_argument("--percent", type=int, default=20, help="at most so many percent at once")
     parse.add_argument("--floor", type=int, default=80, help="at least so many percent stay healthy")
     parse.add_argument("--canary", type=int, default=0, metavar="N", help="begin with so many instances")
@@ -81,7 +81,7 @@ def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: lis
 def upgrade_plan(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> Plan:
     """The plan of the upgrade that was asked for."""
     policy = Policy(
-        order=chosen.order,
+        batch_by=chosen.batch_by,
         max_batch_instance_percent=chosen.percent,
         min_healthy_instance_percent=chosen.floor,
         canary_instances=chosen.canary,

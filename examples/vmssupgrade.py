@@ -119,7 +119,7 @@ def policy(arguments: argparse.Namespace) -> Policy:
     """What was named goes at once; all of them a quarter at a time, each update domain for itself."""
     named = [arguments.vmid] if arguments.vmid is not None else listed(arguments.vmlist)
     return Policy(
-        order="update_domain" if named is None else "batch",
+        batch_by="update_domain" if named is None else "batch",
         max_batch_instance_percent=25 if arguments.all else 100,
         min_healthy_instance_percent=arguments.floor,
         min_healthy_zone_percent=arguments.floor,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from azurerm_lite import ScaleSet, connect, iter_vmss_vms
 from azurerm_lite.upgrade import Policy, plan, upgrade
 from azurerm_lite.upgrade.rules import selection
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot
 
 NEW = "22.04.202611120"
 BATCH_SECONDS = (301.0, 325.0)
@@ -116,10 +116,12 @@ def bare(arm: Any, scale_set: ScaleSet) -> float:
 def planned(instances: int) -> float:
     """CPU seconds of one plan, nothing but the planner: three zones of five update domains, all of them behind."""
     members = [
-        Member(str(n), "v", str(n % 3 + 1), "g", n % 5, n % 3, False, "1", "Succeeded", "running", "healthy", False)
+        InstanceStatus(
+            str(n), "v", str(n % 3 + 1), "g", n % 5, n % 3, False, "1", "Succeeded", "running", "healthy", False
+        )
         for n in range(instances)
     ]
-    seen = Observation({one.instance_id: one for one in members}, 0.0, True)
+    seen = Snapshot({one.instance_id: one for one in members}, 0.0, True)
     begun = time.process_time()
     batches, why_not = selection.simulate(Policy(), seen, "2")
     cpu = time.process_time() - begun

@@ -153,7 +153,7 @@ def rehearse(
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
     habits: Habits = (),
-    unlucky_percent: float = 0.0,
+    failure_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
@@ -162,12 +162,12 @@ def rehearse(
     `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
     `habits`: what Azure has been seen to do, besides the usual: names, or objects with `habit` and parameters. Their
     time begins with the upgrade.
-    `unlucky_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
+    `failure_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
     Raises InvalidInput, before Azure is asked, for faults, habits and shares that there are not.
     """
     checks.of_plan(change, policy)
     faults = checks.faults(faults)
-    _refuse_odd_luck(unlucky_percent)
+    _refuse_odd_luck(failure_percent)
     checks.of_run(None, None, on_event, _never)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
     faults, habits = _checked_faults(faults), _checked_habits(habits)
@@ -178,14 +178,14 @@ def rehearse(
         policy=policy,
         faults=faults,
         habits=habits,
-        unlucky_percent=unlucky_percent,
+        failure_percent=failure_percent,
         random_seed=random_seed,
         on_event=on_event,
     )
 
 
 @conceal_locals
-def what_if(
+def rehearse_failures(
     auth: Auth,
     /,
     subscription_id: str,
@@ -255,14 +255,14 @@ def rehearse_captured(
     policy: Policy | None = None,
     faults: Iterable[Mapping[str, Any]] = (),
     habits: Habits = (),
-    unlucky_percent: float = 0.0,
+    failure_percent: float = 0.0,
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
     """A rehearsal on what was captured before, or on a Seed; without any Azure. The arguments are those of rehearse."""
     checks.of_plan(change, policy)
     checks.of_run(None, None, on_event, _never)
-    _refuse_odd_luck(unlucky_percent)
+    _refuse_odd_luck(failure_percent)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
     faults, habits = _checked_faults(checks.faults(faults)), _checked_habits(habits)
     names, events = habits_table.check(habits)
@@ -271,7 +271,7 @@ def rehearse_captured(
     if change is not None and change != "latest":
         _publish(stage, change)
     wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
-    for fault in [*faults, *_bad_luck(stage, wanted, unlucky_percent)]:
+    for fault in [*faults, *_bad_luck(stage, wanted, failure_percent)]:
         stage.simulation.faults.add(**fault)
     for event in events:
         stage.simulation.disturbances.add(event)
@@ -315,7 +315,7 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
 
 def _refuse_odd_luck(percent: float) -> None:
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
-        raise InvalidInput(f"unlucky_percent is a number from 0 to 100, not {short_repr(percent)}")
+        raise InvalidInput(f"failure_percent is a number from 0 to 100, not {short_repr(percent)}")
 
 
 def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:

@@ -164,8 +164,15 @@ BODIES = [
     *(("/plan", {"policy": value}) for value in (5, "x", [], True, {"nothing": 1})),
     *(("/plan", {"policy": {"checkpoints": value}}) for value in (5, "50", ["a"], [True], {"a": 1}, None)),
     *(("/plan", {"policy": {"instances": value}}) for value in (5, "01", [0], {"0": 1}, [None], [["0"]])),
-    *(("/plan", {"policy": {name: "yes"}}) for name in ("rollback_on_failure", "suspend_repairs", "sick_first")),
-    *(("/plan", {"policy": {name: value}}) for name in ("order", "protected") for value in (5, None, [], {}, "x")),
+    *(
+        ("/plan", {"policy": {name: "yes"}})
+        for name in ("rollback_on_failure", "suspend_repairs", "prioritize_unhealthy_instances")
+    ),
+    *(
+        ("/plan", {"policy": {name: value}})
+        for name in ("batch_by", "on_protected")
+        for value in (5, None, [], {}, "x")
+    ),
     *(("/plan", {"policy": {"batch_size": value}}) for value in ("1", 0, 1.5, True, 10**300)),
     *(("/plan", {"policy": {"bake_seconds": value}}) for value in ("1", -1, True, [], 1e300)),
     *(("/plan", {"rollback": value}) for value in (None, "1", [], True)),

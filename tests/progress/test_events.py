@@ -22,7 +22,7 @@ def kinds(events: list[Any], *excluded: str) -> list[str]:
 
 
 def test_every_step_has_an_event_in_order() -> None:
-    _, events = run_upgrade(make_stage(capacity=4), order="batch", batch_size=2, min_healthy_instance_percent=50)
+    _, events = run_upgrade(make_stage(capacity=4), batch_by="batch", batch_size=2, min_healthy_instance_percent=50)
     batch = ["intent", "posted", "ended", "fit", "settled"]
     assert kinds(events, "seen", "polled", "waiting") == ["begin", "model-intent", "model-written", *batch * 2, "end"]
     assert {"seen", "polled"} <= set(kinds(events))

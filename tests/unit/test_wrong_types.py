@@ -43,7 +43,7 @@ VALUES: list[Any] = [
 ROOMS = (az, upgrade, heatmap, progress)
 PLAIN_VALUES = {
     *(az.Change, az.Cloud, az.Edit, az.Retry, az.ScaleSet, az.Token, upgrade.Plan, upgrade.Verdict),
-    *(upgrade.Observation, upgrade.Rehearsal, upgrade.FleetReport, upgrade.Policy),  # Policy: test_arguments
+    *(upgrade.Snapshot, upgrade.Rehearsal, upgrade.FleetReport, upgrade.Policy),  # Policy: test_arguments
     *(heatmap.Cell, heatmap.Grid, heatmap.Panel, heatmap.Style),
 }
 

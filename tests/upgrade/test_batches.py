@@ -7,7 +7,7 @@ import pytest
 
 from azurerm_lite.upgrade.rules import selection
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Member, Model
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Model
 from azurerm_lite.upgrade.rules.state import Leg
 
 from .search import tables
@@ -16,7 +16,7 @@ from .search.tables import current, instance, seen
 EASY: dict[str, Any] = {"min_healthy_instance_percent": 0, "min_healthy_zone_percent": 0}
 
 
-def _set(count: int, **values: Any) -> list[Member]:
+def _set(count: int, **values: Any) -> list[InstanceStatus]:
     """So many outdated instances, in zones 1 and 2 and two update domains in each."""
     places = [{"zone": str(n % 2 + 1), "update_domain": n // 2 % 2, "fault_domain": n // 4} for n in range(count)]
     return [instance(str(number), **{**place, **values}) for number, place in enumerate(places)]
@@ -25,27 +25,27 @@ def _set(count: int, **values: Any) -> list[Member]:
 @pytest.mark.parametrize(
     ("policy", "members", "batches"),
     [
-        ({"order": "update_domain", "batch_size": 9}, _set(8), ["0 4", "2 6", "1 5", "3 7"]),
-        ({"order": "fault_domain", "batch_size": 9}, _set(8), ["0 2", "4 6", "1 3", "5 7"]),
-        ({"order": "zone", "batch_size": 9}, _set(8), ["0 2 4 6", "1 3 5 7"]),
-        ({"order": "batch", "batch_size": 3}, _set(8), ["0 1 2", "3 4 5", "6 7"]),
-        ({"order": "batch", "batch_size": 3, "canary_instances": 1}, _set(5), ["0", "1 2 3", "4"]),
-        ({"order": "batch", "batch_size": 9, "zones": ("1",)}, _set(8), ["0 2 4 6"]),
-        ({"order": "batch", "batch_size": 9, "update_domains": (0,)}, _set(8), ["0 1 4 5"]),
-        ({"order": "batch", "batch_size": 9, "fault_domains": (1,)}, _set(8), ["4 5 6 7"]),
-        ({"order": "batch", "batch_size": 9, "instances": ("7", "1")}, _set(8), ["1 7"]),
-        ({"order": "update_domain", "batch_size": 9}, [instance("0"), instance("1", update_domain=None)], ["0", "1"]),
-        ({"order": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, _set(8), ["0 1 2 3", "4 5 6 7"]),
-        ({"order": "batch", "batch_size": 2}, [instance("0"), instance("1", state="Updating")], ["0", "1"]),
-        ({"order": "batch", "batch_size": 2}, [instance("0"), current("1"), instance("2", protected=True)], ["0"]),
-        ({"order": "batch", "batch_size": 1}, [instance("0"), instance("1", health="unhealthy")], ["1", "0"]),
-        ({"order": "batch", "batch_size": 1, "sick_first": False}, [instance("0"), instance("1", power="stopped")],
+        ({"batch_by": "update_domain", "batch_size": 9}, _set(8), ["0 4", "2 6", "1 5", "3 7"]),
+        ({"batch_by": "fault_domain", "batch_size": 9}, _set(8), ["0 2", "4 6", "1 3", "5 7"]),
+        ({"batch_by": "zone", "batch_size": 9}, _set(8), ["0 2 4 6", "1 3 5 7"]),
+        ({"batch_by": "batch", "batch_size": 3}, _set(8), ["0 1 2", "3 4 5", "6 7"]),
+        ({"batch_by": "batch", "batch_size": 3, "canary_instances": 1}, _set(5), ["0", "1 2 3", "4"]),
+        ({"batch_by": "batch", "batch_size": 9, "zones": ("1",)}, _set(8), ["0 2 4 6"]),
+        ({"batch_by": "batch", "batch_size": 9, "update_domains": (0,)}, _set(8), ["0 1 4 5"]),
+        ({"batch_by": "batch", "batch_size": 9, "fault_domains": (1,)}, _set(8), ["4 5 6 7"]),
+        ({"batch_by": "batch", "batch_size": 9, "instances": ("7", "1")}, _set(8), ["1 7"]),
+        ({"batch_by": "update_domain", "batch_size": 9}, [instance("0"), instance("1", update_domain=None)], ["0", "1"]),
+        ({"batch_by": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, _set(8), ["0 1 2 3", "4 5 6 7"]),
+        ({"batch_by": "batch", "batch_size": 2}, [instance("0"), instance("1", state="Updating")], ["0", "1"]),
+        ({"batch_by": "batch", "batch_size": 2}, [instance("0"), current("1"), instance("2", protected=True)], ["0"]),
+        ({"batch_by": "batch", "batch_size": 1}, [instance("0"), instance("1", health="unhealthy")], ["1", "0"]),
+        ({"batch_by": "batch", "batch_size": 1, "prioritize_unhealthy_instances": False}, [instance("0"), instance("1", power="stopped")],
          ["0", "1"]),
-        ({"order": "batch", "batch_size": 2, "on_stopped": "skip"}, [instance("0"), instance("1", power="stopped")],
+        ({"batch_by": "batch", "batch_size": 2, "on_stopped": "skip"}, [instance("0"), instance("1", power="stopped")],
          ["0"]),
     ],
 )  # fmt: skip
-def test_the_batches_of_a_plan(policy: dict[str, Any], members: list[Member], batches: list[str]) -> None:
+def test_the_batches_of_a_plan(policy: dict[str, Any], members: list[InstanceStatus], batches: list[str]) -> None:
     ids, why_not = selection.simulate(Policy(**{**EASY, **policy}), seen(*members), "2")
     assert ([" ".join(batch) for batch in ids], why_not) == (batches, "")
 
@@ -53,7 +53,7 @@ def test_the_batches_of_a_plan(policy: dict[str, Any], members: list[Member], ba
 def test_a_plan_waits_for_what_others_change() -> None:
     """What is Updating comes last, and counts as available from then on."""
     members = [instance("0", state="Updating"), instance("1"), instance("2")]
-    policy = Policy(order="batch", batch_size=1, min_healthy_instance_percent=30, min_healthy_zone_percent=0)
+    policy = Policy(batch_by="batch", batch_size=1, min_healthy_instance_percent=30, min_healthy_zone_percent=0)
     assert selection.simulate(policy, seen(*members), "2") == ([("1",), ("2",), ("0",)], "")
 
 
@@ -61,12 +61,14 @@ def test_a_plan_waits_for_what_others_change() -> None:
     ("policy", "members", "batches", "words"),
     [
         ({"min_healthy_instance_percent": 100}, _set(4), [], "min_healthy_instance_percent"),
-        ({"min_healthy_zone_percent": 100, "order": "zone"}, _set(4), [], "min_healthy_zone_percent"),
-        ({"min_healthy_zone_percent": 50, "order": "batch"}, [*_set(3), current("3", zone="2", health="unhealthy")],
+        ({"min_healthy_zone_percent": 100, "batch_by": "zone"}, _set(4), [], "min_healthy_zone_percent"),
+        ({"min_healthy_zone_percent": 50, "batch_by": "batch"}, [*_set(3), current("3", zone="2", health="unhealthy")],
          [("0",), ("2",)], "zone 2"),
     ],
 )  # fmt: skip
-def test_why_a_plan_comes_to_no_end(policy: dict[str, Any], members: list[Member], batches: Any, words: str) -> None:
+def test_why_a_plan_comes_to_no_end(
+    policy: dict[str, Any], members: list[InstanceStatus], batches: Any, words: str
+) -> None:
     ids, why_not = selection.simulate(Policy(**{**EASY, "batch_size": 1, **policy}), seen(*members), "2")
     assert ids == batches
     assert words in why_not
@@ -77,7 +79,7 @@ def test_the_fewest_available_of_each_place() -> None:
     members = _set(4)
     members[0], members[1] = members[0]._replace(health="unhealthy"), members[1]._replace(power="stopped")
     snapshot = seen(*members)
-    policy = Policy(**{**EASY, "order": "batch", "batch_size": 2})
+    policy = Policy(**{**EASY, "batch_by": "batch", "batch_size": 2})
     course = selection.course(selection.plain(policy, snapshot, "2"), snapshot)
     assert course.batches == [("0", "1"), ("2", "3")]
     assert course.lowest == {"": 1, "zone 1": 1, "zone 2": 0}
@@ -93,7 +95,7 @@ def test_a_place_without_an_available_instance_has_none() -> None:
 def test_what_an_upgrade_has_deallocated_is_available_after_its_batch() -> None:
     """Two of four are to be started: they go first, and then the others can be spared."""
     members = [instance(name, power="deallocated" if name in "02" else "running") for name in "0123"]
-    snapshot, policy = seen(*members), Policy(**{**EASY, "order": "batch", "batch_size": 2})
+    snapshot, policy = seen(*members), Policy(**{**EASY, "batch_by": "batch", "batch_size": 2})
     careful = replace(policy, min_healthy_instance_percent=50)
     plain = selection.plain(careful, snapshot, "2")
     assert selection.course(plain, snapshot).why_not
@@ -114,7 +116,7 @@ def test_what_an_upgrade_has_deallocated_is_available_after_its_batch() -> None:
         ([instance("0"), instance("1", health="unhealthy")], [["1"]], {"update domain 0": 1}),
     ],
 )
-def test_the_fewest_available_of_each_update_domain(members: list[Member], batches: Any, lowest: Any) -> None:
+def test_the_fewest_available_of_each_update_domain(members: list[InstanceStatus], batches: Any, lowest: Any) -> None:
     assert selection.lowest_by_domain(seen(*members), batches) == lowest
 
 
@@ -199,7 +201,7 @@ def test_those_that_can_be_spared_together(ids: str, zone_percent: int, spared: 
         (Leg("2", "i:2"), current("0", image=""), True),
     ],
 )
-def test_where_an_instance_is_to_come(leg: Leg, member: Member, reached: bool) -> None:
+def test_where_an_instance_is_to_come(leg: Leg, member: InstanceStatus, reached: bool) -> None:
     assert selection.reached(leg, member) is reached
 
 

@@ -17,7 +17,7 @@ from .lab import Lab, at
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ELSEWHERE = "Standard_E8s_v5"  # a size that the set's hardware does not offer
-DEEP = Policy(most_disruptive="deallocate")
+DEEP = Policy(max_disruption="deallocate")
 
 
 def _system(key: str) -> Any:
@@ -70,11 +70,11 @@ def test_a_change_needs_what_it_needs(disk: Any, patch: Any, hosted: bool, neede
 @pytest.mark.parametrize(
     ("options", "change", "ceiling", "reason"),
     [
-        ({}, bigger(ELSEWHERE), "reimage", "must be deallocated first.*most_disruptive='deallocate' allows it"),
+        ({}, bigger(ELSEWHERE), "reimage", "must be deallocated first.*max_disruption='deallocate' allows it"),
         ({}, bigger(ELSEWHERE), "upgrade", "must be deallocated first"),
         ({}, bigger(ELSEWHERE), "deallocate", ""),
         ({}, bigger("standard_d4s_v3"), "upgrade", ""),
-        ({}, secret(customData="eA=="), "upgrade", "disk made anew.*most_disruptive='reimage' allows it"),
+        ({}, secret(customData="eA=="), "upgrade", "disk made anew.*max_disruption='reimage' allows it"),
         ({}, secret(customData="eA=="), "reimage", ""),
         ({"ephemeral": True}, NEW, "upgrade", "disk made anew"),
         ({"ephemeral": True}, NEW, "reimage", ""),
@@ -87,9 +87,9 @@ def test_more_disruption_than_was_allowed_is_refused(
     made = stage(**options)
     if reason:
         with pytest.raises(PlanRefused, match=reason):
-            plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling))
+            plan(made.arm, *made.address, change, policy=Policy(max_disruption=ceiling))
     else:
-        assert plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling)).batches
+        assert plan(made.arm, *made.address, change, policy=Policy(max_disruption=ceiling)).batches
     assert made.app.recorder.writes() == []
 
 
@@ -125,7 +125,7 @@ def test_nobody_is_left_deallocated_by_an_upgrade_that_fails() -> None:
 def test_a_later_stage_goes_in_parts_where_others_turned_unhealthy() -> None:
     """Six of ten must stay: four are upgraded together, then two others become unhealthy for good."""
     lab = Lab(capacity=10, health_source="extension", ephemeral=True)
-    policy = Policy(order="batch", batch_size=4, min_healthy_instance_percent=60, max_unhealthy_instance_percent=30)
+    policy = Policy(batch_by="batch", batch_size=4, min_healthy_instance_percent=60, max_unhealthy_instance_percent=30)
 
     def two_turn_unhealthy() -> None:
         for name in "89":
@@ -146,7 +146,7 @@ def test_what_is_deallocated_is_started_beside_an_upgrade_of_ours_only_after_tha
     lab.simulation.settings.concurrency = "preempt"
     lab.faults(on="upgrade", instance="0", effect="hang")
     policy = Policy(
-        order="batch", batch_size=2, most_disruptive="deallocate", operation_timeout_seconds=600, failure_budget=5
+        batch_by="batch", batch_size=2, max_disruption="deallocate", operation_timeout_seconds=600, failure_budget=5
     )
     verdict = lab.run(bigger(ELSEWHERE), policy, journal=str(tmp_path / "web.jsonl"))
     assert verdict.outcome == "paused"

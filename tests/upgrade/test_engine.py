@@ -19,10 +19,21 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade, what_if
+from azurerm_lite.upgrade import (
+    Locked,
+    Plan,
+    PlanRefused,
+    Policy,
+    Verdict,
+    plan,
+    rehearse_failures,
+    resume,
+    rollback,
+    upgrade,
+)
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
 from azurerm_lite.upgrade.rules.selection import course, health_of, plain
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation, observe
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot, observe
 from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run.runner import Runner
 from azurerm_lite.upgrade.run.runs import first_entry
@@ -88,7 +99,7 @@ def test_latest_is_resolved_and_pinned() -> None:
         ({"capacity": 4}, {"min_healthy_instance_percent": 100}, "none can be spared"),
         ({"capacity": 6, "zones": ["1", "2", "3"]}, {"min_healthy_zone_percent": 100,
           "min_healthy_instance_percent": 50}, "zone"),
-        ({"ephemeral": True}, {"most_disruptive": "upgrade"}, "made anew"),
+        ({"ephemeral": True}, {"max_disruption": "upgrade"}, "made anew"),
     ],
 )  # fmt: skip
 def test_a_promise_that_could_not_be_kept_is_refused_before_anything_is_written(
@@ -129,8 +140,8 @@ def test_an_image_that_does_not_exist_and_an_instance_that_is_not_there_are_refu
     [
         {"max_batch_instance_percent": 101}, {"max_batch_instance_percent": 0}, {"max_batch_instance_percent": 0.2},
         {"min_healthy_instance_percent": -1}, {"min_healthy_instance_percent": "20"}, {"batch_size": 0},
-        {"batch_size": True}, {"order": "rack"}, {"bake_seconds": float("nan")}, {"pause_seconds": -1},
-        {"protected": "touch"}, {"failure_budget": 1.5}, {"most_disruptive": "any"},
+        {"batch_size": True}, {"batch_by": "rack"}, {"bake_seconds": float("nan")}, {"pause_seconds": -1},
+        {"on_protected": "touch"}, {"failure_budget": 1.5}, {"max_disruption": "any"},
     ],
 )  # fmt: skip
 def test_a_policy_that_means_nothing_is_refused_when_it_is_made(bad: dict[str, Any]) -> None:
@@ -168,7 +179,7 @@ def test_a_plan_is_refused_when_the_world_has_moved_from_it() -> None:
 @pytest.mark.parametrize("order", ["update_domain", "fault_domain", "batch"])
 def test_an_upgrade_moves_everything_and_never_takes_more_than_it_may(order: str) -> None:
     made = stage(capacity=20, health_source="extension")
-    verdict = run(made, Policy(order=order))
+    verdict = run(made, Policy(batch_by=order))
     assert verdict.ok
     assert verdict.counts == {"updated": 20}
     assert versions(made) == {NEW: 20}
@@ -178,7 +189,7 @@ def test_an_upgrade_moves_everything_and_never_takes_more_than_it_may(order: str
 
 def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
     made = stage(capacity=5)
-    pairs = Policy(order="batch", batch_size=2, min_healthy_instance_percent=60)  # 0 and 1, 2 and 3, then 4 alone
+    pairs = Policy(batch_by="batch", batch_size=2, min_healthy_instance_percent=60)  # 0 and 1, 2 and 3, then 4 alone
     journal = journals.Journal()
     journal.append(first_entry(plan(made.arm, *made.address, NEW, policy=pairs), made.arm.time()))
     first = Runner(made.arm, journal)
@@ -199,7 +210,7 @@ def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
 def test_zones_go_one_after_another() -> None:
     """Row 111: without update domains the zone is what is left, and never one giant batch."""
     made = stage(capacity=12, zones=["1", "2", "3"], health_source="probe")
-    assert run(made, Policy(order="zone", min_healthy_instance_percent=66, max_batch_instance_percent=34)).ok
+    assert run(made, Policy(batch_by="zone", min_healthy_instance_percent=66, max_batch_instance_percent=34)).ok
     zones = [{made.scale_set.instances[one].zone for one in ids} for ids in posts(made)]
     assert [len(zone) for zone in zones] == [1] * len(zones)
     assert made.lowest() >= 8
@@ -285,7 +296,7 @@ def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
     """Rows 97 and 98: the operation says one thing, the instances another; the instances are right."""
     made = stage(capacity=5)
     made.simulation.faults.add(on="upgrade", instance="1", effect="fail")
-    verdict = run(made, Policy(failure_budget=5, order="batch", max_batch_instance_percent=40,
+    verdict = run(made, Policy(failure_budget=5, batch_by="batch", max_batch_instance_percent=40,
                                min_healthy_instance_percent=50))  # fmt: skip
     assert verdict.classes["1"] == "failed"
     assert verdict.classes["0"] == "updated"  # of the same operation, which Azure calls Failed
@@ -348,7 +359,7 @@ def test_protected_instances_are_never_touched_silently() -> None:
     assert "protected from scale-set actions and left alone: 3" in str(found)
     assert upgrade(made.arm, found).classes["3"] == "skipped-protected"
     with pytest.raises(PlanRefused, match="protected"):
-        wanted(made, Policy(protected="fail"), "22.04.202610200")
+        wanted(made, Policy(on_protected="fail"), "22.04.202610200")
 
 
 def test_a_model_that_somebody_edits_stops_it() -> None:
@@ -382,7 +393,7 @@ def test_an_instance_that_is_replaced_is_another_one() -> None:
         if event["kind"] == "posted":
             made.scale_set.instances["0"].document["properties"]["vmId"] = "another"
 
-    verdict = run(made, Policy(order="batch"), on_event=swap)
+    verdict = run(made, Policy(batch_by="batch"), on_event=swap)
     assert verdict.classes["0"] == "vanished"
 
 
@@ -714,7 +725,7 @@ def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever()
 def test_what_each_failure_would_do() -> None:
     made = stage(capacity=10, health_source="extension")
     made.app.recorder.entries.clear()
-    found = what_if(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
+    found = rehearse_failures(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
     assert made.app.recorder.writes() == []
     outcomes = {name: (one.verdict.outcome, one.verdict.counts.get("failed", 0)) for name, one in found.items()}
     assert outcomes == {
@@ -732,12 +743,12 @@ def test_what_each_failure_would_do() -> None:
 
 def test_bad_luck_is_the_same_for_the_same_seed_and_keeps_to_the_floor() -> None:
     seed, budget = Seed.build(capacity=20, health_source="extension"), Policy(failure_budget=20)
-    found = [rehearse_captured(seed, NEW, policy=budget, unlucky_percent=30, random_seed=n) for n in (1, 1, 2)]
+    found = [rehearse_captured(seed, NEW, policy=budget, failure_percent=30, random_seed=n) for n in (1, 1, 2)]
     assert found[0].verdict.classes == found[1].verdict.classes != found[2].verdict.classes
     assert all(one.verdict.counts.get("updated", 0) < 20 for one in found)
-    assert rehearse_captured(seed, NEW, unlucky_percent=0).verdict.ok
+    assert rehearse_captured(seed, NEW, failure_percent=0).verdict.ok
     with pytest.raises(az.InvalidInput, match="from 0 to 100"):
-        rehearse_captured(seed, NEW, unlucky_percent=101)
+        rehearse_captured(seed, NEW, failure_percent=101)
 
 
 def test_odd_luck_is_refused_before_the_first_request() -> None:
@@ -746,7 +757,7 @@ def test_odd_luck_is_refused_before_the_first_request() -> None:
     made = stage(capacity=5)
     made.app.recorder.entries.clear()
     with pytest.raises(az.InvalidInput, match="from 0 to 100"):
-        rehearse(made.arm, *made.address, NEW, unlucky_percent=-1)
+        rehearse(made.arm, *made.address, NEW, failure_percent=-1)
     assert made.app.recorder.entries == []
 
 
@@ -764,7 +775,7 @@ def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
 
 
 MEMBERS = st.builds(
-    Member,
+    InstanceStatus,
     instance_id=st.integers(0, 30).map(str),
     vm_id=st.just("v"),
     zone=st.sampled_from(["", "1", "2"]),
@@ -780,7 +791,7 @@ MEMBERS = st.builds(
 )
 POLICIES = st.builds(
     Policy,
-    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    batch_by=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
     max_batch_instance_percent=st.integers(1, 100),
     min_healthy_instance_percent=st.integers(0, 100),
     min_healthy_zone_percent=st.integers(0, 100),
@@ -790,9 +801,9 @@ POLICIES = st.builds(
 
 @given(st.lists(MEMBERS, max_size=25), POLICIES)
 @settings(max_examples=300)
-def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[Member], policy: Policy) -> None:
+def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[InstanceStatus], policy: Policy) -> None:
     """I1 to I6 on paper; and the order of the list makes no difference."""
-    seen = Observation({one.instance_id: one for one in members}, 0.0, any(one.health for one in members))
+    seen = Snapshot({one.instance_id: one for one in members}, 0.0, any(one.health for one in members))
     state = plain(policy, seen, NEW)
     found, health = course(state, seen), health_of(seen)
     flat = [one for ids in found.batches for one in ids]

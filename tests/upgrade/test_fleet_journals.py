@@ -17,7 +17,7 @@ from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run import lock
 
 OLD, MID, NEW = "22.04.202608150", "22.04.202610200", "22.04.202611120"
-GUARDS: dict[str, Any] = {"suspend_repairs": True, "protect_in_flight": True}
+GUARDS: dict[str, Any] = {"suspend_repairs": True, "protect_from_scale_in": True}
 
 
 def world(size: int = 2, **options: Any) -> tuple[Stage, list[az.ScaleSet]]:
@@ -341,7 +341,7 @@ def test_the_switch_of_a_fleet_leaves_no_instance_deallocated(kind: str, tmp_pat
     events: list[str] = []
     options: dict[str, Any] = {
         "change": lambda model: az.set_vm_size(model, "Standard_E8s_v5"),
-        "policy": Policy(most_disruptive="deallocate"),
+        "policy": Policy(max_disruption="deallocate"),
     }
     report = run(
         stage,

@@ -17,11 +17,11 @@ SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "probe": ({"capacity": 15, "health_source": "probe"}, {"max_batch_instance_percent": 10}),
     "zones": (
         {"capacity": 12, "health_source": "extension", "zones": ("1", "2", "3")},
-        {"order": "zone", "min_healthy_zone_percent": 75},
+        {"batch_by": "zone", "min_healthy_zone_percent": 75},
     ),
     "flexible": (
         {"capacity": 10, "health_source": "extension", "orchestration": "Flexible"},
-        {"order": "fault_domain", "min_healthy_instance_percent": 70},
+        {"batch_by": "fault_domain", "min_healthy_instance_percent": 70},
     ),
     "ephemeral": ({"capacity": 10, "health_source": "extension", "ephemeral": True}, {}),
 }
@@ -101,7 +101,7 @@ def test_instances_of_which_nothing_shows_that_they_are_out_of_service_are_not_f
             lab.state(name, "Failed")
         else:
             lab.power(name, "")
-    policy = Policy(order="batch", max_batch_instance_percent=100, min_healthy_instance_percent=percent)
+    policy = Policy(batch_by="batch", max_batch_instance_percent=100, min_healthy_instance_percent=percent)
     with pytest.raises(PlanRefused, match="0 are: none can be spared"):
         lab.plan(policy=policy)
 
@@ -120,9 +120,9 @@ def test_the_floor_counts_instances_that_the_capacity_asks_for_and_nobody_sees(
     need = math.ceil(0.8 * capacity)
     if capacity - gone < need or capacity - gone == need:
         with pytest.raises(PlanRefused, match=f"{need} must stay healthy, and {capacity - gone} are"):
-            lab.plan(policy=Policy(order=order))
+            lab.plan(policy=Policy(batch_by=order))
         return
-    assert lab.run(policy=Policy(order=order)).ok
+    assert lab.run(policy=Policy(batch_by=order)).ok
     assert min(request.left for request in lab.sent) >= need
 
 
@@ -173,7 +173,7 @@ def test_no_power_state_is_neither_available_nor_free(shape: str) -> None:
     names.update(list(lab.instances)[:6])
     order = "fault_domain" if shape == "Flexible" else "update_domain"
     with pytest.raises(PlanRefused, match="8 must stay healthy, and 4 are"):
-        lab.plan(policy=Policy(order=order))
+        lab.plan(policy=Policy(batch_by=order))
 
 
 @pytest.mark.parametrize("shape", ["Uniform", "Flexible"])
@@ -187,7 +187,7 @@ def test_an_instance_that_has_no_power_state_after_its_upgrade_is_no_success(sha
         else None
     )
     order = "fault_domain" if shape == "Flexible" else "update_domain"
-    verdict = lab.run(policy=Policy(order=order))
+    verdict = lab.run(policy=Policy(batch_by=order))
     assert not verdict.ok
     assert verdict.counts.get("updated", 0) == 0, verdict
     assert len(lab.sent) == 1
@@ -217,7 +217,7 @@ def test_flexible_views_that_are_not_there_make_no_instance_available() -> None:
         return None
 
     with pytest.raises(PlanRefused, match="and 0 are"):
-        Lab(capacity=6, orchestration="Flexible", before=before).plan(policy=Policy(order="fault_domain"))
+        Lab(capacity=6, orchestration="Flexible", before=before).plan(policy=Policy(batch_by="fault_domain"))
 
 
 @pytest.mark.parametrize("world", ["conflict", "preempt"])
@@ -253,7 +253,7 @@ def test_an_upgrade_that_hangs_and_ends_at_last_lets_the_others_go_on() -> None:
 def test_deallocate_is_not_sent_again_below_the_floor_or_over_a_foreign_model(tmp_path: Any) -> None:
     """Case r45c: a crash before deallocate, three others turn unhealthy, somebody writes the model."""
     lab, journal = Lab(capacity=10, health_source="extension"), str(tmp_path / "web.jsonl")
-    policy = Policy(most_disruptive="deallocate")
+    policy = Policy(max_disruption="deallocate")
 
     def larger(model: Any) -> Any:
         return az.set_vm_size(model, "Standard_E8s_v5")
@@ -281,7 +281,7 @@ def test_an_instance_that_was_failed_before_does_not_fail_a_lost_batch(
     lab, journal = Lab(capacity=10, orchestration="Flexible" if flexible else "Uniform"), str(tmp_path / "web.jsonl")
     name = list(lab.instances)[3]
     lab.state(name, "Failed")
-    policy = Policy(order="fault_domain" if flexible else "update_domain")
+    policy = Policy(batch_by="fault_domain" if flexible else "update_domain")
     if crash:
         lab.run_until("intent", journal, policy=policy)
         verdict = lab.resume(journal)

@@ -16,8 +16,8 @@ from .search import tables
 FLEXIBLE = {"orchestration": "Flexible"}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "uniform": ({}, {}),
-    "flexible": (FLEXIBLE, {"order": "fault_domain"}),
-    "zones": ({"zones": ("1", "2", "3")}, {"order": "zone"}),
+    "flexible": (FLEXIBLE, {"batch_by": "fault_domain"}),
+    "zones": ({"zones": ("1", "2", "3")}, {"batch_by": "zone"}),
 }
 
 
@@ -403,10 +403,10 @@ def test_initializing_lasts_as_long_as_the_model_grants(
 @pytest.mark.parametrize("period", [4.0, 8.0, 61.0])
 @pytest.mark.parametrize("names", [("9",), ("8", "9")])
 def test_a_flapping_instance_does_not_keep_protection_going_for_ever(period: float, names: tuple[str, ...]) -> None:
-    """Case r27: protect_in_flight and an instance that flaps: it ends, with few writes, and removes its guards."""
+    """Case r27: protect_from_scale_in and an instance that flaps: it ends, with few writes, and removes its guards."""
     lab = Lab(capacity=10, health_source="extension")
     lab.limit = 6000
-    plan = lab.plan(policy=Policy(protect_in_flight=True))
+    plan = lab.plan(policy=Policy(protect_from_scale_in=True))
 
     def flap(name: str) -> None:
         vm = lab.scale_set.instances.get(name)

@@ -65,7 +65,7 @@ def test_a_model_that_others_write_again_and_again_is_not_asked_for_without_a_pa
 def test_trouble_that_is_over_ends_no_run_half_an_hour_later() -> None:
     lab = Lab(**HEALTH)
     lab.simulation.faults.add(method="PUT", path="virtualMachines", status=409, code="Conflict", nth=3)
-    verdict = lab.run(protect_in_flight=True, pause_seconds=2400.0)
+    verdict = lab.run(protect_from_scale_in=True, pause_seconds=2400.0)
     assert verdict.ok, verdict.reason
     assert not any(
         one.document["properties"].get("protectionPolicy", {}).get("protectFromScaleIn") for one in lab.there.values()
@@ -89,7 +89,7 @@ def actions(lab: Lab) -> list[tuple[str, list[str]]]:
 def test_an_automatic_rollback_of_a_size_deallocates_before_the_upgrade_and_what_has_the_new_size_only() -> None:
     lab = Lab(**HEALTH)
     lab.simulation.faults.add(on="upgrade", instance="1", effect="fail")
-    verdict = lab.run(bigger, most_disruptive="deallocate", rollback_on_failure=True)
+    verdict = lab.run(bigger, max_disruption="deallocate", rollback_on_failure=True)
     assert verdict.outcome == "rolled-back", verdict.reason
     back = actions(lab)[6:]
     assert back[:3] == [("deallocate", ["0", "5"]), ("manualupgrade", ["0", "5"]), ("start", ["0", "5"])]
@@ -115,7 +115,7 @@ def test_a_gate_that_refuses_what_began_a_rollback_does_not_stop_it() -> None:
     lab = Lab(**HEALTH)
     gate = lambda members: all(member.instance_id != "2" for member in members)  # noqa: E731
     options = {"gate": gate, "on_event": at("gate", 3, lambda: lab.sicken("2"))}
-    verdict = lab.run(batch_size=1, rollback_on_failure=True, order="batch", options=options)
+    verdict = lab.run(batch_size=1, rollback_on_failure=True, batch_by="batch", options=options)
     assert lab.posts[3:] == [["2"], ["0"], ["1"]]
     assert verdict.classes["0"] == verdict.classes["1"] == "rolled-back"
 
@@ -127,7 +127,7 @@ def test_a_gate_that_refuses_what_began_a_rollback_does_not_stop_it() -> None:
 def test_a_start_that_failed_is_sent_again(habit: str) -> None:
     lab = Lab(**HEALTH)
     lab.simulation.faults.add(habit=habit, operation="start", times=2)
-    verdict = lab.run(bigger, most_disruptive="deallocate")
+    verdict = lab.run(bigger, max_disruption="deallocate")
     assert verdict.ok, verdict.reason
     assert all(one.power == "running" for one in lab.there.values())
     assert actions(lab)[2:5] == [("start", ["0", "5"])] * 3
@@ -136,7 +136,7 @@ def test_a_start_that_failed_is_sent_again(habit: str) -> None:
 def test_a_start_that_fails_for_good_is_no_endless_loop() -> None:
     lab = Lab(**HEALTH)
     lab.simulation.faults.add(habit="operation-allocation-failed", operation="start", times=100)
-    verdict = lab.run(bigger, most_disruptive="deallocate")
+    verdict = lab.run(bigger, max_disruption="deallocate")
     assert verdict.outcome == "stopped"
     assert "AllocationFailed" in verdict.failures["0"]
     assert len(actions(lab)) == 2 + 5
@@ -187,7 +187,7 @@ def test_a_write_of_protection_that_never_ends_pauses_the_run_and_is_named() -> 
     lab = Lab(**HEALTH)
     fault = {"method": "GET", "path": "operations", "status": 200, "body": {"status": "InProgress"}, "times": 10**7}
     begin = at("shielded", 1, lambda: lab.simulation.faults.add(**fault))
-    verdict = lab.run(protect_in_flight=True, operation_timeout_seconds=600.0, options={"on_event": begin})
+    verdict = lab.run(protect_from_scale_in=True, operation_timeout_seconds=600.0, options={"on_event": begin})
     assert verdict.outcome == "paused"
     assert "still protected" in verdict.reason
     assert len(lab.made.app.recorder.entries) < 500

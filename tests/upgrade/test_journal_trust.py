@@ -11,7 +11,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, VirtualClock, serve
-from azurerm_lite.upgrade import PlanRefused, Policy, Verdict, plan, repair, resume, rollback, upgrade
+from azurerm_lite.upgrade import PlanRefused, Policy, Verdict, clean_up, plan, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
 from azurerm_lite.upgrade.run import journal as journals
@@ -21,7 +21,7 @@ from . import windows
 MID, NEW = "22.04.202610200", "22.04.202611120"
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file to another user")
-CALLS: dict[str, Callable[..., Any]] = {"resume": resume, "rollback": rollback, "repair": repair}
+CALLS: dict[str, Callable[..., Any]] = {"resume": resume, "rollback": rollback, "clean_up": clean_up}
 
 
 def paused(path: Path, **options: Any) -> Stage:

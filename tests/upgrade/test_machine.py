@@ -7,7 +7,7 @@ import pytest
 
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Observation
+from azurerm_lite.upgrade.rules.snapshot import Snapshot
 from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
 from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
@@ -18,7 +18,7 @@ ROWS = tables.rows()
 
 
 @pytest.mark.parametrize(("state", "snapshot", "expected"), ROWS.values(), ids=ROWS)
-def test_what_is_decided(state: State, snapshot: Observation | None, expected: Mapping[str, Any]) -> None:
+def test_what_is_decided(state: State, snapshot: Snapshot | None, expected: Mapping[str, Any]) -> None:
     assert tables.differences(machine.decide(state, snapshot, NOW), expected) == []
 
 
@@ -49,7 +49,7 @@ def test_how_long_a_cause_is_waited_for(cause: str, field: str) -> None:
         ({"classes": {"0": "updated"}, "legs": (Leg("1", instances=frozenset("1")), Leg("3"))}, tables.FIRST, ["0"]),
     ],
 )
-def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Observation, doubtful: Any) -> None:
+def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Snapshot, doubtful: Any) -> None:
     entry = machine.seen_entry(tables.state(**values), snapshot)
     assert (entry["doubtful"], entry["ids"], entry["at"]) == (doubtful, frozenset(snapshot.members), snapshot.at)
 

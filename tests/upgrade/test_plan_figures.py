@@ -63,7 +63,7 @@ def random_policy(rng: random.Random, capacity: int) -> Policy:
     """How careful, without checkpoints. Large sets go in few batches, or the test would take long."""
     canary = rng.choice((0, 0, 1, 2))
     return Policy(
-        order=rng.choice(("update_domain", "update_domain", "fault_domain", "zone", "batch")),
+        batch_by=rng.choice(("update_domain", "update_domain", "fault_domain", "zone", "batch")),
         max_batch_instance_percent=rng.choice((10, 20, 34, 50, 100)),
         batch_size=rng.choice((None, None, None, 1, 3, 10)) if capacity <= 20 else None,
         min_healthy_instance_percent=rng.choice((0, 50, 67, 80, 90)),
@@ -72,7 +72,7 @@ def random_policy(rng: random.Random, capacity: int) -> Policy:
         canary_bake_seconds=rng.choice((0.0, 120.0, 900.0)) if canary else 0.0,
         bake_seconds=rng.choice((0.0, 0.0, 45.0, 300.0)),
         pause_seconds=rng.choice((0.0, 0.0, 30.0, 120.0)),
-        sick_first=rng.choice((True, True, False)),
+        prioritize_unhealthy_instances=rng.choice((True, True, False)),
     )
 
 
@@ -210,13 +210,13 @@ def test_requests_and_seconds_are_near_the_plans(runs: list[Run], what: str, mos
 # --- guards, other requests, Flexible sets ---------------------------------------------------------------------------
 
 OTHERS: dict[str, tuple[Policy, dict[str, Any]]] = {
-    "protection": (Policy(protect_in_flight=True), {"capacity": 15}),
+    "protection": (Policy(protect_from_scale_in=True), {"capacity": 15}),
     "repairs": (
         Policy(suspend_repairs=True),
         {"capacity": 10, "health_source": "probe", "properties": {"automaticRepairsPolicy": {"enabled": True}}},
     ),
     "reimage": (Policy(), {"capacity": 12, "ephemeral": True}),
-    "Flexible": (Policy(order="fault_domain"), {"capacity": 30, "orchestration": "Flexible"}),
+    "Flexible": (Policy(batch_by="fault_domain"), {"capacity": 30, "orchestration": "Flexible"}),
     "many batches": (Policy(batch_size=1), {"capacity": 40}),
 }
 

@@ -144,7 +144,7 @@ def test_a_larger_set_must_fit_into_the_quota() -> None:
     assert wanted(made, _grown(14, "Standard_D2s_v3")).batches == ()
     refused(made, _grown(10, "Standard_D4s_v3"), "needs 20 vCPUs more")
     assert wanted(made, _grown(5, "Standard_D4s_v3")).batches
-    deep = Policy(most_disruptive="deallocate")
+    deep = Policy(max_disruption="deallocate")
     assert warned(wanted(made, _grown(11, "Standard_DS3_v2"), policy=deep), "the quota was not looked at")
 
 
@@ -197,7 +197,7 @@ def test_a_policy_can_forbid_touching_a_protected_set() -> None:
     made = stage()
     made.scale_set.instances["3"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
     assert warned(wanted(made), "protected from scale-set actions and left alone: 3")
-    refused(made, NEW, "protected from scale-set actions: 3", policy=Policy(protected="fail"))
+    refused(made, NEW, "protected from scale-set actions: 3", policy=Policy(on_protected="fail"))
 
 
 def test_a_gallery_set_is_upgraded_and_rehearsed_to_the_version_that_was_named() -> None:

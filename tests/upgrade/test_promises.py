@@ -144,7 +144,7 @@ def test_a_deallocation_is_decided_anew_too(tmp_path: Path) -> None:
     def bigger(found: Any) -> Any:
         return az.set_vm_size(found, ELSEWHERE)
 
-    where = killed(lab, tmp_path / "j.jsonl", "intent", 2, bigger, most_disruptive="deallocate")
+    where = killed(lab, tmp_path / "j.jsonl", "intent", 2, bigger, max_disruption="deallocate")
     lab.clock.advance(600)
     lab.simulation.events.run_due_events()
     lab.sicken("2", "3", "4")
@@ -167,7 +167,7 @@ def test_no_instance_is_left_deallocated(number: int, hours: float, tmp_path: Pa
             interrupt()
 
     where = str(tmp_path / "j.jsonl")
-    wanted = lab.plan(bigger, most_disruptive="deallocate")
+    wanted = lab.plan(bigger, max_disruption="deallocate")
     with pytest.raises(KeyboardInterrupt):
         upgrade(lab.arm, wanted, journal=where, on_event=die)
     lab.clock.advance(3600 * hours)
@@ -206,7 +206,7 @@ def test_what_may_serve_is_not_free_to_take(what: str) -> None:
         else:
             lab.simulation.health.set_health(lab.made.scale_set, one, what)
     with pytest.raises(PlanRefused, match="none can be spared"):
-        lab.plan(order="batch", max_batch_instance_percent=100)
+        lab.plan(batch_by="batch", max_batch_instance_percent=100)
 
 
 def test_without_a_power_state_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_an_instance_that_flaps_does_not_keep_protected_batches_from_being_sent(
         lab.simulation.health.set_health(lab.made.scale_set, one, state)
         lab.simulation.events.schedule_in(period, flap)
 
-    wanted = lab.plan(protect_in_flight=True)
+    wanted = lab.plan(protect_from_scale_in=True)
     lab.simulation.events.schedule_in(1, flap)
     upgrade(lab.arm, wanted)
     assert len(lab.posts) >= 4
@@ -417,7 +417,7 @@ def test_rules_hold_for_the_whole_run() -> None:
     def protect() -> None:
         lab.there["8"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
 
-    verdict = lab.run(options={"on_event": at("posted", 1, protect)}, protected="fail")
+    verdict = lab.run(options={"on_event": at("posted", 1, protect)}, on_protected="fail")
     assert (verdict.outcome, len(lab.posts)) == ("stopped", 1)
     assert "protected from scale-set actions: 8" in verdict.reason
     lab = Lab()
@@ -595,7 +595,7 @@ def test_a_second_plan_finishes_what_the_first_one_began(size: bool) -> None:
     lab = Lab(ephemeral=not size)
     lab.simulation.faults.add(on="upgrade", instance="1", effect="fail")
     change: Any = (lambda found: az.set_vm_size(found, ELSEWHERE)) if size else NEW
-    policy = {"most_disruptive": "deallocate"} if size else {}
+    policy = {"max_disruption": "deallocate"} if size else {}
     assert lab.run(change, **policy).outcome == "stopped"
     wanted = lab.plan(change, **policy)
     assert ("deallocate" if size else "reimage") in wanted.stages
@@ -721,7 +721,7 @@ def test_guards_are_removed_whatever_ends_it(error: type[BaseException], kind: s
         raise error
 
     with pytest.raises(error):
-        lab.run(options={"on_event": at(kind, 1, end)}, suspend_repairs=True, protect_in_flight=True)
+        lab.run(options={"on_event": at(kind, 1, end)}, suspend_repairs=True, protect_from_scale_in=True)
     assert lab.made.scale_set.repairs_state == "Running"
     policies = [one.document["properties"].get("protectionPolicy") or {} for one in lab.there.values()]
     assert not [policy for policy in policies if policy.get("protectFromScaleIn")]

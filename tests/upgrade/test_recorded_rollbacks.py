@@ -86,7 +86,7 @@ def change_of(lab: Lab) -> Any:
 
 
 def policy_of(lab: Lab, **options: Any) -> Policy:
-    return Policy(order="batch", min_healthy_instance_percent=0, min_healthy_zone_percent=0, batch_size=1, **options)
+    return Policy(batch_by="batch", min_healthy_instance_percent=0, min_healthy_zone_percent=0, batch_size=1, **options)
 
 
 @pytest.mark.parametrize("several", [False, True])

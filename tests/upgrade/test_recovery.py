@@ -10,7 +10,7 @@ import pytest
 import azurerm_lite as az
 from azurerm_lite import progress
 from azurerm_lite.errors import InvalidInput
-from azurerm_lite.upgrade import PlanRefused, Policy, plan, plan_rollback, repair, resume, rollback, upgrade
+from azurerm_lite.upgrade import PlanRefused, Policy, clean_up, plan, plan_rollback, resume, rollback, upgrade
 
 from .lab import NEW, OLD, EndlessLoop, Killed, Lab, at
 
@@ -109,7 +109,7 @@ def test_a_foreign_write_while_nobody_looks_is_drift(tmp_path: Any) -> None:
 def test_no_instance_is_left_deallocated(number: int, hours: float, tmp_path: Any) -> None:
     """Case r32: killed before any stage of a batch, resumed at any time: each instance runs in the end."""
     lab, journal = Lab(capacity=10), journal_of(tmp_path)
-    policy = Policy(most_disruptive="deallocate")
+    policy = Policy(max_disruption="deallocate")
     lab.run_until("stage", journal, number=number, change=larger, policy=policy)
     verdict = lab.resume(journal, after=3600 * hours)
     assert verdict.counts == {"updated": 10}, verdict
@@ -123,13 +123,13 @@ def test_no_instance_is_left_deallocated_when_a_request_is_lost(request_kind: st
     """Kind of r32: each request of a batch is lost once."""
     lab = Lab(capacity=10)
     lab.faults(method="POST", path=request_kind, drop=drop, nth=2)
-    verdict = lab.run(larger, Policy(most_disruptive="deallocate"))
+    verdict = lab.run(larger, Policy(max_disruption="deallocate"))
     assert verdict.counts == {"updated": 10}, verdict
     assert stopped_or_deallocated(lab) == []
     assert lab.breaches == []
 
 
-DEALLOCATING = Policy(most_disruptive="deallocate")
+DEALLOCATING = Policy(max_disruption="deallocate")
 
 
 @pytest.mark.parametrize(("kind", "number"), [("stage", 1), ("stage", 2), ("posted", 1), ("posted", 2), ("ended", 2)])
@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_on_request_between_stages_leaves_instances_that_r
     lab, journal, stop = Lab(capacity=10), journal_of(tmp_path), list[int]()
     verdict = lab.run(
         larger,
-        Policy(most_disruptive="deallocate"),
+        Policy(max_disruption="deallocate"),
         journal=journal,
         on_event=at(kind, 2, lambda: stop.append(1)),
         should_stop=lambda: bool(stop),
@@ -221,7 +221,7 @@ def test_a_run_that_is_stopped_on_request_between_stages_leaves_instances_that_r
 def test_a_second_plan_finishes_what_a_first_did_not(case: str, stop: str, tmp_path: Any) -> None:
     """Case r33: whether an instance still needs a reimage or a deallocation is read from the instance."""
     lab, journal = Lab(capacity=10, ephemeral=case == "ephemeral", health_source="extension"), journal_of(tmp_path)
-    change, policy = (larger, Policy(most_disruptive="deallocate")) if case == "size" else (NEW, Policy())
+    change, policy = (larger, Policy(max_disruption="deallocate")) if case == "size" else (NEW, Policy())
     if stop == "killed":
         lab.run_until("settled" if case == "size" else "stage", journal, number=2, change=change, policy=policy)
     elif stop == "failed":
@@ -298,7 +298,7 @@ def test_the_instance_that_caused_a_rollback_does_not_stop_it(name: str, shape: 
     victim = list(lab.instances)[int(name)]
     lab.faults(on="upgrade", instance=victim, effect="unhealthy", times=99)
     order = "fault_domain" if "orchestration" in shape else "update_domain"
-    verdict = lab.run(policy=Policy(rollback_on_failure=True, order=order), journal=journal_of(tmp_path))
+    verdict = lab.run(policy=Policy(rollback_on_failure=True, batch_by=order), journal=journal_of(tmp_path))
     assert verdict.outcome == "rolled-back", verdict
     assert lab.versions() == {OLD: 10}
     assert lab.breaches == []
@@ -616,7 +616,7 @@ GUARDED = {
     "health_source": "extension",
     "properties": {"automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT10M"}},
 }
-CAREFUL = Policy(suspend_repairs=True, protect_in_flight=True)
+CAREFUL = Policy(suspend_repairs=True, protect_from_scale_in=True)
 
 
 def guards_of(lab: Lab) -> tuple[str, list[str]]:
@@ -642,7 +642,7 @@ def test_guards_are_removed_whatever_ends_a_run_without_a_journal(kind: str, num
 
 
 @pytest.mark.parametrize("kind", ["shielded", "guarded", "intent", "posted", "ended", "settled"])
-@pytest.mark.parametrize("way", ["resume", "repair"])
+@pytest.mark.parametrize("way", ["resume", "clean_up"])
 def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any, monkeypatch: Any) -> None:
     """Kind of r14: the process is gone; the journal knows."""
     from azurerm_lite.upgrade.run.runner import Runner
@@ -653,8 +653,8 @@ def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any
         lab.run_until(kind, journal, policy=CAREFUL)
     lab.clock.advance(4000)
     lab.simulation.events.run_due_events()
-    if way == "repair":
-        repair(lab.arm, journal)
+    if way == "clean_up":
+        clean_up(lab.arm, journal)
         assert guards_of(lab) == ("Running", [])
     assert resume(lab.arm, journal).ok
     assert guards_of(lab) == ("Running", [])
@@ -666,7 +666,7 @@ def test_guards_are_removed_when_a_rule_ends_a_run(effect: str, back: bool) -> N
     lab = Lab(capacity=10, **GUARDED)
     lab.faults(on="upgrade", instance="1", effect=effect)
     policy = Policy(
-        suspend_repairs=True, protect_in_flight=True, rollback_on_failure=back, operation_timeout_seconds=600
+        suspend_repairs=True, protect_from_scale_in=True, rollback_on_failure=back, operation_timeout_seconds=600
     )
     verdict = lab.run(policy=policy)
     state, protected = guards_of(lab)

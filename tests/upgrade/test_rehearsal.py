@@ -10,7 +10,7 @@ import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.emulator.habits import EVENTS
 from azurerm_lite.emulator.seed import SeedError
-from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, upgrade, what_if
+from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, rehearse_failures, upgrade
 from azurerm_lite.upgrade.rehearsal import Rehearsal, Stage, capture, rehearse_captured
 
 NEW = "22.04.202611120"
@@ -70,7 +70,7 @@ TOPOLOGIES = st.fixed_dictionaries(
 )
 POLICIES = st.builds(
     Policy,
-    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    batch_by=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
     min_healthy_instance_percent=st.sampled_from([0, 30, 80]),
     min_healthy_zone_percent=st.sampled_from([0, 50]),
     canary_instances=st.integers(0, 1),
@@ -139,7 +139,7 @@ def test_a_rehearsal_knows_who_has_failed_or_is_updating(state: str) -> None:
 
 def test_a_rehearsal_of_a_flexible_set_knows_its_health() -> None:
     made = stage(orchestration="Flexible", health_source="extension")
-    policy = Policy(order="fault_domain", min_healthy_instance_percent=80)
+    policy = Policy(batch_by="fault_domain", min_healthy_instance_percent=80)
     for instance in list(made.scale_set.instances.values())[:4]:
         made.simulation.health.set_health(made.scale_set, instance, "unhealthy")
     wanted, tried = (one(made.arm, *made.address, NEW, policy=policy) for one in (plan, rehearse))
@@ -182,7 +182,7 @@ def test_a_rehearsal_takes_habits_by_name_and_says_what_they_did() -> None:
 def test_what_if_tries_each_habit_that_it_is_given() -> None:
     made = stage(health_source="extension", capacity=5)
     long = {"habit": "busy", "seconds": 60.0}
-    tried = what_if(made.arm, *made.address, NEW, policy=LOOSE, habits=["instance-vanishes", long])
+    tried = rehearse_failures(made.arm, *made.address, NEW, policy=LOOSE, habits=["instance-vanishes", long])
     assert list(tried)[-2:] == ["instance-vanishes", "busy (seconds 60.0)"]
     assert {one.habit for one in tried["instance-vanishes"].happenings} == {"instance-vanishes"}
     assert {one.habit for one in tried["busy (seconds 60.0)"].happenings} >= {"busy"}
@@ -215,7 +215,7 @@ def test_what_is_no_habit_is_refused_before_azure_is_asked(wrong: Any) -> None:
         rehearse(made.arm, *made.address, NEW, **wrong)
     if "habits" in wrong:
         with pytest.raises(az.InvalidInput, match="habit"):
-            what_if(made.arm, *made.address, NEW, **wrong)
+            rehearse_failures(made.arm, *made.address, NEW, **wrong)
     assert made.app.recorder.entries == []
 
 

@@ -44,7 +44,7 @@ TOPOLOGIES = st.fixed_dictionaries(
 )
 POLICIES = st.builds(
     Policy,
-    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    batch_by=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
     max_batch_instance_percent=st.sampled_from([10, 20, 34, 50, 100]),
     batch_size=st.sampled_from([None, None, 1, 2, 3]),
     min_healthy_instance_percent=st.sampled_from([0, 50, 66, 80]),
@@ -56,10 +56,10 @@ POLICIES = st.builds(
     pause_seconds=st.sampled_from([0.0, 30.0]),
     health_timeout_seconds=st.sampled_from([60.0, 300.0]),
     floor_timeout_seconds=st.just(120.0),
-    sick_first=st.booleans(),
+    prioritize_unhealthy_instances=st.booleans(),
     checkpoints=st.sampled_from([(), (), (50,), (30, 70)]),
     suspend_repairs=st.booleans(),
-    protect_in_flight=st.sampled_from([False] * 4 + [True]),
+    protect_from_scale_in=st.sampled_from([False] * 4 + [True]),
     max_unhealthy_upgraded_instance_percent=st.sampled_from([100, 100, 30]),
 )
 # What a gate answers, time after time; True once they are used up. None: there is no gate.
@@ -334,7 +334,7 @@ class Rollout(RuleBasedStateMachine):
             "one was current already": any(facts[one].current for one in ids if one in facts),
             "others change one": {facts[one].state for one in ids if one in facts}
             & {"Creating", "Deleting", "Updating"},
-            "more than one update domain": policy.order == "update_domain" and len(domains) > 1,
+            "more than one update domain": policy.batch_by == "update_domain" and len(domains) > 1,
         }
         return "; ".join(rule for rule, broken in rules.items() if broken)
 
@@ -479,7 +479,7 @@ class Rollout(RuleBasedStateMachine):
             return
         for entry in self.stage.app.recorder.writes():
             assert entry.path.endswith(("/manualupgrade", "/virtualMachineScaleSets/web", *self.allowed)) or (
-                self.policy.protect_in_flight and entry.method == "PUT" and "/virtualMachines/" in entry.path
+                self.policy.protect_from_scale_in and entry.method == "PUT" and "/virtualMachines/" in entry.path
             ), entry.path
             assert entry.method != "PATCH" or "sku" not in entry.body
 

@@ -117,7 +117,7 @@ def test_a_rollback_is_asked_of_the_gate_too(tmp_path: Path) -> None:
 def test_a_plan_is_a_value_that_says_everything_as_text_and_as_json() -> None:
     made = stage(zones=["1", "2"], health_source="probe")
     made.scale_set.instances["3"].model_version = -1
-    found = plan(made.arm, *made.address, NEW, policy=Policy(order="zone", canary_instances=1))
+    found = plan(made.arm, *made.address, NEW, policy=Policy(batch_by="zone", canary_instances=1))
     told, text = found.to_dict(), str(found)
     assert [list(ids) for ids in found.batches] == told["batches"]
     assert told["lowest"][""] == 8

@@ -21,7 +21,7 @@ from azurerm_lite.compat import azurerm as azurerm_names
 from azurerm_lite.emulator import Seed
 from azurerm_lite.model import edits
 from azurerm_lite.operation import Operation
-from azurerm_lite.upgrade import plan, rehearse, roll, upgrade, upgrade_fleet
+from azurerm_lite.upgrade import azure_rolling_upgrade, plan, rehearse, upgrade, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
 from azurerm_lite.upgrade.run.runs import opened
 from tests.unit.endpoint_table import CASES
@@ -297,7 +297,7 @@ def wrong_change(found: Any) -> Any:
 ENGINE: dict[str, Call] = {
     "plan": lambda stage, change, **_: plan(stage.arm, *stage.address, change),
     "rehearse": lambda stage, change, **_: rehearse(stage.arm, *stage.address, change),
-    "roll": lambda stage, change, **_: roll(stage.arm, *stage.address, change),
+    "roll": lambda stage, change, **_: azure_rolling_upgrade(stage.arm, *stage.address, change),
     "upgrade": lambda stage, change, **given: upgrade(
         stage.arm, plan(stage.arm, *stage.address, change), **{"on_event": print_nothing, **given}
     ),
@@ -353,7 +353,7 @@ def test_an_interruption_by_whoever_watches_shows_nothing_of_the_model(stage: St
         if event["kind"] == kind:
             raise Interrupted
 
-    error = error_of(lambda: ENGINE[name](stage, with_secrets, on_event=watch))
+    error = error_of(lambda: ENGINE[name](stage, with_secrets, on_event=watch_azure_rolling_upgrade))
     assert error is None or isinstance(error, Interrupted)
     assert leaks(error) == []
 

@@ -264,7 +264,7 @@ def test_a_journal_is_private_whatever_it_was_and_holds_no_secret(tmp_path: Path
         profile["userData"] = "MARKERuser"
         return az.set_image_version(model, NEW)
 
-    wanted = plan(made.arm, *made.address, secretly, policy=Policy(most_disruptive="reimage"))
+    wanted = plan(made.arm, *made.address, secretly, policy=Policy(max_disruption="reimage"))
     old = os.umask(0)
     try:
         verdict = upgrade(

@@ -12,7 +12,7 @@ from . import polling, selection
 from .entries import BUSY_SECONDS, LOOK_SECONDS, PASSING, apply, fold, least
 from .policy import Policy
 from .selection import Health, health_of, reached
-from .snapshot import Member, Observation
+from .snapshot import InstanceStatus, Snapshot
 from .state import ORDER, Batch, Cause, Entry, Leg, Outcome, Request, State
 
 Kind = Literal[
@@ -87,7 +87,7 @@ class Action(NamedTuple):
 # --- what to do now ---------------------------------------------------------------------------------------------------
 
 
-def decide(state: State, snapshot: Observation | None, now: float) -> Action:
+def decide(state: State, snapshot: Snapshot | None, now: float) -> Action:
     """What is done next; `end` again and again once it has ended."""
     if state.verdict is not None:
         return Action("end")
@@ -128,7 +128,7 @@ def _must_start(state: State) -> bool:
     return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 
-def _cancel(state: State, snapshot: Observation | None) -> Action:
+def _cancel(state: State, snapshot: Snapshot | None) -> Action:
     """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
     batch = state.batch
     if batch is not None and batch.status == "intended":
@@ -206,7 +206,7 @@ def _limited(
     return Action("wait", seconds=min(seconds, left), cause=cause, deadline=wait.since + limit, reason=reason)
 
 
-def _about_wait(state: State, _snapshot: Observation | None, now: float) -> Action | None:
+def _about_wait(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
     """What Azure has refused for now is not tried again before its time, and not for ever."""
     wait = state.wait
     if wait is None or not wait.of:
@@ -239,7 +239,7 @@ _WORDS: Mapping[str, str] = {
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _about_guards(state: State, _snapshot: Observation | None, now: float) -> Action | None:
+def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
         if now > _protected_by(state):
@@ -260,7 +260,7 @@ def _protected_by(state: State) -> float:
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def _look(state: State, snapshot: Observation | None, now: float, *, whole: bool = True) -> Action | None:
+def _look(state: State, snapshot: Snapshot | None, now: float, *, whole: bool = True) -> Action | None:
     """A look, where what is known is no ground for anything; None where it is. `whole`: at the model too."""
     if snapshot is None or state.stale or (whole and snapshot.model is None):
         return Action("look", request="" if whole else "instances")
@@ -270,12 +270,12 @@ def _look(state: State, snapshot: Observation | None, now: float, *, whole: bool
     return None
 
 
-def _fresh(snapshot: Observation, now: float) -> Action | None:
+def _fresh(snapshot: Snapshot, now: float) -> Action | None:
     """A look, where a request that is decided now would be decided on too old a snapshot."""
     return Action("look") if now > snapshot.ended_at + FRESH_SECONDS else None
 
 
-def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
+def seen_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
     """What a snapshot changes in the state: who was listed, and what of it is to be doubted until it is seen twice."""
     names = frozenset(snapshot.members)
     again = [
@@ -290,7 +290,7 @@ def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
     return {**entry, "failed": _failed_unseen(state, snapshot)} if state.absent else entry
 
 
-def _failed_unseen(state: State, snapshot: Observation) -> dict[str, str]:
+def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
     """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
     names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
     failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
@@ -300,7 +300,7 @@ def _failed_unseen(state: State, snapshot: Observation) -> dict[str, str]:
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
-def _about_model(state: State, snapshot: Observation | None, now: float) -> Action | None:
+def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
     """Write the change, unless it is there; what is there instead of it ends the run."""
     if state.model == "written":
         return None
@@ -310,8 +310,8 @@ def _about_model(state: State, snapshot: Observation | None, now: float) -> Acti
                 state, "paused", "operation", "the write of the model did not end in time; it may still be running"
             )
         return Action("follow-model", deadline=state.model_since + state.policy.operation_timeout_seconds)
-    if (look := _look(state, snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     assert snapshot.model is not None  # noqa: S101
     leg, shown = state.goal, snapshot.model
@@ -322,14 +322,14 @@ def _about_model(state: State, snapshot: Observation | None, now: float) -> Acti
         return _end(state, "stopped", "drift", "the model has changed since it was planned: plan again")
     if state.withheld:
         return _end(state, "stopped", "secrets", "the change has secrets, which no journal keeps: plan again")
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
     if state.model == "unwritten":
         return Action("intend-model", {"kind": "model-intent", "outline": leg.outline})
     return Action("write-model")
 
 
-def _is_written(state: State, leg: Leg, before: str, snapshot: Observation) -> bool:
+def _is_written(state: State, leg: Leg, before: str, snapshot: Snapshot) -> bool:
     """Whether the model shows the change: as it is wanted, or as Azure completes what was sent."""
     shown = snapshot.model
     assert shown is not None  # noqa: S101  (asked by _look)
@@ -339,7 +339,7 @@ def _is_written(state: State, leg: Leg, before: str, snapshot: Observation) -> b
     return shown.fingerprint == leg.after or (sent and shown.fingerprint != before and shown.outline == leg.outline)
 
 
-def _drift(state: State, snapshot: Observation) -> bool:
+def _drift(state: State, snapshot: Snapshot) -> bool:
     """Whether the model is another one than instances are brought to."""
     return snapshot.model is not None and snapshot.model.fingerprint != state.fingerprint
 
@@ -347,7 +347,7 @@ def _drift(state: State, snapshot: Observation) -> bool:
 # --- a batch ----------------------------------------------------------------------------------------------------------
 
 
-def _about_batch(state: State, snapshot: Observation | None, now: float) -> Action | None:
+def _about_batch(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
     batch = state.batch
     if batch is None:
         return None
@@ -357,8 +357,8 @@ def _about_batch(state: State, snapshot: Observation | None, now: float) -> Acti
         if snapshot is None or state.stale or now > snapshot.ended_at + FRESH_SECONDS:
             return _give_up(batch, "stale", "what was seen is too old by now")
         return Action("send", ids=batch.request_ids, request=batch.request)
-    if (look := _look(state, snapshot, now, whole=len(state.stages) > 1)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now, whole=len(state.stages) > 1)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if batch.status == "lost":
         return _about_lost(state, batch, snapshot, now)
@@ -386,18 +386,18 @@ def _end_request(batch: Batch, error: str = "", **facts: Any) -> Action:
     return Action("end-request", {"kind": "ended", "error": error, "request": batch.request, **facts})
 
 
-def _signs(batch: Batch, snapshot: Observation, leg: Leg) -> tuple[str, ...]:
+def _signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
     """Who shows that a request has reached Azure: who is being changed, or is where the request brings it."""
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = {one: snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)}
     return tuple(name for name in batch.request_ids if name in there and _shows(batch, there[name], leg))
 
 
-def _is_same(member: Member | None, vm_id: str) -> bool:
+def _is_same(member: InstanceStatus | None, vm_id: str) -> bool:
     return member is not None and not (vm_id and member.vm_id and member.vm_id != vm_id)
 
 
-def _shows(batch: Batch, member: Member, leg: Leg) -> bool:
+def _shows(batch: Batch, member: InstanceStatus, leg: Leg) -> bool:
     if member.state == "Updating" or (member.state == "Failed" and member.instance_id not in batch.failed):
         return True
     if batch.request == "deallocate":
@@ -407,7 +407,7 @@ def _shows(batch: Batch, member: Member, leg: Leg) -> bool:
     return reached(leg, member) if batch.request == "reimage" else member.latest
 
 
-def _about_lost(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """Nobody knows whether the request arrived: the instances say so, after as long as a list may be old."""
     if _signs(batch, snapshot, state.goal):
         entry = {"kind": "posted", "operation": None, "found_again": True, "request": batch.request}
@@ -419,7 +419,7 @@ def _about_lost(state: State, batch: Batch, snapshot: Observation, now: float) -
     return _give_up(batch, "lost", "its answer was lost, and no instance shows it")
 
 
-def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _watch(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """A request without a handle is over when none of its instances is being changed any more."""
     assert batch.sent is not None  # noqa: S101  (set when it was found)
     there = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
@@ -437,7 +437,7 @@ def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Act
     return _end_request(batch, error, returned=not (batch.request == "start" and shown))
 
 
-def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """The last request is through: the next one that the instances need, or wait for health, bake, gate and settle."""
     if snapshot.model is None and not _all_reached(state, batch, snapshot):
         return Action("look")  # by the model of somebody else, perhaps
@@ -462,21 +462,19 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
     return _about_health(state, batch, snapshot, now)
 
 
-def _parked(state: State, batch: Batch, snapshot: Observation) -> list[str]:
+def _parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
     """Who of a batch was deallocated by us, and cannot be started while others change it."""
     names = [one for one in batch.ids if one in state.deallocated and one in snapshot.members]
     return [one for one in names if snapshot.members[one].state in selection.MOVING]
 
 
-def _all_reached(state: State, batch: Batch, snapshot: Observation) -> bool:
+def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
     """Whether all of a batch that are there are where they were to come, or on their way."""
     there = [snapshot.members[one] for one in batch.ids if one in snapshot.members]
     return all(reached(state.goal, member) or member.state in selection.MOVING for member in there)
 
 
-def next_request(
-    state: State, batch: Batch, snapshot: Observation, *, drifted: bool
-) -> tuple[Request, tuple[str, ...]]:
+def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
     """Which request the instances of a batch need next, and which of them do; "upgrade" and () for none.
 
     `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
@@ -492,7 +490,7 @@ def next_request(
     return "upgrade", ()
 
 
-def needs_request(state: State, member: Member, request: Request) -> bool:
+def needs_request(state: State, member: InstanceStatus, request: Request) -> bool:
     """Whether an instance needs this request, by what it shows."""
     if member.state in selection.MOVING or (member.protected and request != "start"):
         return False
@@ -509,7 +507,7 @@ def needs_request(state: State, member: Member, request: Request) -> bool:
 
 
 def _next_stage(
-    state: State, snapshot: Observation, health: Health, now: float, request: Request, ids: tuple[str, ...]
+    state: State, snapshot: Snapshot, health: Health, now: float, request: Request, ids: tuple[str, ...]
 ) -> Action:
     """Intend the next request of a batch, once the floor allows it and the snapshot is fresh.
 
@@ -518,8 +516,8 @@ def _next_stage(
     part = ids if request == "start" else selection.spared(state, snapshot, health, ids)
     if not part:
         return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
     entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(part)}
     if state.batch is not None and part != ids:
         entry["batch"] = [name for name in state.batch.ids if name in part or name not in ids]
@@ -530,7 +528,7 @@ def _number(state: State, request: Request) -> int:
     return state.stages.index(request) if request in state.stages else len(state.stages)
 
 
-def _facts(state: State, snapshot: Observation, health: Health, ids: Sequence[str]) -> dict[str, Any]:
+def _facts(state: State, snapshot: Snapshot, health: Health, ids: Sequence[str]) -> dict[str, Any]:
     """Who of these was not available, did not run, had failed, when a request on them was intended.
 
     What we have deallocated was available before that.
@@ -547,7 +545,7 @@ def _facts(state: State, snapshot: Observation, health: Health, ids: Sequence[st
 # --- health, bake, gate -----------------------------------------------------------------------------------------------
 
 
-def _about_health(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     classes = {
         one: class_of(state, batch, snapshot, one, vm, now) for one, vm in zip(batch.ids, batch.vm_ids, strict=True)
     }
@@ -580,7 +578,7 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     return Action("settle", entry, ids=batch.ids)
 
 
-def _is_silent(snapshot: Observation) -> bool:
+def _is_silent(snapshot: Snapshot) -> bool:
     """Whether a health source reports of no instance at all: an outage of its own, and no instance's failure."""
     members = snapshot.members.values()
     expected = snapshot.source == "required" or (snapshot.source == "kept" and snapshot.reports)
@@ -596,20 +594,20 @@ def _failures(state: State, classes: Mapping[str, str]) -> list[str]:
     return [one for one, kind in classes.items() if kind == "failed" and one not in state.broken]
 
 
-def _why(batch: Batch, snapshot: Observation, name: str) -> str:
+def _why(batch: Batch, snapshot: Snapshot, name: str) -> str:
     member = snapshot.members.get(name)
     trouble = member.trouble if member is not None else ""
     late = "it was available and fell back again and again" if batch.relapses else "it was not healthy in time"
     return "; ".join(filter(None, (trouble, batch.error))) or late
 
 
-def _patience(state: State, member: Member | None) -> float:
+def _patience(state: State, member: InstanceStatus | None) -> float:
     """How long an instance may take until it is available: as long as its model grants, where it says so."""
     patience = state.policy.health_timeout_seconds
     return max(patience, state.grace) if member is not None and member.health == "initializing" else patience
 
 
-def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id: str, now: float) -> str:
+def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: str, now: float) -> str:
     """How an instance of a batch came out, "" while that is open."""
     member = snapshot.members.get(name)
     if member is None or not _is_same(member, vm_id) or member.state == "Deleting":
@@ -628,7 +626,7 @@ def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id
     return "failed" if batch.fit_since is not None and member.health == "unhealthy" else ""
 
 
-def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
+def _not_reached(state: State, batch: Batch, member: InstanceStatus, late: bool) -> str:
     """How an instance came out that is not where it was to come, "" while that is open."""
     moves, name = member.state in ("Updating", "Creating"), member.instance_id
     if moves and not late:
@@ -654,11 +652,11 @@ def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
 # --- the next batch ---------------------------------------------------------------------------------------------------
 
 
-def _about_next(state: State, snapshot: Observation | None, now: float) -> Action:
+def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
     if (stop := _spent(state)) is not None:
         return stop
-    if (look := _look(state, snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if _drift(state, snapshot):
         return _about_foreign_write(state, snapshot, now)
@@ -684,7 +682,7 @@ def _about_next(state: State, snapshot: Observation | None, now: float) -> Actio
     return _begin_batch(state, snapshot, health, now, waiting, coming)
 
 
-def _about_foreign_write(state: State, snapshot: Observation, now: float) -> Action:
+def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action:
     """Stop, once what we have deallocated is started again."""
     health = health_of(snapshot, state.broken)
     waiting = selection.candidates(state, snapshot, health)
@@ -709,13 +707,13 @@ def _spent(state: State) -> Action | None:
     return None
 
 
-def _forbidden(state: State, snapshot: Observation) -> Action | None:
+def _forbidden(state: State, snapshot: Snapshot) -> Action | None:
     """Stop, when an instance is protected or does not run, and the policy does not put up with that."""
     policy, selected = state.policy, selection.choice(state.policy, state.goal)
-    if policy.protected != "fail" and policy.on_stopped != "fail":
+    if policy.on_protected != "fail" and policy.on_stopped != "fail":
         return None
     open_ = [one for one in snapshot.members.values() if selected(one) and selection.needs_it(state, one)]
-    protected = [one.instance_id for one in open_ if one.protected and policy.protected == "fail"]
+    protected = [one.instance_id for one in open_ if one.protected and policy.on_protected == "fail"]
     if protected:
         return _end(state, "stopped", "protected", f"protected from scale-set actions: {', '.join(protected[:10])}")
     still = [member for member in open_ if member.is_stopped and not selection.is_parked(state, member)]
@@ -725,14 +723,14 @@ def _forbidden(state: State, snapshot: Observation) -> Action | None:
     return None
 
 
-def _too_unhealthy(state: State, snapshot: Observation, health: Health) -> str:
+def _too_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why the set is too unhealthy to go on, if it is. A rollback is the cure, so it goes on."""
     if state.direction == "back":
         return ""
     return _unhealthy_upgraded(state, snapshot, health) or _newly_unhealthy(state, snapshot, health)
 
 
-def _newly_unhealthy(state: State, snapshot: Observation, health: Health) -> str:
+def _newly_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
     """Those that were not available before are known and do not count, nor do those that others are changing."""
     known = ("failed", "still-unavailable")
     counted = [
@@ -749,7 +747,7 @@ def _newly_unhealthy(state: State, snapshot: Observation, health: Health) -> str
     return f"{len(counted)} instances are not healthy ({', '.join(counted[:10])})"
 
 
-def _unhealthy_upgraded(state: State, snapshot: Observation, health: Health) -> str:
+def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why too many of those that were upgraded are not well, if they are: they failed, or turned unhealthy since."""
     most, kinds = state.policy.max_unhealthy_upgraded_instance_percent, ("updated", "failed")
     if most == 100:
@@ -761,7 +759,7 @@ def _unhealthy_upgraded(state: State, snapshot: Observation, health: Health) -> 
     return f"{len(bad)} of {len(upgraded)} upgraded instances are not healthy ({', '.join(bad[:10])})"
 
 
-def _coming(state: State, snapshot: Observation) -> tuple[str, ...]:
+def _coming(state: State, snapshot: Snapshot) -> tuple[str, ...]:
     """Who is being made or changed by others, and may need the upgrade when they are through."""
     selected = selection.choice(state.policy, state.goal)
     moving = [one for one in snapshot.members.values() if one.state in ("Creating", "Updating") and selected(one)]
@@ -796,7 +794,12 @@ def _has_hung(state: State, now: float) -> bool:
 
 
 def _begin_batch(
-    state: State, snapshot: Observation, health: Health, now: float, waiting: Sequence[Member], coming: Sequence[str]
+    state: State,
+    snapshot: Snapshot,
+    health: Health,
+    now: float,
+    waiting: Sequence[InstanceStatus],
+    coming: Sequence[str],
 ) -> Action:
     """Intend the next batch, protected where the policy says so; or wait until one can be spared."""
     only = state.shielded_for if state.protection == "on" else None
@@ -808,16 +811,16 @@ def _begin_batch(
         return _limited(state, now, "others", f"{len(coming)} being changed by others ({names})", FLOOR_SECONDS)
     if not ids:
         return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
-    if state.policy.protect_in_flight and only is None:
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
+    if state.policy.protect_from_scale_in and only is None:
         if state.protections >= MOST_PROTECTIONS:
             return _limited(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
         return Action("protect", ids=ids)
     return _intend(state, snapshot, health, ids)
 
 
-def _short_of(state: State, snapshot: Observation, health: Health) -> str:
+def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why no further instance can be spared."""
     refused = selection.refused(state, snapshot)
     available, need = len(snapshot.members) - len(health.unavailable | refused), selection.needed(state, snapshot)
@@ -830,7 +833,7 @@ def _short_of(state: State, snapshot: Observation, health: Health) -> str:
     return f"no further instance can be spared: the floor would be broken ({text})"
 
 
-def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str, ...]) -> Action:
+def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...]) -> Action:
     vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
     draft = Batch(ids, vm_ids, 0.0)
     is_start_only = state.hanging is not None or _drift(state, snapshot)
@@ -855,7 +858,7 @@ def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str,
 _GOOD = ("updated", "rolled-back", "already-current", "still-unavailable", "vanished")
 
 
-def _about_end(state: State, snapshot: Observation, health: Health, now: float) -> Action:
+def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> Action:
     """Nobody is left: the next leg, or the end, once the last snapshot satisfies the policy."""
     if state.leg + 1 < len(state.legs):
         return Action("next-leg", {"kind": "leg", "number": state.leg + 1})
@@ -882,7 +885,7 @@ def _about_end(state: State, snapshot: Observation, health: Health, now: float) 
     return _end(state, "succeeded", "", "")
 
 
-def _below(state: State, snapshot: Observation, health: Health) -> str:
+def _below(state: State, snapshot: Snapshot, health: Health) -> str:
     """Which floor the set is below, "" for none."""
     missing = {place: -left for place, left in selection.room(state, snapshot, health).items() if left < 0}
     if not missing:
@@ -891,7 +894,7 @@ def _below(state: State, snapshot: Observation, health: Health) -> str:
     return f"all are upgraded, and not enough are healthy: {places}"
 
 
-def _about_return(state: State, snapshot: Observation) -> Action:
+def _about_return(state: State, snapshot: Snapshot) -> Action:
     """The end of a rollback: it has succeeded only when each instance is back on the image that it ran."""
     problems = _problems(state, snapshot)
     if state.takes_back:
@@ -900,7 +903,7 @@ def _about_return(state: State, snapshot: Observation) -> Action:
     return _end(state, outcome, "rollback", "; ".join(problems) or f"taken back: {len(_returning(state))} instances")
 
 
-def _problems(state: State, snapshot: Observation) -> list[str]:
+def _problems(state: State, snapshot: Snapshot) -> list[str]:
     """What a rollback has not brought back."""
     astray = sorted(one for one in _returning(state) if not _is_back(state, snapshot, one))
     text = f"not on the version that they ran before: {', '.join(astray[:10])}"
@@ -911,7 +914,7 @@ def _returning(state: State) -> frozenset[str]:
     return frozenset().union(*(leg.instances or frozenset() for leg in state.legs))
 
 
-def _is_back(state: State, snapshot: Observation, name: str) -> bool:
+def _is_back(state: State, snapshot: Snapshot, name: str) -> bool:
     member = snapshot.members.get(name)
     if member is None or state.classes.get(name) == "vanished":
         return True

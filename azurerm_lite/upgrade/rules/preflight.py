@@ -14,7 +14,7 @@ from ...errors import AzurermLiteError, InvalidInput, printable
 from ...model import edits
 from . import selection
 from .policy import DISRUPTIONS, Policy
-from .snapshot import Member, Observation, image_version
+from .snapshot import InstanceStatus, Snapshot, image_version
 from .state import Request
 
 MOST_MODELS = 10  # https://github.com/MicrosoftDocs/azure-docs/issues/103472
@@ -180,7 +180,7 @@ def refuse_by_gallery(
         raise PlanRefused(f"{name} {named['version']} is {state}: wait until it is replicated")
 
 
-def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool, deallocated: Collection[str] = ()) -> None:
+def refuse_by_instances(policy: Policy, seen: Snapshot, *, renews: bool, deallocated: Collection[str] = ()) -> None:
     if unknown := [one for one in policy.instances or () if one not in seen.members]:
         known = tuple(seen.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
@@ -188,7 +188,7 @@ def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool, deal
     if seen.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
         raise InvalidInput("no instance is in what was selected")
     protected = [one.instance_id for one in chosen if one.protected]
-    if protected and policy.protected == "fail":
+    if protected and policy.on_protected == "fail":
         raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
     stopped = [member.instance_id for member in chosen if member.is_stopped and member.instance_id not in deallocated]
     if stopped and policy.on_stopped == "fail":
@@ -246,12 +246,12 @@ def stages(
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
-    allowed = DISRUPTIONS.index(policy.most_disruptive)
+    allowed = DISRUPTIONS.index(policy.max_disruption)
     worst = max((one for one in needed if one in DISRUPTIONS), key=DISRUPTIONS.index)
     if DISRUPTIONS.index(worst) > allowed:
         raise PlanRefused(
-            f"this change {_NEEDS[worst]}, and most_disruptive={policy.most_disruptive!r} forbids that. "
-            f"most_disruptive={worst!r} allows it"
+            f"this change {_NEEDS[worst]}, and max_disruption={policy.max_disruption!r} forbids that. "
+            f"max_disruption={worst!r} allows it"
         )
 
 
@@ -286,7 +286,7 @@ def refuse_by_quota(needed: int, usages: Iterable[Mapping[str, Any]], what: str)
 def warnings(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
-    seen: Observation,
+    seen: Snapshot,
     *,
     renews: bool,
     deallocated: Collection[str] = (),
@@ -337,7 +337,7 @@ def warnings(
     return found
 
 
-def left_deallocated(snapshot: Observation, deallocated: Collection[str], journal: str) -> list[str]:
+def left_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
     """How to start the other deallocated instances, where an upgrade may have left them so: see `warnings`."""
     ids = [
         name for name, member in snapshot.members.items() if member.power == "deallocated" and name not in deallocated
@@ -349,7 +349,7 @@ def left_deallocated(snapshot: Observation, deallocated: Collection[str], journa
     return [f"deallocated: {markup.listing(ids)}; {cause} {way}"]
 
 
-def _behind(before: Mapping[str, Any], members: Iterable[Member]) -> list[str]:
+def _behind(before: Mapping[str, Any], members: Iterable[InstanceStatus]) -> list[str]:
     """What instances missed before, which they get together with this change; and how they differ, if that shows."""
     drifted = [one for one in members if not one.latest]
     if not drifted:

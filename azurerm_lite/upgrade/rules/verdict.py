@@ -8,7 +8,7 @@ from typing import Any
 from ..._common import markup
 from . import selection
 from .selection import Choice
-from .snapshot import Member, Observation, behind
+from .snapshot import InstanceStatus, Snapshot, behind
 from .state import Batch, State
 
 
@@ -69,7 +69,7 @@ class Verdict:
         return markup.visible(f"{self.outcome}{why} ({counts or 'no instances'}; {took})", 2000)
 
 
-def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str]:
+def verdict_classes(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
     classes = {**state.forward, **state.classes}
     snapshot = None if snapshot is None else _as_planned(state, snapshot)
@@ -91,7 +91,7 @@ def _good(state: State) -> str:
     return "rolled-back" if state.direction == "back" else "updated"
 
 
-def _is_over(state: State, snapshot: Observation | None, name: str, kind: str) -> bool:
+def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> bool:
     """Whether an instance that was not available after its upgrade, as before it, is available by now."""
     member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
     if snapshot is None or member is None:
@@ -99,7 +99,7 @@ def _is_over(state: State, snapshot: Observation | None, name: str, kind: str) -
     return snapshot.fit(member) and selection.has_image(state.leg_for(name), member)
 
 
-def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str]:
+def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
     if state.batch is None or snapshot is None:
         return {}
@@ -107,13 +107,13 @@ def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str
     return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
 
 
-def _as_planned(state: State, snapshot: Observation) -> Observation:
+def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
     """Until the model is written each instance seems to be on the latest, which is the old one."""
     unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
     return behind(snapshot) if unwritten else snapshot
 
 
-def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: str, vm_id: str) -> str:
+def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str, vm_id: str) -> str:
     """The class of an instance whose batch is not over."""
     member = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
@@ -134,7 +134,7 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     return _good(state)
 
 
-def _rest(state: State, member: Member, selected: Choice, *, is_available: bool) -> str:
+def _rest(state: State, member: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
     """The class of an instance that no settled batch has."""
     if member.state == "Deleting":
         return "vanished"

@@ -25,7 +25,7 @@ from ..rules import checks, preflight, selection, trust
 from ..rules.forecast import Needs, forecast
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
-from ..rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
+from ..rules.snapshot import HealthSource, Model, Snapshot, behind, image_version, observe, reference_of
 from ..rules.state import Leg, State, left_deallocated
 from . import journal as _journal
 from . import lock as _lock
@@ -48,7 +48,7 @@ class Plan:
     fingerprint_after: str
     batches: tuple[tuple[str, ...], ...]
     lowest: Mapping[str, int]
-    observation: Observation = field(repr=False)
+    observation: Snapshot = field(repr=False)
     warnings: tuple[str, ...] = ()
     stages: tuple[str, ...] = ("upgrade",)
     seconds: float = 0.0
@@ -108,8 +108,13 @@ class Plan:
         return "\n".join(markup.visible(line, 1000) for line in lines)
 
 
-def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
-    """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+def take_snapshot(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Snapshot:
+    """A Snapshot of all instances of a scale set as they are now.
+
+    `flexible`: the set is in Flexible orchestration mode, so the view of each VM is read by itself.
+
+    Raises: InvalidInput for wrong arguments, ArmError when Azure refuses the list.
+    """
     arguments.typed(Arm, arm=arm)
     arguments.typed(ScaleSet, address=address)
     arguments.switch(flexible, "flexible")
@@ -239,7 +244,7 @@ def planned(
     )
 
 
-def _course(state: State, snapshot: Observation, journal: str) -> selection.Course:
+def _course(state: State, snapshot: Snapshot, journal: str) -> selection.Course:
     """The batches of a plan; PlanRefused where they come to no end. `journal`: of an unfinished upgrade, or ""."""
     course = selection.course(state, snapshot)
     if course.why_not:
@@ -248,12 +253,12 @@ def _course(state: State, snapshot: Observation, journal: str) -> selection.Cour
     return course
 
 
-def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Observation:
+def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Snapshot:
     """All instances; a list that is shorter than the capacity is read twice before anything follows from it."""
     there = seen_model(before)
-    seen = look(arm, address, flexible=is_flexible(before))
+    seen = take_snapshot(arm, address, flexible=is_flexible(before))
     if len(seen.members) < there.capacity:
-        seen = look(arm, address, flexible=is_flexible(before))
+        seen = take_snapshot(arm, address, flexible=is_flexible(before))
     return seen._replace(model=there)
 
 
@@ -264,7 +269,7 @@ def seen_model(found: Mapping[str, Any]) -> Model:
     return Model(model.fingerprint(found), model.outline(found), capacity if isinstance(capacity, int) else 0, state)
 
 
-def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observation) -> HealthSource:
+def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Snapshot) -> HealthSource:
     """What the change makes of the model's health source; a change that is half done is recognized by its instances."""
     had, has = preflight.watches_health(before), preflight.watches_health(after)
     if not has:
@@ -274,7 +279,7 @@ def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Obs
     return "arrives" if not had or half_done else "required"
 
 
-def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
+def _remade(goal: Leg, seen: Snapshot, anew: str) -> bool:
     """Whether the disk of any instance is still to be made from the image of this plan."""
     return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
@@ -357,7 +362,7 @@ def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
     return images.list_gallery_image_versions(arm, *where)
 
 
-def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Observation, policy: Policy) -> bool:
+def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Snapshot, policy: Policy) -> bool:
     """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes.
 
     Once the model has the size, Azure offers it in any case: instances that have another are deallocated if they may.
@@ -367,7 +372,7 @@ def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen
     if not wanted or sizes <= {wanted}:
         return True
     if wanted == preflight.size(before).lower():
-        return policy.most_disruptive != "deallocate"
+        return policy.max_disruption != "deallocate"
     with contextlib.suppress(ForbiddenError, NotFoundError):
         offered = [str((one.get("sku") or {}).get("name", "")).lower() for one in list_vmss_skus(arm, *address)]
         return wanted in offered
@@ -393,7 +398,7 @@ def _of_return(
     before: JsonDict,
     after: JsonDict,
     policy: Policy,
-    seen: Observation,
+    seen: Snapshot,
     batches: list[tuple[str, ...]],
 ) -> list[str]:
     """What a rollback could not bring back: refused where the policy counts on one, else warned of."""

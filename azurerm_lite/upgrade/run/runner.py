@@ -32,7 +32,7 @@ from ..rules.budget import Cost
 from ..rules.events import Event
 from ..rules.machine import Action
 from ..rules.policy import Policy
-from ..rules.snapshot import Model, Observation, natural
+from ..rules.snapshot import Model, Snapshot, natural
 from ..rules.state import Entry, State, left_deallocated
 from ..rules.verdict import Verdict, failure_reasons, verdict_classes
 from . import gates as health
@@ -41,7 +41,7 @@ from . import journal as _journal
 from . import rollbacks as legs
 from .gates import Gate
 from .journal import Journal
-from .planning import look
+from .planning import take_snapshot
 
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
@@ -79,7 +79,7 @@ class Runner:
         self._protection_error: AzurermLiteError | None = None  # of the last writes of protection
         self._hanging: Operation | None = None  # what did not end in time, as it is polled
         self._lowest = self.state.lowest
-        self.seen: Observation | None = None  # the newest snapshot, kept for who watches
+        self.seen: Snapshot | None = None  # the newest snapshot, kept for who watches
         self.found: Vmss | None = None  # the model of the newest snapshot
         self._worked_out: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
         self._answer = ""  # the fingerprint of the model as Azure answered its write
@@ -188,7 +188,7 @@ class Runner:
     def _look(self, action: Action) -> float:
         """Read the model, unless the instances alone are asked for, then all instances."""
         self.found = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
-        seen = look(self.arm, self.address, flexible=self.state.flexible)
+        seen = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
         seen = seen._replace(
             source=self.state.source,
             reports=self.state.reports or seen.reports,
@@ -446,11 +446,13 @@ class Runner:
         texts, why = [], self.state.outstanding
         if self.state.guarded:
             reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
-            texts.append(f"automatic repairs are still suspended{reason}; repair(auth, journal) resumes them")
+            texts.append(f"automatic repairs are still suspended{reason}; clean_up(auth, journal) resumes them")
         if self.state.shielded:
             members = self.state.shielded if self.seen is None else self.seen.members
             ids = markup.listing([name for name in self.state.shielded if name in members])
-            texts.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
+            texts.append(
+                f"still protected from scale-in: {ids}; resume, or clean_up(auth, journal) later, takes it back"
+            )
         return "; ".join(texts)
 
     def release(self) -> None:
@@ -462,7 +464,7 @@ class Runner:
                 guards.unprotect(self.arm, self.address, self.state.shielded, self._freed)
                 self._record({"kind": "shielded", "ids": [], "batch": []})
         except Exception as error:
-            log.warning("guards are left behind: %s; repair(auth, journal) removes them", error)
+            log.warning("guards are left behind: %s; clean_up(auth, journal) removes them", error)
 
     @conceal_locals
     def end(self) -> None:
@@ -490,7 +492,7 @@ class Runner:
         self.state = machine.apply(self.state, entry)
         self._lowest = machine.least(self._lowest, self.state.lowest)
 
-    def _tell(self, entry: Mapping[str, Any], seen: Observation | None = None) -> None:
+    def _tell(self, entry: Mapping[str, Any], seen: Snapshot | None = None) -> None:
         """Tell it to whoever watches. "begin", "seen", "polled" and "waiting" are told only, and in no journal."""
         self._done_at = self.arm.time()
         if self.on_event is _silent:

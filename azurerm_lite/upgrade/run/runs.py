@@ -16,14 +16,14 @@ from ...errors import ArmError, InvalidInput, TransportError, short_repr
 from ...types import JsonDict, ScaleSet
 from ..rules import checks, preflight, selection, trust
 from ..rules.preflight import PlanRefused
-from ..rules.snapshot import Observation
+from ..rules.snapshot import Snapshot
 from ..rules.state import State
 from ..rules.verdict import Verdict
 from . import guards
 from . import journal as _journal
 from .gates import Gate
 from .journal import Journal
-from .planning import Plan, is_flexible, look, seen_model
+from .planning import Plan, is_flexible, seen_model, take_snapshot
 from .rollbacks import patch_of, rollback_of, undo
 from .runner import OnEvent, Runner, Stop, _never, _silent
 
@@ -212,7 +212,7 @@ def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False)
 
 
 @conceal_locals
-def repair(auth: Auth, journal: str) -> bool:
+def clean_up(auth: Auth, journal: str) -> bool:
     """Take back what an upgrade that did not end has left behind: resume automatic repairs, end the protection from
     scale-in. Whether there was any.
 
@@ -249,7 +249,7 @@ def lasting(auth: Auth) -> Arm:
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Observation:
+def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Snapshot:
     """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was.
 
     In an outage those of the plan: the run waits for Azure, and compares the model before it writes anything.
@@ -262,21 +262,21 @@ def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Observation:
         return plan.observation
 
 
-def _baseline(arm: Arm, plan: Plan) -> Observation:
+def _baseline(arm: Arm, plan: Plan) -> Snapshot:
     """The instances at the begin of a run; PlanRefused when the plan does not fit them any more."""
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
         return plan.observation
-    seen = look(arm, plan.address, flexible=is_flexible(found))
+    seen = take_snapshot(arm, plan.address, flexible=is_flexible(found))
     mine = {one for ids in plan.batches for one in ids}
     if gone := [one for one in mine if one not in seen.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
     return seen._replace(source=plan.observation.source, model=seen_model(found))
 
 
-def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observation | None = None) -> dict[str, Any]:
+def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapshot | None = None) -> dict[str, Any]:
     """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it.
 
     `baseline`: the instances when the run begins, which what they become is compared with; else those of the plan.

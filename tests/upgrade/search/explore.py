@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.machine import Action
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Observation
+from azurerm_lite.upgrade.rules.snapshot import Snapshot
 from azurerm_lite.upgrade.rules.state import State, begin
 from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
@@ -52,7 +52,7 @@ class Node(NamedTuple):
     world: World
     now: float
     left: int
-    seen: Observation | None = None
+    seen: Snapshot | None = None
     old: World | None = None
     stop: bool = False
 
@@ -218,7 +218,7 @@ def _shown(node: Node, action: Action, label: str, shown: World) -> Iterator[Ste
         yield text, Node(state, world, node.now, node.left - cost, seen, node.world, node.stop)
 
 
-def _after_look(state: State, seen: Observation) -> State:
+def _after_look(state: State, seen: Snapshot) -> State:
     """The state after a snapshot; snapshots of one moment that tell the machine the same have one and the same."""
     entry = machine.seen_entry(state, seen)
     facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"])
@@ -442,7 +442,7 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
     yield from _of_policy(case, node, set(action.ids))
 
 
-def _of_floor(case: Case, node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
+def _of_floor(case: Case, node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
     policy, members = case.policy, seen.members
     up = {name for name, member in members.items() if seen.fit(member)}
     need = math.ceil(policy.min_healthy_instance_percent * max(len(members), len(case.places)) / 100)
@@ -459,7 +459,7 @@ def _of_floor(case: Case, node: Node, seen: Observation, ids: set[str]) -> Itera
         yield "an instance that may serve was taken"
 
 
-def _of_targets(node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
+def _of_targets(node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
     state, chosen = node.state, [seen.members[name] for name in ids]
     if any(one.protected for one in chosen):
         yield "protection"
@@ -475,7 +475,7 @@ def _of_targets(node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
 
 def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
     state, policy = node.state, case.policy
-    if policy.order == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
+    if policy.batch_by == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
         yield "two update domains"
     first = policy.canary_instances and not state.batches and state.direction == "forward"
     if first and len(ids) > policy.canary_instances:
@@ -484,7 +484,7 @@ def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
     if len(failed) > policy.failure_budget:
         yield "a request after the budget was spent"
     there = [one for name in ids if (one := node.world.instances[int(name)]) is not None]
-    if policy.protect_in_flight and not all(one.guarded for one in there):
+    if policy.protect_from_scale_in and not all(one.guarded for one in there):
         yield "a batch without protection"
     if policy.suspend_repairs and node.world.repairs:
         yield "a request while repairs run"
@@ -661,13 +661,13 @@ class Search:
         state, seen = node.state, node.seen
         if state.verdict is not None:
             return hash(("over", state.verdict["outcome"]))
-        look: Any = None
+        take_snapshot: Any = None
         if seen is not None:
             ended = None if state.batch is None else state.batch.ended
             age = None if state.stale else _age(seen.ended_at, node.now, machine.FRESH_SECONDS)
-            look = (self._list_key(seen), seen.model, age, seen.at >= (ended or 0.0))
+            take_snapshot = (self._list_key(seen), seen.model, age, seen.at >= (ended or 0.0))
         old = node.old if node.left else None  # which only a misfortune shows again
-        return hash((self._state_key(state, node.now), node.world, node.left, look, old))
+        return hash((self._state_key(state, node.now), node.world, node.left, take_snapshot, old))
 
     def _state_key(self, state: State, now: float) -> int:
         """A hash of the state, once for all that one step may lead to."""
@@ -677,7 +677,7 @@ class Search:
             self._states[id(state)] = state, now, key
         return key
 
-    def _list_key(self, seen: Observation) -> int:
+    def _list_key(self, seen: Snapshot) -> int:
         """A hash of the instances of a snapshot, once for each list: equal worlds show the same."""
         known, key = self._lists.get(id(seen.members), (None, 0))
         if known is not seen.members:

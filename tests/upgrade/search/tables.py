@@ -8,13 +8,13 @@ from typing import Any
 
 from azurerm_lite.upgrade.rules.machine import Action
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Member, Model, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Model, Snapshot
 from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, changed
 
 NOW = 1000.0
 LEG = Leg("2", before="m1", after="m2", outline="o2")
 POLICY: dict[str, Any] = {
-    "order": "batch",
+    "batch_by": "batch",
     "max_batch_instance_percent": 50,
     "min_healthy_instance_percent": 50,
     "min_healthy_zone_percent": 0,
@@ -26,24 +26,26 @@ POLICY: dict[str, Any] = {
     "throttle_timeout_seconds": 200.0,
     "busy_timeout_seconds": 120.0,
 }
-Row = tuple[State, Observation | None, Mapping[str, Any]]
+Row = tuple[State, Snapshot | None, Mapping[str, Any]]
 
 
-def instance(name: str, **values: Any) -> Member:
+def instance(name: str, **values: Any) -> InstanceStatus:
     """An outdated instance that is available."""
-    plain = Member(name, f"vm{name}", "", "", 0, 0, False, "1", "Succeeded", "running", "healthy", False, image="i:1")
+    plain = InstanceStatus(
+        name, f"vm{name}", "", "", 0, 0, False, "1", "Succeeded", "running", "healthy", False, image="i:1"
+    )
     return plain._replace(**values)
 
 
-def current(name: str, **values: Any) -> Member:
+def current(name: str, **values: Any) -> InstanceStatus:
     """An instance that is where the upgrade brings it."""
     return instance(name, latest=True, version="2", image="i:2")._replace(**values)
 
 
-def seen(*members: Member, model: str | None = "m2", age: float = 0.0, **values: Any) -> Observation:
+def seen(*members: InstanceStatus, model: str | None = "m2", age: float = 0.0, **values: Any) -> Snapshot:
     """A snapshot of so many seconds ago."""
     shown = None if model is None else Model(model, f"o{model[1:]}", len(members))
-    snapshot = Observation({one.instance_id: one for one in members}, NOW - age, reports=True, model=shown)
+    snapshot = Snapshot({one.instance_id: one for one in members}, NOW - age, reports=True, model=shown)
     return snapshot._replace(**values)
 
 
@@ -311,19 +313,19 @@ def _of_guards() -> dict[str, Row]:
         ),
         "repairs unknown": (state(repairs="unknown"), OUTDATED, _action("check-repairs")),
         "repairs run": (state(repairs="suspending"), OUTDATED, _action("suspend-repairs")),
-        "to be protected": (state({"protect_in_flight": True}), OUTDATED, _action("protect", ids=("0",))),
+        "to be protected": (state({"protect_from_scale_in": True}), OUTDATED, _action("protect", ids=("0",))),
         "protected": (
-            state({"protect_in_flight": True}, protection="on", shielded=("1",), shielded_for=("1",)),
+            state({"protect_from_scale_in": True}, protection="on", shielded=("1",), shielded_for=("1",)),
             OUTDATED,
             _action("intend", ids=("1",)),
         ),
         "protected, and not to be sent": (
-            state({"protect_in_flight": True}, protection="on", shielded=("7",), shielded_for=("7",)),
+            state({"protect_from_scale_in": True}, protection="on", shielded=("7",), shielded_for=("7",)),
             OUTDATED,
             _action("unprotect", ids=("7",)),
         ),
         "protected again and again": (
-            state({"protect_in_flight": True}, protections=5),
+            state({"protect_from_scale_in": True}, protections=5),
             OUTDATED,
             _action("note-wait", cause="protection"),
         ),
@@ -473,7 +475,7 @@ def _of_stages() -> dict[str, Row]:
     def staged(done: tuple[str, ...], policy: Mapping[str, Any] | None = None, **values: Any) -> State:
         return state(policy, **{"batch": batch(done=done), "stages": every, **values})
 
-    def shown(*members: Member, **values: Any) -> Observation:
+    def shown(*members: InstanceStatus, **values: Any) -> Snapshot:
         others = (instance("1"), instance("2"))[: 3 - len(members)]
         return seen(*members, *others, **values)
 
@@ -650,10 +652,10 @@ def _of_health() -> dict[str, Row]:
         reasons = {} if reason is None else {"0": reason}
         return _action("settle", ids=("0",), entry={"classes": {"0": kind}, "reasons": reasons})
 
-    def first(**values: Any) -> Observation:
+    def first(**values: Any) -> Snapshot:
         return seen(current("0", **values), instance("1"), instance("2"))
 
-    def outdated(**values: Any) -> Observation:
+    def outdated(**values: Any) -> Snapshot:
         return seen(instance("0", **values), instance("1"), instance("2"))
 
     def of(policy: Mapping[str, Any] | None = None, state_: Mapping[str, Any] | None = None, **values: Any) -> State:
@@ -805,7 +807,7 @@ def _of_batches() -> dict[str, Row]:
             seen(instance("0", power="deallocated"), instance("1"), instance("2"), model="m3"),
             _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
         ),
-        "next: protected": (state({"protected": "fail"}), held, _ends("stopped", "protected")),
+        "next: protected": (state({"on_protected": "fail"}), held, _ends("stopped", "protected")),
         "next: protected is skipped": (state(), held, _action("intend", ids=("1",))),
         "next: stopped": (state({"on_stopped": "fail"}), stopped, _ends("stopped", "stopped-instances")),
         "next: stopped by us": (
