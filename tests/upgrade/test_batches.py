@@ -34,12 +34,12 @@ def _set(count: int, **values: Any) -> list[InstanceStatus]:
         ({"batch_by": "batch", "batch_size": 9, "update_domains": (0,)}, _set(8), ["0 1 4 5"]),
         ({"batch_by": "batch", "batch_size": 9, "fault_domains": (1,)}, _set(8), ["4 5 6 7"]),
         ({"batch_by": "batch", "batch_size": 9, "instances": ("7", "1")}, _set(8), ["1 7"]),
-        ({"batch_by": "update_domain", "batch_size": 9}, [instance("0"), instance("1", update_domain=None)], ["0", "1"]),
+        ({"batch_by": "update_domain", "batch_size": 9}, [instance("0"), instance("1", update_domain=None)], ["0", "1"]),  # noqa: E501
         ({"batch_by": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, _set(8), ["0 1 2 3", "4 5 6 7"]),
         ({"batch_by": "batch", "batch_size": 2}, [instance("0"), instance("1", state="Updating")], ["0", "1"]),
         ({"batch_by": "batch", "batch_size": 2}, [instance("0"), current("1"), instance("2", protected=True)], ["0"]),
         ({"batch_by": "batch", "batch_size": 1}, [instance("0"), instance("1", health="unhealthy")], ["1", "0"]),
-        ({"batch_by": "batch", "batch_size": 1, "prioritize_unhealthy_instances": False}, [instance("0"), instance("1", power="stopped")],
+        ({"batch_by": "batch", "batch_size": 1, "prioritize_unhealthy_instances": False}, [instance("0"), instance("1", power="stopped")],  # noqa: E501
          ["0", "1"]),
         ({"batch_by": "batch", "batch_size": 2, "on_stopped": "skip"}, [instance("0"), instance("1", power="stopped")],
          ["0"]),

@@ -353,7 +353,7 @@ def test_an_interruption_by_whoever_watches_shows_nothing_of_the_model(stage: St
         if event["kind"] == kind:
             raise Interrupted
 
-    error = error_of(lambda: ENGINE[name](stage, with_secrets, on_event=watch_azure_rolling_upgrade))
+    error = error_of(lambda: ENGINE[name](stage, with_secrets, on_event=watch))
     assert error is None or isinstance(error, Interrupted)
     assert leaks(error) == []
 

@@ -1,8 +1,8 @@
 """Gates: what is asked, besides Azure, before a batch counts as upgraded.
 
 A gate is any callable that takes the InstanceStatus values of a batch. It returns True (go on), False (they have
-failed) or anything else (it cannot tell: the upgrade pauses, and `resume` asks again). An exception or no result in time
-counts as "cannot tell".
+failed) or anything else (it cannot tell: the upgrade pauses, and `resume` asks again). An exception, or no
+result in time, counts as "cannot tell".
 """
 
 import http.client
@@ -25,7 +25,7 @@ AddressOf = Callable[[InstanceStatus], str]
 def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
     """A gate that is passed when each instance of the batch accepts a TCP connection.
 
-    `address_of` gives the host name or IP address of an InstanceStatus, as this machine reaches it; `timeout` in seconds.
+    `address_of` gives the host name or IP address of an InstanceStatus, as seen from here; `timeout` in seconds.
     """
     arguments.typed(Callable, address_of=address_of)
     arguments.whole_number(port, "port", 1, 65_535, "a port")
