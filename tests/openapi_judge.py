@@ -34,15 +34,15 @@ NOT_OURS = re.compile(
 )
 ELSEWHERE = "emulators in processes of their own"
 # The files that start such emulators.
-STARTERS = ("tests/wire/test_examples.py", "tests/upgrade/test_rolling_upgrade_example.py")
+STARTERS = ("tests/emulated/test_examples.py", "tests/upgrade/test_rolling_upgrade_example.py")
 # The fewest exchanges that each of these must bring to the judge when it is run as a whole.
 LEAST: dict[str, int] = {
-    "tests/wire/test_emulator.py": 100,
-    "tests/wire/test_emulator_behaviour.py": 400,
-    "tests/wire/test_emulator_load.py": 300,
-    "tests/wire/test_differential.py": 600,
-    "tests/wire/test_examples.py": 90,
-    "tests/wire/test_long_operations.py": 70,
+    "tests/emulated/test_emulator.py": 100,
+    "tests/emulated/test_emulator_behaviour.py": 400,
+    "tests/emulated/test_emulator_load.py": 300,
+    "tests/emulated/test_differential.py": 600,
+    "tests/emulated/test_examples.py": 90,
+    "tests/emulated/test_long_operations.py": 70,
     "tests/real_clients/test_azure_sdk.py": 70,
     ELSEWHERE: 100,
 }

@@ -1,6 +1,6 @@
 """A second listener on another host name, offered as link and redirect: what we do, and what the official SDK does.
 
-`python -m pytest tests/wire/test_comparison.py --write-comparison` writes the table in docs/comparison.md anew.
+`python -m pytest tests/emulated/test_comparison.py --write-comparison` writes the table in docs/comparison.md anew.
 """
 
 import re
