@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from azurerm_lite.emulator.adapter import InProcessAdapter
 
 import azurerm_lite as az
 from azurerm_lite import model
 from azurerm_lite._http.transport import _TimedResponse
 from azurerm_lite.compat import azurerm as azurerm_names
 from azurerm_lite.emulator import Seed
+from azurerm_lite.emulator.http.adapter import InProcessAdapter
 from azurerm_lite.model import edits
 from azurerm_lite.operation import Operation
 from azurerm_lite.upgrade import azure_rolling_upgrade, plan, rehearse, upgrade, upgrade_fleet

@@ -26,7 +26,10 @@ from azurerm_lite.upgrade.run import journal
 
 
 class Odd:
-    """Nothing that anybody expects."""
+    """A value of no type that a function expects."""
+
+    def __repr__(self) -> str:
+        return "Odd()"
 
 
 class Unspeakable:
