@@ -295,7 +295,7 @@ def _instance(simulation: Simulation, scale_set: ScaleSet, document: dict[str, A
     instance_id = str(document.get("instanceId") or str(document.get("name", "")).rpartition("_")[2])
     if not instance_id:
         raise SeedError(f"instance number {position} of the seed has neither instanceId nor name")
-    reported = (view or {}).get("vmHealth") if isinstance(view, Mapping) else None
+    vm_health = (view or {}).get("vmHealth") if isinstance(view, Mapping) else None
     placement = _placement(view)
     if not scale_set.is_flexible:
         if not (has_view and view):
@@ -304,7 +304,7 @@ def _instance(simulation: Simulation, scale_set: ScaleSet, document: dict[str, A
         if group and group not in scale_set.placement_groups:
             scale_set.placement_groups.append(group)
     document = {**document, "instanceId": instance_id}
-    instance = Instance(instance_id, document, placement, power=_power(view), health=_health(reported))
+    instance = Instance(instance_id, document, placement, power=_power(view), health=_health(vm_health))
     instance.state = str(properties.get("provisioningState") or "Succeeded")
     instance.marks = _marks(view, instance) if has_view else set()
     instance.power = instance.power or "running"
@@ -338,11 +338,11 @@ def _failure(view: Any) -> tuple[str, str] | None:
     return None
 
 
-def _health(reported: Any) -> str:
+def _health(vm_health: Any) -> str:
     """The state in vmHealth; "" for no report."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(vm_health, Mapping):
         return ""
-    state = str((reported.get("status") or {}).get("code", "")).rpartition("/")[2].lower()
+    state = str((vm_health.get("status") or {}).get("code", "")).rpartition("/")[2].lower()
     return state if state in health.STATES or not state else "unknown"
 
 
@@ -384,8 +384,8 @@ def _raw(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
-        dropped = {"resourceGroup"} if "id" in value else set()  # which az adds
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None and key not in dropped}
+        extra = {"resourceGroup"} if "id" in value else set()  # which az adds
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None and key not in extra}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 

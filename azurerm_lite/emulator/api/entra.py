@@ -53,14 +53,14 @@ def token(simulation: Simulation, request: Request, *, tenant: str) -> Response:
     if version_two and not any(scope.endswith("/.default") for scope in form.get("scope", _ANY_SCOPE).split()):
         text = f"The provided value for scope {form.get('scope', '')} is not valid."
         raise entra_error(simulation.events, 400, "invalid_scope", 1002012, text)
-    seconds, issued = identity.token_seconds, identity.issue(principal.client_id, form.get("claims", ""), other)
+    seconds, access_token = identity.token_seconds, identity.issue(principal.client_id, form.get("claims", ""), other)
     if version_two:
         body: dict[str, Json] = {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds}
         extra = {} if grant is _by_secret_or_assertion else _user_fields(simulation, request, principal, form, nonce)
-        return Response(200, {**body, "access_token": issued, **extra}, gateway=True)
+        return Response(200, {**body, "access_token": access_token, **extra}, gateway=True)
     times = {"expires_in": seconds, "ext_expires_in": seconds, "expires_on": int(simulation.events.now) + seconds}
     body = {"token_type": "Bearer", **{key: str(value) for key, value in times.items()}}
-    return Response(200, {**body, "resource": form.get("resource", ""), "access_token": issued}, gateway=True)
+    return Response(200, {**body, "resource": form.get("resource", ""), "access_token": access_token}, gateway=True)
 
 
 _ANY_SCOPE = "https://management.azure.com/.default"

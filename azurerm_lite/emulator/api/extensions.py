@@ -14,7 +14,7 @@ from ..simulation.events import Events
 from ..simulation.scale_sets import merge
 from ..simulation.secrets import without_secrets
 from ..simulation.state import Instance, OperationRecord, ScaleSet
-from .operations import accepted
+from .operations import operation_response
 from .preconditions import NOT_FOUND, find_instance, find_scale_set, json_object
 
 _TYPE = "Microsoft.Compute/virtualMachineScaleSets"
@@ -66,7 +66,7 @@ def write_extension(simulation: Simulation, request: Request, *, name: str, **na
     others = [extension for extension in scale_set.extensions if extension is not old]
     record = _write_extensions(simulation, scale_set, [*others, new], "PUT")
     document = without_secrets(_extension_document(scale_set, new, "Updating" if old else "Creating"))
-    return accepted(record, request, 200 if old else 201, document)
+    return operation_response(record, request, 200 if old else 201, document)
 
 
 def delete_extension(simulation: Simulation, request: Request, *, name: str, **names: str) -> Response:
@@ -75,7 +75,7 @@ def delete_extension(simulation: Simulation, request: Request, *, name: str, **n
     if old is None:
         return Response(204)
     others = [extension for extension in scale_set.extensions if extension is not old]
-    return accepted(_write_extensions(simulation, scale_set, others, "DELETE"), request, 202)
+    return operation_response(_write_extensions(simulation, scale_set, others, "DELETE"), request, 202)
 
 
 def _write_extensions(
@@ -176,7 +176,7 @@ def write_resource(simulation: Simulation, request: Request, *, name: str, **nam
         simulation.operations.end(record)
 
     simulation.events.schedule_in(simulation.events.random.uniform(1, 30), finish)
-    return accepted(record, request, 200 if old else 201, document)
+    return operation_response(record, request, 200 if old else 201, document)
 
 
 def delete_resource(simulation: Simulation, request: Request, *, name: str, **names: str) -> Response:
@@ -191,7 +191,7 @@ def delete_resource(simulation: Simulation, request: Request, *, name: str, **na
         simulation.operations.end(record)
 
     simulation.events.schedule_in(simulation.events.random.uniform(1, 30), finish)
-    return accepted(record, request, 202)
+    return operation_response(record, request, 202)
 
 
 _SET = f"/subscriptions/<subscription_id>/resourceGroups/<resource_group>/providers/{_TYPE}/<vmss_name>"

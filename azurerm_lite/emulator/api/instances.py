@@ -11,7 +11,7 @@ from ..simulation import power, writes
 from ..simulation.compose import Simulation
 from ..simulation.state import Instance, ScaleSet
 from . import views
-from .operations import accepted
+from .operations import operation_response
 from .preconditions import action_of, check_etag, find_instance, find_scale_set, json_object
 
 # The three forms of $filter that Azure documents, and the values of latestModelApplied that each selects.
@@ -27,12 +27,12 @@ def list_vmss_vms(simulation: Simulation, request: Request, **names: str) -> Res
     scale_set = find_scale_set(simulation, names)
     follows = "$skiptoken" in request.query
     visible_set, instances, odd_items = simulation.disturbances.list_instances(scale_set, disturb=not follows)
-    chosen = _filter(request, visible_set, instances)
-    page, following = _page(simulation, request, chosen) if odd_items is None else (chosen, {})
+    targets = _filter(request, visible_set, instances)
+    page, next_link = _page(simulation, request, targets) if odd_items is None else (targets, {})
     documents = [views.instance_document(simulation, visible_set, instance, request) for instance in page]
     if request.query.get("$select", "").lower().startswith("instanceview"):
         documents = [views.select_view(document) for document in documents]
-    response = Response(200, {"value": [*documents, *(odd_items or [])], **following}, charge=len(page))
+    response = Response(200, {"value": [*documents, *(odd_items or [])], **next_link}, charge=len(page))
     marks = visible_set.marks.union(*(instance.marks for instance in page))
     if odd_items is not None or "view-no-statuses" in marks:
         response.headers[FAULT_HEADER] = "asked for"
@@ -58,8 +58,8 @@ def _page(simulation: Simulation, request: Request, items: list[Instance]) -> tu
     size = simulation.settings.page_size
     if not size or start + size >= len(items):
         return items[start:], {}
-    following = {**request.query, "$skiptoken": str(start + size)}
-    query = "&".join(f"{key}={value.replace(' ', '%20')}" for key, value in following.items())
+    next_query = {**request.query, "$skiptoken": str(start + size)}
+    query = "&".join(f"{key}={value.replace(' ', '%20')}" for key, value in next_query.items())
     link = f"{request.base_url}{request.path}?{query}"
     return items[start : start + size], {"nextLink": link}
 
@@ -118,7 +118,7 @@ def _update(simulation: Simulation, request: Request, scale_set: ScaleSet, insta
     record = simulation.operations.begin("POST", scale_set)
     simulation.instances.update(scale_set, instance, state="Updating")
     body = views.instance_document(simulation, scale_set, instance, request) if status == 200 else None
-    response = accepted(record, request, status, body)
+    response = operation_response(record, request, status, body)
     if status == 200:
         response.headers |= views.etag_header(request, instance.etag)
 
@@ -137,14 +137,14 @@ def act_on_vmss_vm(simulation: Simulation, request: Request, **names: str) -> Re
     """
     if names["instance_id"] == "*":
         scale_set = find_scale_set(simulation, names)
-        chosen = [instance for instance in scale_set.instances.values() if not instance.is_protected]
+        targets = [instance for instance in scale_set.instances.values() if not instance.is_protected]
     else:
         scale_set, instance = find_instance(simulation, names)
-        chosen = [instance]
+        targets = [instance]
     name = "delete" if request.method == "DELETE" else action_of(request)
     force = bool(isinstance(request.body, dict) and request.body.get("forceUpdateOSDiskForEphemeral"))
-    response = accepted(simulation.power.begin(scale_set, chosen, name, force_disk=force), request, 202)
-    response.charge = len(chosen)
+    response = operation_response(simulation.power.begin(scale_set, targets, name, force_disk=force), request, 202)
+    response.charge = len(targets)
     return response
 
 
@@ -205,7 +205,7 @@ def run_command(simulation: Simulation, request: Request, **names: str) -> Respo
     record.output = {"value": [status]}
     seconds = simulation.events.random.uniform(5, 60)
     simulation.events.schedule_in(seconds, lambda: simulation.operations.end(record))
-    return accepted(record, request, 202)
+    return operation_response(record, request, 202)
 
 
 # --- VMs of Flexible sets: what Uniform sets show on their instances -----------------------------------------------

@@ -13,7 +13,7 @@ from ..simulation.state import OperationRecord
 _FIRST_POLL = {"PUT": 37, "CREATE": 61, "DELETE": 11}
 
 
-def accepted(record: OperationRecord, request: Request, status: int, body: Json = None) -> Response:
+def operation_response(record: OperationRecord, request: Request, status: int, body: Json = None) -> Response:
     """The first response of a long-running request: the headers that say where to poll."""
     path = f"/subscriptions/{record.subscription_id}/providers/Microsoft.Compute/locations/{record.location}"
     link = f"{request.base_url}{path}/operations/{record.guid}?"
@@ -53,7 +53,7 @@ def get_operation(simulation: Simulation, request: Request, *, operation_id: str
 def _result(record: OperationRecord, request: Request) -> Response:
     if record.is_done and record.error is not None:
         return Response(409, {"error": record.error})
-    return Response(200, record.output) if record.is_done else accepted(record, request, 202)
+    return Response(200, record.output) if record.is_done else operation_response(record, request, 202)
 
 
 ROUTES: list[Route] = [

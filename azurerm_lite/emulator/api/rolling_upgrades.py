@@ -9,7 +9,7 @@ from ..messages import ErrorResponse, Json, Request, Response, Route
 from ..simulation.compose import Simulation
 from ..simulation.events import Events
 from ..simulation.state import RollingUpgrade, ScaleSet
-from .operations import accepted
+from .operations import operation_response
 from .preconditions import find_scale_set
 
 _HISTORY = 5  # upgrades that the history shows
@@ -20,16 +20,16 @@ _TYPE = f"{_SET_TYPE}/rollingUpgrades"
 
 def start_rolling_upgrade(simulation: Simulation, request: Request, **names: str) -> Response:
     run = simulation.rolling_upgrades.start(find_scale_set(simulation, names))
-    return accepted(run.record, request, 202)
+    return operation_response(run.record, request, 202)
 
 
 def start_extension_upgrade(simulation: Simulation, request: Request, **names: str) -> Response:
     run = simulation.rolling_upgrades.start(find_scale_set(simulation, names), kind="Extension")
-    return accepted(run.record, request, 202)
+    return operation_response(run.record, request, 202)
 
 
 def cancel_rolling_upgrade(simulation: Simulation, request: Request, **names: str) -> Response:
-    return accepted(simulation.rolling_upgrades.cancel(find_scale_set(simulation, names)), request, 202)
+    return operation_response(simulation.rolling_upgrades.cancel(find_scale_set(simulation, names)), request, 202)
 
 
 def get_rolling_upgrade(simulation: Simulation, _request: Request, **names: str) -> Response:

@@ -10,7 +10,7 @@ from ..simulation import power
 from ..simulation.compose import Simulation
 from ..simulation.state import Instance, OperationRecord, ScaleSet
 from . import views
-from .operations import accepted
+from .operations import operation_response
 from .preconditions import action_of, address, check_etag, find_scale_set, json_object, refuse_etag
 
 
@@ -62,7 +62,7 @@ def patch_vmss(simulation: Simulation, request: Request, **names: str) -> Respon
 
 
 def _after_write(request: Request, scale_set: ScaleSet, record: OperationRecord, status: int) -> Response:
-    response = accepted(record, request, status, views.model(scale_set, request))
+    response = operation_response(record, request, status, views.model(scale_set, request))
     response.headers |= views.etag_header(request, scale_set.etag)
     response.charge = -1 if scale_set.is_flexible else 0  # writes of a Flexible set show no charge
     return response
@@ -72,7 +72,7 @@ def delete_vmss(simulation: Simulation, request: Request, **names: str) -> Respo
     scale_set = simulation.scale_sets.find(*address(names))
     if scale_set is None:
         return Response(204, uses_quota=False)
-    return accepted(simulation.scale_sets.delete(scale_set), request, 202)
+    return operation_response(simulation.scale_sets.delete(scale_set), request, 202)
 
 
 def get_vmss_instance_view(simulation: Simulation, _request: Request, **names: str) -> Response:
@@ -109,9 +109,9 @@ def _required_ids(request: Request) -> list[Json]:
 def manual_upgrade(simulation: Simulation, request: Request, **names: str) -> Response:
     scale_set = find_scale_set(simulation, names)
     ids = _required_ids(request)
-    selected = simulation.instances.select(scale_set, ids, "upgradePolicies.instanceIds")
-    free = [instance for instance in selected if not instance.is_protected]
-    return _with_charge(accepted(simulation.manual_upgrades.begin(scale_set, free), request, 202), free)
+    instances = simulation.instances.select(scale_set, ids, "upgradePolicies.instanceIds")
+    free = [instance for instance in instances if not instance.is_protected]
+    return _with_charge(operation_response(simulation.manual_upgrades.begin(scale_set, free), request, 202), free)
 
 
 def act_on_vmss(simulation: Simulation, request: Request, **names: str) -> Response:
@@ -119,11 +119,11 @@ def act_on_vmss(simulation: Simulation, request: Request, **names: str) -> Respo
     scale_set, name = find_scale_set(simulation, names), action_of(request)
     body = request.body if isinstance(request.body, dict) else {}
     ids = _required_ids(request) if name == "delete" else body.get("instanceIds")
-    selected = simulation.instances.select(scale_set, ids or ["*"], "instanceIds")
-    free = [instance for instance in selected if name == "delete" or not instance.is_protected]
+    instances = simulation.instances.select(scale_set, ids or ["*"], "instanceIds")
+    free = [instance for instance in instances if name == "delete" or not instance.is_protected]
     force = bool(body.get("forceUpdateOSDiskForEphemeral"))
     record = simulation.power.begin(scale_set, free, name, force_disk=force, holds_set=True)
-    return _with_charge(accepted(record, request, 202), free)
+    return _with_charge(operation_response(record, request, 202), free)
 
 
 def _with_charge(response: Response, instances: list[Instance]) -> Response:
@@ -134,7 +134,7 @@ def _with_charge(response: Response, instances: list[Instance]) -> Response:
 def approve_rolling_upgrade(simulation: Simulation, request: Request, **names: str) -> Response:
     """Release VMs whose OS upgrade was deferred; the emulator defers none, so nothing more happens."""
     record = simulation.operations.begin_timed(find_scale_set(simulation, names), 0.1, 2)
-    return accepted(record, request, 202)
+    return operation_response(record, request, 202)
 
 
 def set_orchestration_service_state(simulation: Simulation, request: Request, **names: str) -> Response:
@@ -146,7 +146,7 @@ def set_orchestration_service_state(simulation: Simulation, request: Request, **
         raise ErrorResponse(400, "InvalidParameter", "The action or serviceName is not valid.", target="action")
     if body["serviceName"] == "AutomaticRepairs":
         scale_set.repairs_state = state
-    return accepted(simulation.operations.begin_timed(scale_set, 0.1, 5), request, 202)
+    return operation_response(simulation.operations.begin_timed(scale_set, 0.1, 5), request, 202)
 
 
 def convert_to_single_placement_group(simulation: Simulation, _request: Request, **names: str) -> Response:
@@ -181,16 +181,16 @@ def scale_out(simulation: Simulation, request: Request, **names: str) -> Respons
     sku = scale_set.model["sku"]
     scale_set.model["sku"] = {**sku, "capacity": sku["capacity"] + body["capacity"]}
     simulation.scale_sets.resize(scale_set, lambda: simulation.operations.end(record))
-    return accepted(record, request, 202)
+    return operation_response(record, request, 202)
 
 
 def migrate_zone(simulation: Simulation, request: Request, **names: str) -> Response:
     """Move VMs to another zone, as one operation."""
     scale_set, body = find_scale_set(simulation, names), request.body if isinstance(request.body, dict) else {}
     ids = body.get("instanceIds") or ["*"]
-    selected = simulation.instances.select(scale_set, ids if isinstance(ids, list) else ["*"], "instanceIds")
-    record = simulation.power.begin(scale_set, selected, "redeploy", holds_set=True)
-    return _with_charge(accepted(record, request, 202), selected)
+    instances = simulation.instances.select(scale_set, ids if isinstance(ids, list) else ["*"], "instanceIds")
+    record = simulation.power.begin(scale_set, instances, "redeploy", holds_set=True)
+    return _with_charge(operation_response(record, request, 202), instances)
 
 
 # --- lifecycle hooks: the emulator never waits for them --------------------------------------------------------------

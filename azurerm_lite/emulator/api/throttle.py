@@ -117,9 +117,11 @@ class Throttle:
 
     def take(self, quota: Quota) -> Response | None:
         """Draw a token of each bucket; Compute's 429 when one is empty and limits are enforced."""
-        mine, shared = _BUCKETS[quota.kind]
-        buckets = [(f"{quota.kind}Resource", self._bucket(quota.kind, quota.resource, mine))]
-        buckets.append((f"{quota.kind}SubscriptionMaximum", self._bucket(quota.kind, quota.subscription, shared)))
+        resource_rates, subscription_rates = _BUCKETS[quota.kind]
+        buckets = [(f"{quota.kind}Resource", self._bucket(quota.kind, quota.resource, resource_rates))]
+        buckets.append(
+            (f"{quota.kind}SubscriptionMaximum", self._bucket(quota.kind, quota.subscription, subscription_rates))
+        )
         for name, bucket in buckets:
             if self.is_enforced and bucket.remaining < 1:
                 self.refusals += 1
@@ -132,27 +134,29 @@ class Throttle:
 
     def headers(self, quota: Quota, request: Request, response: Response) -> dict[str, str]:
         """The headers of a response that say what remains in the buckets, and the charge of the request."""
-        mine, shared = _BUCKETS[quota.kind]
-        named = [(f"{quota.kind}SubscriptionMaximum", self._bucket(quota.kind, quota.subscription, shared))]
+        resource_rates, subscription_rates = _BUCKETS[quota.kind]
+        buckets = [
+            (f"{quota.kind}SubscriptionMaximum", self._bucket(quota.kind, quota.subscription, subscription_rates))
+        ]
         if quota.names_resource:
-            named.append((f"{quota.kind}Resource", self._bucket(quota.kind, quota.resource, mine)))
+            buckets.append((f"{quota.kind}Resource", self._bucket(quota.kind, quota.resource, resource_rates)))
         if quota.resource_first:
-            named.reverse()
-        remaining = [(name, int(bucket.remaining)) for name, bucket in named]
+            buckets.reverse()
+        remaining = [(name, int(bucket.remaining)) for name, bucket in buckets]
         if quota.names_views:
             views = self._bucket("VMScaleSetVMViews", quota.subscription, _BUCKETS["VMScaleSetVMViews"][1])
             remaining.append(("VMScaleSetVMViewsSubscriptionMaximum", int(views.remaining)))
-        running = request.method != "GET" and "Azure-AsyncOperation" in response.headers
-        if running and response.charge >= 0:
-            batched = self._bucket(
+        begins_operation = request.method != "GET" and "Azure-AsyncOperation" in response.headers
+        if begins_operation and response.charge >= 0:
+            batch_bucket = self._bucket(
                 "VMScaleSetBatchedVMRequests", quota.subscription, _BUCKETS["VMScaleSetBatchedVMRequests"][1]
             )
             remaining += [
-                ("VMScaleSetBatchedVMRequestsSubscriptionMaximum", int(batched.remaining)),
+                ("VMScaleSetBatchedVMRequestsSubscriptionMaximum", int(batch_bucket.remaining)),
                 ("VmssQueuedVMOperations", 0),
             ]
         text = ",".join(f"Microsoft.Compute/{name};{count}" for name, count in remaining)
-        charges = (running and response.charge >= 0) or (quota.names_views and response.charge > 0)
+        charges = (begins_operation and response.charge >= 0) or (quota.names_views and response.charge > 0)
         charge = {"x-ms-request-charge": str(response.charge)} if charges else {}
         return {"x-ms-ratelimit-remaining-resource": text, **charge}
 
@@ -160,14 +164,14 @@ class Throttle:
 def too_many_requests(events: Events, policy: str, bucket: Bucket) -> Response:
     """Compute's own 429: no `error` around it, and a code that it shares with other errors."""
     wait = max(1.0, (1 - bucket.remaining) * 60 / bucket.per_minute) if bucket.per_minute else 60.0
-    measured = {
+    figures = {
         "operationGroup": policy,
         "startTime": events.timestamp(events.now - 60),
         "endTime": events.timestamp(),
         "allowedRequestCount": int(bucket.most),
         "measuredRequestCount": int(bucket.most) + 1,
     }
-    detail = {"code": "TooManyRequests", "target": policy, "message": json.dumps(measured, separators=(",", ":"))}
+    detail = {"code": "TooManyRequests", "target": policy, "message": json.dumps(figures, separators=(",", ":"))}
     body: dict[str, Any] = {
         "code": "OperationNotAllowed",
         "message": "The server rejected the request because too many requests have been received for this "

@@ -48,11 +48,11 @@ _LEFT_OUT = frozenset({"networkProfileConfiguration", "networkProfile", "osProfi
 
 def model(scale_set: ScaleSet, request: Request) -> dict[str, Json]:
     """A model as GET shows it: keys in Azure's order; user data only with $expand; the etag where there is instance."""
-    stored = scale_set.model
-    document = {key: stored[key] for key in _MODEL_ORDER if key in stored}
+    source = scale_set.model
+    document = {key: source[key] for key in _MODEL_ORDER if key in source}
     if has_etag(request):
         document["etag"] = f'"{scale_set.etag}"'
-    document |= {key: value for key, value in stored.items() if key not in document and key != "etag"}
+    document |= {key: value for key, value in source.items() if key not in document and key != "etag"}
     properties = {**document.pop("properties"), "provisioningState": scale_set.state}
     if isinstance(properties.get("virtualMachineProfile"), Mapping):
         properties["virtualMachineProfile"] = _profile(properties["virtualMachineProfile"], request)
@@ -107,8 +107,8 @@ def instance_document(
 
 def select_view(document: dict[str, Json]) -> dict[str, Json]:
     """The document of an instance after `$select=instanceView`, where latestModelApplied is always false."""
-    selected = ("latestModelApplied", "instanceView", "provisioningState", "hardwareProfile")
-    properties = {key: document["properties"][key] for key in selected if key in document["properties"]}
+    keys = ("latestModelApplied", "instanceView", "provisioningState", "hardwareProfile")
+    properties = {key: document["properties"][key] for key in keys if key in document["properties"]}
     properties["latestModelApplied"] = False
     return {"id": document["id"], "instanceId": document["instanceId"], "properties": properties}
 
@@ -142,8 +142,8 @@ def instance_view(simulation: Simulation, scale_set: ScaleSet, instance: Instanc
     if instance.power != "deallocated" and not is_compact:
         view |= _guest(events, scale_set, instance)
     marks = instance.marks | scale_set.marks
-    if (reported := health.vm_health(events, instance)) and "silent" not in marks:
-        view["vmHealth"] = reported
+    if (report := health.vm_health(events, instance)) and "silent" not in marks:
+        view["vmHealth"] = report
     if not is_compact:
         view |= _disks(events, instance)
     state: dict[str, Json] = {
@@ -206,8 +206,10 @@ def _disks(events: Events, instance: Instance) -> dict[str, Json]:
     if "disks" in instance.view:
         return {}
     storage = instance.document["properties"].get("storageProfile", {})
-    named = [disk["name"] for disk in (storage.get("osDisk", {}), *storage.get("dataDisks", [])) if disk.get("name")]
-    disks = [{"name": name, "statuses": [_ready(events, instance, "Provisioning succeeded")]} for name in named]
+    disk_names = [
+        disk["name"] for disk in (storage.get("osDisk", {}), *storage.get("dataDisks", [])) if disk.get("name")
+    ]
+    disks = [{"name": name, "statuses": [_ready(events, instance, "Provisioning succeeded")]} for name in disk_names]
     return {"disks": disks, "hyperVGeneration": "V2"}
 
 

@@ -53,8 +53,8 @@ class _LateHandshake(BuiltinSSLAdapter):
         self.context.load_cert_chain(file)
 
     def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
-        wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
-        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+        connection = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
+        return connection, {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
 
 class _PatientServer(Server):
@@ -80,8 +80,8 @@ class _Connection(HTTPConnection):
 
     def communicate(self) -> bool:
         try:
-            inherited: Any = super().communicate
-            return bool(inherited())
+            parent: Any = super().communicate
+            return bool(parent())
         except ssl.SSLError as error:
             reason: Any = error
             while reason.__context__ is not None:  # cheroot tried to respond, which hides the reason

@@ -157,21 +157,21 @@ class Disturbances:
     def _apply(self, disturbance: Disturbance, scale_set: ScaleSet, batch: Sequence[Instance]) -> None:
         if disturbance.is_over:
             return
-        changed = self.effects[disturbance.habit](disturbance, scale_set, batch)
-        if changed is not None:
-            self.note(disturbance, scale_set, [instance.instance_id for instance in changed])
+        instances = self.effects[disturbance.habit](disturbance, scale_set, batch)
+        if instances is not None:
+            self.note(disturbance, scale_set, [instance.instance_id for instance in instances])
 
     def end_later(
-        self, disturbance: Disturbance, scale_set: ScaleSet, changed: Sequence[Instance], end: Callable[[], None]
+        self, disturbance: Disturbance, scale_set: ScaleSet, instances: Sequence[Instance], end: Callable[[], None]
     ) -> None:
         """End the effect on these instances after the `seconds` of the habit, if it has any, and record that."""
         seconds = disturbance.parameters.get("seconds", 0.0)
 
         def finish() -> None:
             end()
-            self.note(disturbance, scale_set, [instance.instance_id for instance in changed], ended=True)
+            self.note(disturbance, scale_set, [instance.instance_id for instance in instances], ended=True)
 
-        if seconds and changed:
+        if seconds and instances:
             self.events.schedule_in(seconds, finish)
 
     # --- lists
@@ -205,9 +205,9 @@ class Disturbances:
 
     def _snapshot(self, scale_set: ScaleSet, age: float) -> ScaleSet:
         """The newest snapshot that is at least this old, in seconds, or else the oldest."""
-        mine = [(when, twin) for when, twin in self._snapshots if twin.resource_id == scale_set.resource_id]
-        old = [twin for when, twin in mine if when <= self.events.now - age]
-        return old[-1] if old else mine[0][1] if mine else scale_set
+        snapshots = [(when, twin) for when, twin in self._snapshots if twin.resource_id == scale_set.resource_id]
+        old = [twin for when, twin in snapshots if when <= self.events.now - age]
+        return old[-1] if old else snapshots[0][1] if snapshots else scale_set
 
     # --- operations
 
@@ -232,8 +232,8 @@ def _outcome(disturbance: Disturbance, instances: Sequence[Instance]) -> Outcome
         case "operation-hangs":
             return Outcome(hangs=True)
         case "operation-succeeded-wrongly":
-            chosen = choose(disturbance, list(instances))
-            return Outcome(unchanged_ids=frozenset(instance.instance_id for instance in chosen))
+            targets = choose(disturbance, list(instances))
+            return Outcome(unchanged_ids=frozenset(instance.instance_id for instance in targets))
         case "operation-failed-wrongly":
             return Outcome({"code": disturbance.parameters["code"], "message": "VM has reported a failure."})
         case _:
@@ -292,8 +292,8 @@ def _match(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _throttle(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Compute's own 429, which has no `error` around it."""
-    measured = {"operationGroup": "VMScaleSetActions", "allowedRequestCount": 12, "measuredRequestCount": 13}
-    detail = {"code": "TooManyRequests", "target": "VMScaleSetActions", "message": json.dumps(measured)}
+    figures = {"operationGroup": "VMScaleSetActions", "allowedRequestCount": 12, "measuredRequestCount": 13}
+    detail = {"code": "TooManyRequests", "target": "VMScaleSetActions", "message": json.dumps(figures)}
     text = "The server rejected the request because too many requests have been received for this subscription."
     body = {"code": "OperationNotAllowed", "message": text, "details": [detail]}
     return {"status": 429, "body": body, "seconds": parameters["seconds"], "counts_down": True}

@@ -69,9 +69,9 @@ class HabitEffects:
         """Applications report another health, and in the end the same as before."""
         if not has_source(scale_set):
             return None
-        chosen = _choose(use, scale_set, batch, lambda it: it.power == "running" and it.health not in ("", state))
-        before = [(instance, instance.health) for instance in chosen]
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch, lambda it: it.power == "running" and it.health not in ("", state))
+        before = [(instance, instance.health) for instance in targets]
+        for instance in targets:
             self.health.set_health(scale_set, instance, state)
 
         def end() -> None:
@@ -80,70 +80,70 @@ class HabitEffects:
                     back = "healthy" if previous == "initializing" else previous
                     self.health.set_health(scale_set, instance, back)
 
-        self.disturbances.end_later(use, scale_set, chosen, end)
-        return chosen or None
+        self.disturbances.end_later(use, scale_set, targets, end)
+        return targets or None
 
     def _flap(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
         if not has_source(scale_set):
             return None
-        chosen = _choose(use, scale_set, batch, _is_running)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch, _is_running)
+        for instance in targets:
             self.health.flap(scale_set, instance, use.parameters["flips"], use.parameters["interval"])
-        return chosen or None
+        return targets or None
 
     def _evict(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
         policy = use.parameters["policy"] or str(scale_set.profile.get("evictionPolicy", "Deallocate"))
-        chosen = _choose(use, scale_set, batch, _is_running)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch, _is_running)
+        for instance in targets:
             if policy.lower() == "delete":
                 self.instances.discard(scale_set, instance)
             else:
                 self.instances.update(scale_set, instance, power="deallocated", health="")
-        return chosen or None
+        return targets or None
 
     def _stick(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
-        chosen = _choose(use, scale_set, batch, lambda instance: "stuck" not in instance.marks)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch, lambda instance: "stuck" not in instance.marks)
+        for instance in targets:
             instance.marks |= {"stuck", *(["alone"] if use.parameters["operation_ends"] else [])}
             if instance.state != "Updating":
                 self.instances.update(scale_set, instance, state="Updating")
                 instance.marks.add("idle")
 
         def end() -> None:
-            for instance in chosen:
+            for instance in targets:
                 self.instances.release_stuck(scale_set, instance)
 
-        self.disturbances.end_later(use, scale_set, chosen, end)
-        return chosen or None
+        self.disturbances.end_later(use, scale_set, targets, end)
+        return targets or None
 
     def _vanish(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
-        chosen = _choose(use, scale_set, batch)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch)
+        for instance in targets:
             self.instances.delete(scale_set, instance)
-        return chosen or None
+        return targets or None
 
     def _delete_but_list(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
-        chosen = _choose(use, scale_set, batch)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch)
+        for instance in targets:
             ghost = copy_instance(instance)
             self.instances.delete(scale_set, instance)
             scale_set.ghosts[instance.instance_id] = ghost
 
         def end() -> None:
-            for instance in chosen:
+            for instance in targets:
                 scale_set.ghosts.pop(instance.instance_id, None)
 
-        self.disturbances.end_later(use, scale_set, chosen, end)
-        return chosen or None
+        self.disturbances.end_later(use, scale_set, targets, end)
+        return targets or None
 
     def _mark(
         self, mark_of: Callable[[Mapping[str, Any]], str], use: Disturbance, scale_set: ScaleSet, batch: Batch
     ) -> list[Instance] | None:
         """Mark instances, so that views and lists show them otherwise than they are."""
         mark = mark_of(use.parameters)
-        chosen = _choose(use, scale_set, batch, lambda instance: mark not in instance.marks)
+        targets = _choose(use, scale_set, batch, lambda instance: mark not in instance.marks)
         all_of_set = not use.parameters["count"] and not use.parameters["instance"] and use.parameters["among"] == "any"
-        holders: list[Instance | ScaleSet] = [*chosen, *([scale_set] if all_of_set else [])]  # for new instances too
+        holders: list[Instance | ScaleSet] = [*targets, *([scale_set] if all_of_set else [])]  # for new instances too
         for holder in holders:
             holder.marks.add(mark)
 
@@ -151,40 +151,40 @@ class HabitEffects:
             for holder in holders:
                 holder.marks.discard(mark)
 
-        self.disturbances.end_later(use, scale_set, chosen, end)
-        return chosen or None
+        self.disturbances.end_later(use, scale_set, targets, end)
+        return targets or None
 
     def _replace(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
-        chosen = _choose(use, scale_set, batch)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch)
+        for instance in targets:
             self.repairs.repair(scale_set, instance, "replace")
-        return chosen or None
+        return targets or None
 
     def _protect(self, use: Disturbance, scale_set: ScaleSet, batch: Batch) -> list[Instance] | None:
-        chosen = _choose(use, scale_set, batch, lambda instance: not instance.is_protected)
-        for instance in chosen:
+        targets = _choose(use, scale_set, batch, lambda instance: not instance.is_protected)
+        for instance in targets:
             properties = instance.document["properties"]
             policy = properties.get("protectionPolicy") or {}
             properties["protectionPolicy"] = {**policy, "protectFromScaleSetActions": True}
             instance.etag += 1
-        return chosen or None
+        return targets or None
 
     def _stop_zone(self, use: Disturbance, scale_set: ScaleSet, _batch: Batch) -> list[Instance] | None:
         zones = [instance.zone for instance in scale_set.instances.values() if instance.zone]
         zone = use.parameters["zone"] or (zones[0] if zones else "")
         in_zone = [instance for instance in scale_set.instances.values() if zone and instance.zone == zone]
-        running = [instance for instance in in_zone if _is_running(instance)]
-        for instance in running:
+        targets = [instance for instance in in_zone if _is_running(instance)]
+        for instance in targets:
             self.instances.update(scale_set, instance, power="stopped", health="")
 
         def end() -> None:
-            for instance in running:
+            for instance in targets:
                 if scale_set.has(instance) and instance.power == "stopped":
                     self.instances.update(scale_set, instance, power="running")
                     self.health.warm_up(scale_set, instance)
 
-        self.disturbances.end_later(use, scale_set, running, end)
-        return running or None
+        self.disturbances.end_later(use, scale_set, targets, end)
+        return targets or None
 
     # --- requests, for a while
 
@@ -231,8 +231,8 @@ class HabitEffects:
             self.scale_sets.write(scale_set, body, null_deletes=True)
         except ErrorResponse:
             if tries:
-                again = functools.partial(self._write_again, change, use, scale_set, tries - 1)
-                self.events.schedule_in(WRITE_AGAIN_SECONDS, again)
+                retry = functools.partial(self._write_again, change, use, scale_set, tries - 1)
+                self.events.schedule_in(WRITE_AGAIN_SECONDS, retry)
             return False
         return True
 
@@ -271,5 +271,5 @@ def _model(_use: Disturbance, scale_set: ScaleSet) -> dict[str, Any] | None:
     before = (scale_set.profile.get("diagnosticsProfile") or {}).get("bootDiagnostics") or {}
     diagnostics = {"bootDiagnostics": {"enabled": not before.get("enabled", False)}}
     policy = scale_set.model["properties"].get("upgradePolicy")
-    unchanged = {"upgradePolicy": policy} if policy else {}
-    return {"properties": {**unchanged, "virtualMachineProfile": {"diagnosticsProfile": diagnostics}}}
+    policy_part = {"upgradePolicy": policy} if policy else {}
+    return {"properties": {**policy_part, "virtualMachineProfile": {"diagnosticsProfile": diagnostics}}}

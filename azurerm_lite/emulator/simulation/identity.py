@@ -138,10 +138,10 @@ class Identity:
 
     def issue(self, client_id: str, claims: str = "", tenant_id: str = "") -> str:
         """A new token of a client, as text. `claims`: those of its request."""
-        issued = self._jwt(client_id, tenant_id or self.tenant_id)
+        text = self._jwt(client_id, tenant_id or self.tenant_id)
         end = self.events.now + self.token_seconds * self.events.time_scale
-        self.tokens[issued] = Token(client_id, end, claims, tenant_id)
-        return issued
+        self.tokens[text] = Token(client_id, end, claims, tenant_id)
+        return text
 
     def _jwt(self, client_id: str, tenant_id: str) -> str:
         """A token in Entra's form, for clients that read their own identity from it. It has no true signature."""
@@ -248,21 +248,21 @@ def _image_id(body: Json) -> str:
     return body if isinstance(body, str) else ""
 
 
-def _has_claims(requested: str, demanded: str) -> bool:
+def _has_claims(request_claims: str, demand: str) -> bool:
     """Whether the request of a token had the demanded claims; clients may add more."""
     try:
-        have, want = json.loads(requested or "{}"), json.loads(demanded)
+        have, want = json.loads(request_claims or "{}"), json.loads(demand)
     except ValueError:
         return False
-    mine, theirs = have.get("access_token") or {}, want.get("access_token") or {}
-    return all(mine.get(key) == value for key, value in theirs.items())
+    present, required = have.get("access_token") or {}, want.get("access_token") or {}
+    return all(present.get(key) == value for key, value in required.items())
 
 
 def _claims_challenge(tenant_id: str, claims: str) -> ErrorResponse:
-    encoded = base64.b64encode(claims.encode()).decode()
+    claims_text = base64.b64encode(claims.encode()).decode()
     challenge = (
         f'Bearer realm="", authorization_uri="https://login.microsoftonline.com/{tenant_id}", '
-        f'error="insufficient_claims", claims="{encoded}"'
+        f'error="insufficient_claims", claims="{claims_text}"'
     )
     text = "Continuous access evaluation resulted in challenge with code: TokenIssuedBeforeRevocationTimestamp."
     code = "TokenIssuedBeforeRevocationTimestamp"

@@ -156,8 +156,8 @@ class Instances:
         view: dict[str, Any] = {"placementGroupId": group}
         if zone is None:
             view["platformUpdateDomain"] = _domain(beside, "platformUpdateDomain", UPDATE_DOMAINS, position)
-        shifted = None if position is None else position // UPDATE_DOMAINS + position
-        view["platformFaultDomain"] = _domain(beside, "platformFaultDomain", faults, shifted)
+        fault_position = None if position is None else position // UPDATE_DOMAINS + position
+        view["platformFaultDomain"] = _domain(beside, "platformFaultDomain", faults, fault_position)
         return view
 
     def _document(self, scale_set: ScaleSet, instance_id: str, zone: str | None) -> dict[str, Any]:
@@ -197,13 +197,13 @@ class Instances:
         disk = scale_set.profile.get("storageProfile", {}).get("osDisk", {})
         if "vhdContainers" in disk:  # an unmanaged disk: a blob in a storage account
             uri = f"{disk['vhdContainers'][0]}/{disk.get('name', 'osdisk')}-{name}.vhd"
-            copied = {key: disk[key] for key in ("osType", "createOption", "caching") if key in disk}
-            return {"osDisk": {"name": f"{disk.get('name', 'osdisk')}-{name}", "vhd": {"uri": uri}, **copied}}
+            parts = {key: disk[key] for key in ("osType", "createOption", "caching") if key in disk}
+            return {"osDisk": {"name": f"{disk.get('name', 'osdisk')}-{name}", "vhd": {"uri": uri}, **parts}}
         disk_name = f"{scale_set.name}_{name}_OsDisk_1_{self.events.guid().replace('-', '')}"
         group = scale_set.resource_id.partition("/providers/")[0]
         managed = {**disk.get("managedDisk", {}), "id": f"{group}/providers/Microsoft.Compute/disks/{disk_name}"}
-        copied = {key: disk[key] for key in ("osType", "createOption", "caching", "diskSizeGB", "image") if key in disk}
-        os_disk = {"osType": copied.pop("osType", "Linux"), "name": disk_name, **copied}
+        parts = {key: disk[key] for key in ("osType", "createOption", "caching", "diskSizeGB", "image") if key in disk}
+        os_disk = {"osType": parts.pop("osType", "Linux"), "name": disk_name, **parts}
         return {"osDisk": {**os_disk, **({"managedDisk": managed} if "managedDisk" in disk else {})}, "dataDisks": []}
 
 

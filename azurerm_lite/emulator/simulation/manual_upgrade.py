@@ -90,8 +90,8 @@ class ManualUpgrades:
         for instance in free:
             if outcome.spares(instance.instance_id):
                 self._revert(scale_set, instance, before.get(instance.instance_id, "Succeeded"))
-        changed = [instance for instance in free if not outcome.spares(instance.instance_id)]
-        errors = [self._finish_instance(scale_set, instance, version) for instance in changed]
+        others = [instance for instance in free if not outcome.spares(instance.instance_id)]
+        errors = [self._finish_instance(scale_set, instance, version) for instance in others]
         if outcome.hangs or _HANGS in errors:
             on_end = _never
         error = outcome.error or next((error for error in reversed(errors) if error), None)
@@ -101,17 +101,17 @@ class ManualUpgrades:
         self, scale_set: ScaleSet, stuck: list[Instance], version: int, end_operation: Callable[[], None]
     ) -> None:
         """End the operation, at once or when the last of its stuck instances is released."""
-        awaited = [instance for instance in stuck if "alone" not in instance.marks]
+        group = [instance for instance in stuck if "alone" not in instance.marks]
 
         def release(instance: Instance) -> None:
             if scale_set.has(instance):
                 self._finish_instance(scale_set, instance, version)
-            if awaited and not any("stuck" in other.marks for other in awaited):
+            if group and not any("stuck" in other.marks for other in group):
                 end_operation()
 
         for instance in stuck:
             instance.on_release = functools.partial(release, instance)
-        if not awaited:
+        if not group:
             end_operation()
 
     def _finish_instance(self, scale_set: ScaleSet, instance: Instance, version: int) -> dict[str, Any] | None:

@@ -82,8 +82,8 @@ class Power:
             for instance, state, power in before:
                 if outcome.spares(instance.instance_id):
                     self.instances.update(scale_set, instance, state=state, power=power)
-            changed = [instance for instance in instances if not outcome.spares(instance.instance_id)]
-            self._finish(scale_set, changed, action, force_disk)
+            others = [instance for instance in instances if not outcome.spares(instance.instance_id)]
+            self._finish(scale_set, others, action, force_disk)
             if outcome.hangs:
                 return
             if holds_set:

@@ -30,8 +30,8 @@ class Repairs:
 
     def _repair_if_due(self, scale_set: ScaleSet, instance: Instance, since: float) -> None:
         policy = repairs_policy(scale_set)
-        still = instance.health == "unhealthy" and instance.health_since == since
-        if not (policy and still and scale_set.has(instance)):
+        is_unhealthy = instance.health == "unhealthy" and instance.health_since == since
+        if not (policy and is_unhealthy and scale_set.has(instance)):
             return
         if scale_set.repairs_state == "Running" and not instance.is_protected:
             self.repair(scale_set, instance, str(policy.get("repairAction", "Replace")).lower())

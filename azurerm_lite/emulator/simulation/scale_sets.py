@@ -113,18 +113,18 @@ class ScaleSets:
         new = [self.instances.create(scale_set) for _ in range(missing + surplus)]
         old = [instance for instance in reversed(scale_set.instances.values()) if instance not in new]
         spare = [instance for instance in old if not instance.is_protected_from_scale_in]
-        leaving = spare[: max(0, count - capacity)]
-        for instance in leaving:
+        spare = spare[: max(0, count - capacity)]
+        for instance in spare:
             self.instances.update(scale_set, instance, state="Deleting")
 
         def finish() -> None:
-            for instance in (*leaving, *self.events.random.sample(new, surplus if new else 0)):
+            for instance in (*spare, *self.events.random.sample(new, surplus if new else 0)):
                 self.instances.discard(scale_set, instance)
             for instance in new:
                 self.power.finish_creation(scale_set, instance)
             on_end()
 
-        self.events.schedule_in(self.events.duration("scale", 20, 60) if missing or leaving else 0.1, finish)
+        self.events.schedule_in(self.events.duration("scale", 20, 60) if missing or spare else 0.1, finish)
 
     # --- writes to the model
 
@@ -271,8 +271,8 @@ def _match_identity_case(body: dict[str, Any], model: Mapping[str, Any]) -> dict
     identity = body.get("identity")
     if not isinstance(identity, Mapping) or not isinstance(identity.get("userAssignedIdentities"), Mapping):
         return body
-    stored = {key.lower(): key for key in (model.get("identity") or {}).get("userAssignedIdentities") or {}}
-    users = {stored.get(key.lower(), key): value for key, value in identity["userAssignedIdentities"].items()}
+    as_stored = {key.lower(): key for key in (model.get("identity") or {}).get("userAssignedIdentities") or {}}
+    users = {as_stored.get(key.lower(), key): value for key, value in identity["userAssignedIdentities"].items()}
     return {**body, "identity": {**identity, "userAssignedIdentities": users}}
 
 

@@ -93,14 +93,14 @@ def without_replaced(
     habits: Habits, model: Mapping[str, Any], body: Mapping[str, Any], *, is_patch: bool
 ) -> dict[str, Any]:
     """The stored model without the parts that the body replaces as a whole, ready to be merged with the body."""
-    replaced = [path for path in _REPLACED if dig(body, *path) is not None]
+    paths = [path for path in _REPLACED if dig(body, *path) is not None]
     storage = ("properties", "virtualMachineProfile", "storageProfile")
     if is_patch and "patch-drops-disks" in habits and dig(body, *storage, "imageReference"):
-        replaced += [(*storage, part) for part in ("osDisk", "dataDisks") if dig(body, *storage, part) is None]
+        paths += [(*storage, part) for part in ("osDisk", "dataDisks") if dig(body, *storage, part) is None]
     base = dict(model)
-    for path in replaced:
+    for path in paths:
         base = _without(base, path)
-    if (*storage, "osDisk") in replaced:
+    if (*storage, "osDisk") in paths:
         base = _with_derived_disk(base, model, storage)
     return base
 
@@ -116,8 +116,8 @@ def _without(value: Json, path: tuple[str, ...]) -> Any:
 def _with_derived_disk(base: Any, model: Mapping[str, Any], storage: tuple[str, ...]) -> Any:
     """The model with an OS disk as derived from the image: the OS type stays; account type, size and caching do not."""
     old = dig(model, *storage, "osDisk") or {}
-    derived = {key: old[key] for key in ("osType", "createOption", "vhdContainers", "image") if key in old}
-    return _with(base, (*storage, "osDisk"), derived)
+    disk = {key: old[key] for key in ("osType", "createOption", "vhdContainers", "image") if key in old}
+    return _with(base, (*storage, "osDisk"), disk)
 
 
 def _with(value: Any, path: tuple[str, ...], leaf: Json) -> Any:
