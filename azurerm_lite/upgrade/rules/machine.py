@@ -292,9 +292,21 @@ def seen_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
 
 def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
     """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
-    names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
-    failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
-    return {one.instance_id: one.trouble or "it was not listed after its upgrade, and is Failed" for one in failed}
+    errors = {name: error for name, error in state.absent.items() if name in snapshot.members and state.sends.get(name)}
+    reasons = {name: _why_unseen(state, snapshot.members[name], error) for name, error in errors.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _why_unseen(state: State, member: InstanceStatus, error: str) -> str:
+    """Why the upgrade of an instance has failed that no list had, "" if it has not; `error`: that of its batch.
+
+    A start makes a Failed instance Succeeded, so the error of its batch says more than its state.
+    """
+    if member.state == "Failed":
+        return member.trouble or error or "it was not listed after its upgrade, and is Failed"
+    leg = state.leg_for(member.instance_id)
+    is_there = reached(leg, member) if leg is state.goal else selection.has_image(leg, member)
+    return "" if is_there else error
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -574,6 +586,7 @@ def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) ->
     reasons = {one: _why(batch, snapshot, one) for one, kind in classes.items() if kind == "failed"}
     reasons |= dict.fromkeys(refused, "the gate refused it")
     absent = [one for one in batch.ids if one not in snapshot.members]
+    reasons |= dict.fromkeys(absent, batch.error) if batch.error else {}
     entry = {"kind": "settled", "classes": classes, "reasons": reasons, "absent": absent}
     return Action("settle", entry, ids=batch.ids)
 

@@ -221,7 +221,8 @@ def _shown(node: Node, action: Action, label: str, shown: World) -> Iterator[Ste
 def _after_look(state: State, seen: Snapshot) -> State:
     """The state after a snapshot; snapshots of one moment that tell the machine the same have one and the same."""
     entry = machine.seen_entry(state, seen)
-    facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"])
+    failed = tuple(entry.get("failed", {}))
+    facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"], failed)
     before, after = _LOOKS.get(facts, (None, state))
     if before is not state:
         if len(_LOOKS) > MOST_LOOKS:
@@ -564,7 +565,7 @@ def broken_effects(node: Node) -> Iterator[str]:
 # --- the search itself -----------------------------------------------------------------------------------------------
 
 _PLAIN = operator.attrgetter(
-    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "absent", "deallocated", "reimaged"),
+    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "deallocated", "reimaged"),
     *("looks", "gaps", "batches", "checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection"),
     *("shielded", "shielded_for", "protections", "stale", "listed", "doubted", "doubts", "unsent", "stopping"),
     *("pausing", "reports", "unavailable"),
@@ -624,6 +625,7 @@ def state_key(state: State, now: float, limits: Limits) -> tuple[Any, ...]:
     protection = _age(state.protected_at, then, limits.operation) if protected else None
     counts = [frozenset(state.classes.items()), frozenset(state.forward.items())]
     counts += [frozenset(state.sends.items()), frozenset(state.turned_down.items())]
+    counts += [frozenset((name, bool(error)) for name, error in state.absent.items())]
     flags = (late, bool(state.outstanding), bool(state.stopped_for), state.hanging is not None)
     ending = state.ending and state.ending.outcome
     return (_PLAIN(state), of_batch, of_wait, *counts, flags, ending, pause or 0.0, model, protection)

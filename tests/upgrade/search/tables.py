@@ -739,7 +739,12 @@ def _of_health() -> dict[str, Row]:
         "class: vanished": (
             of(),
             seen(instance("1"), instance("2")),
-            _action("settle", entry={"classes": {"0": "vanished"}, "absent": ["0"]}),
+            _action("settle", entry={"classes": {"0": "vanished"}, "reasons": {}, "absent": ["0"]}),
+        ),
+        "class: vanished, with the error of its batch": (
+            of(error="OOM"),
+            seen(instance("1"), instance("2")),
+            _action("settle", entry={"classes": {"0": "vanished"}, "reasons": {"0": "OOM"}, "absent": ["0"]}),
         ),
         "class: another instance": (of(), first(vm_id="other"), settles("vanished")),
         "class: being deleted": (of(), first(state="Deleting"), settles("vanished")),
