@@ -440,7 +440,7 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
     yield from _of_floor(case, node, seen, set(action.ids))
     if action.request != "start":  # what we have deallocated is started, whatever has become of it
         yield from _of_targets(node, seen, set(action.ids))
-    yield from _of_policy(case, node, set(action.ids))
+    yield from _of_policy(case, node, action)
 
 
 def _of_floor(case: Case, node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
@@ -474,15 +474,15 @@ def _of_targets(node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
         yield "a request after a foreign write"
 
 
-def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
-    state, policy = node.state, case.policy
+def _of_policy(case: Case, node: Node, action: Action) -> Iterator[str]:
+    state, policy, ids = node.state, case.policy, set(action.ids)
     if policy.batch_by == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
         yield "two update domains"
     first = policy.canary_instances and not state.batches and state.direction == "forward"
     if first and len(ids) > policy.canary_instances:
         yield "no canary"
     failed = [name for name, kind in state.classes.items() if kind == "failed" and name not in state.broken]
-    if len(failed) > policy.failure_budget:
+    if len(failed) > policy.failure_budget and action.request != "start":
         yield "a request after the budget was spent"
     there = [one for name in ids if (one := node.world.instances[int(name)]) is not None]
     if policy.protect_from_scale_in and not all(one.guarded for one in there):
