@@ -15,6 +15,7 @@ from .search import tables
 from .search.tables import NOW, instance, seen
 
 ROWS = tables.rows()
+LEGS = {"legs": (Leg("1", "i:1", frozenset("0")), Leg("2", "i:2", frozenset("12"))), "leg": 1}
 
 
 @pytest.mark.parametrize(("state", "snapshot", "expected"), ROWS.values(), ids=ROWS)
@@ -59,19 +60,25 @@ def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot
     [
         ({"state": "Failed", "trouble": "OOM: no room"}, {}, {"0": "OOM: no room"}),
         ({"state": "Failed"}, {}, {"0": "it was not listed after its upgrade, and is Failed"}),
+        ({"state": "Failed"}, {"absent": {"0": "OOM"}}, {"0": "OOM"}),
         ({"state": "Failed"}, {"sends": {}}, {}),
+        ({}, {"absent": {"0": "OOM"}}, {"0": "OOM"}),
+        ({}, {"absent": {"0": "OOM"}, "sends": {}}, {}),
+        ({"latest": True, "version": "2", "image": "i:2"}, {"absent": {"0": "OOM"}}, {}),
+        ({}, {"absent": {"0": "OOM"}, **LEGS}, {}),
+        ({"image": "i:0"}, {"absent": {"0": "OOM"}, **LEGS}, {"0": "OOM"}),
         ({}, {}, {}),
     ],
 )
 def test_a_failed_upgrade_is_not_sent_again_when_lists_had_lost_its_instance(
     values: dict[str, Any], shown: dict[str, Any], failed: dict[str, str]
 ) -> None:
-    """Two empty lists, and the instance was vanished; then it is listed again."""
-    facts = {"absent": frozenset("0"), "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
+    """Two empty lists, and the instance was vanished; then it is listed again, perhaps started and Succeeded."""
+    facts = {"absent": {"0": ""}, "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
     before = tables.state(**{**facts, **shown})
     snapshot = seen(instance("0", **values), instance("1"), instance("2"))
     after = machine.apply(before, machine.seen_entry(before, snapshot))
-    assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, frozenset())
+    assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, {})
 
 
 def test_what_was_not_available_before_is_updated_once_it_is_available() -> None:
@@ -82,6 +89,8 @@ def test_what_was_not_available_before_is_updated_once_it_is_available() -> None
     assert verdict_classes(back, snapshot)["0"] == "rolled-back"
     assert verdict_classes(state, None) == state.classes
     assert verdict_classes(state, seen(instance("2")))["0"] == "still-unavailable"
+    unmade = changed(state, anew="always", sends={"0": 1, "1": 1}, reimaged=frozenset("1"))
+    assert verdict_classes(unmade, tables.ALL) == {"0": "still-unavailable", "1": "updated", "2": "updated"}
 
 
 # --- what each entry makes of a state --------------------------------------------------------------------------------
@@ -369,7 +378,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "batch": None,
             "classes": {"0": "vanished"},
             "reasons": {"0": "r"},
-            "absent": frozenset("0"),
+            "absent": {"0": "r"},
             "settled_batches": 1,
             "closed_at": NOW,
             **STALE,
@@ -417,7 +426,14 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"leg": 1, "model": "unwritten", "wait": None, "posted": frozenset(), **STALE},
     ),
     "rollback": (
-        changed(STATE, classes={"0": "failed", "1": "updated"}, batch=ENDED, closed_at=5.0, gate_refused=("1",)),
+        changed(
+            STATE,
+            classes={"0": "failed", "1": "updated"},
+            absent={"2": "r"},
+            batch=ENDED,
+            closed_at=5.0,
+            gate_refused=("1",),
+        ),
         {"kind": "rollback", "reason": "r", "legs": [{"version": "1", "instances": ["0", "1"]}]},
         {
             "direction": "back",
@@ -425,6 +441,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "model": "unwritten",
             "forward": {"0": "failed", "1": "updated"},
             "classes": {},
+            "absent": {},
             "broken": frozenset("0"),
             "batch": None,
             "closed_at": None,
@@ -565,19 +582,19 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"stale": False, **LOOKED, "wait": None, "doubted": frozenset("2"), "doubts": 1},
     ),
     "seen again": (
-        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
+        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent={"0": ""}),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
-        {"classes": {"1": "updated"}, **LOOKED, "posted": frozenset("1"), "absent": frozenset()},
+        {"classes": {"1": "updated"}, **LOOKED, "posted": frozenset("1"), "absent": {}},
     ),
     "seen again, and Failed": (
-        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
+        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent={"0": ""}),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False, "failed": {"0": "OOM"}},
         {
             "classes": {"0": "failed", "1": "updated"},
             "reasons": {"0": "OOM"},
             **LOOKED,
             "posted": frozenset("1"),
-            "absent": frozenset(),
+            "absent": {},
         },
     ),
     "seen, and waited for something else": (

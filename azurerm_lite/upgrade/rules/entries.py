@@ -4,11 +4,12 @@ Nothing is decided here: an entry says what has happened or what was decided, an
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .snapshot import HealthSource
 from .state import Batch, Ending, Entry, Protection, State, Wait, begin, changed, leg_of
 
+_Value = TypeVar("_Value")
 LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried again
 
 
@@ -105,9 +106,9 @@ def _posted(state: State, entry: Entry) -> State:
     return _batch(changed(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
 
 
-def _without(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+def _without(values: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _Value]:
     gone = set(names)
-    return {name: count for name, count in counts.items() if name not in gone}
+    return {name: value for name, value in values.items() if name not in gone}
 
 
 def _lost(state: State, entry: Entry) -> State:
@@ -219,14 +220,15 @@ def _settled(state: State, entry: Entry) -> State:
     # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
     shown = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
+    reasons = entry.get("reasons", {})
     return changed(
         state,
         batch=None,
         operation=None,
         classes=classes,
-        reasons={**state.reasons, **entry.get("reasons", {})},
+        reasons={**state.reasons, **reasons},
         posted=state.posted - given_back,
-        absent=state.absent | set(entry.get("absent", ())),
+        absent={**state.absent, **{name: reasons.get(name, "") for name in entry.get("absent", ())}},
         batches=state.batches + shown,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
@@ -290,6 +292,7 @@ def _rollback(state: State, entry: Entry) -> State:
         forward=state.classes,
         classes={},
         posted=frozenset(),
+        absent={},
         turned_down={},
         reimaged=frozenset(),
         size=state.size if not legs else str(entry["legs"][0].get("size", state.size)),
@@ -377,12 +380,12 @@ def _seen(state: State, entry: Entry) -> State:
         return changed(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
     names = frozenset(entry["ids"])
-    if back := state.absent & names:  # lists without them were wrong
+    if back := state.absent.keys() & names:  # lists without them were wrong
         failed = entry.get("failed", {})
         classes = {name: kind for name, kind in state.classes.items() if name not in back}
         classes |= dict.fromkeys(failed, "failed")
         reasons = {**state.reasons, **failed}
-        posted, absent = state.posted - back, state.absent - back
+        posted, absent = state.posted - back, _without(state.absent, back)
         state = changed(state, classes=classes, reasons=reasons, posted=posted, absent=absent)
     return changed(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 

@@ -292,9 +292,21 @@ def seen_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
 
 def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
     """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
-    names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
-    failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
-    return {one.instance_id: one.trouble or "it was not listed after its upgrade, and is Failed" for one in failed}
+    errors = {name: error for name, error in state.absent.items() if name in snapshot.members and state.sends.get(name)}
+    reasons = {name: _why_unseen(state, snapshot.members[name], error) for name, error in errors.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _why_unseen(state: State, member: InstanceStatus, error: str) -> str:
+    """Why the upgrade of an instance has failed that no list had, "" if it has not; `error`: that of its batch.
+
+    A start makes a Failed instance Succeeded, so the error of its batch says more than its state.
+    """
+    if member.state == "Failed":
+        return member.trouble or error or "it was not listed after its upgrade, and is Failed"
+    leg = state.leg_for(member.instance_id)
+    is_there = reached(leg, member) if leg is state.goal else selection.has_image(leg, member)
+    return "" if is_there else error
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -444,7 +456,7 @@ def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> 
     drifted = _drift(state, snapshot)
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
-        request, ids = next_request(state, batch, snapshot, drifted=drifted)
+        request, ids = next_request(state, batch, snapshot, drifted=drifted or _spent(state) is not None)
         if ids and state.hanging is not None:
             request, ids = next_request(state, batch, snapshot, drifted=True)
             if not (ids and _has_hung(state, now)):
@@ -477,7 +489,7 @@ def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
 def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
     """Which request the instances of a batch need next, and which of them do; "upgrade" and () for none.
 
-    `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
+    `drifted`: after a foreign write of the model, or at a stop, nothing is begun, but what was deallocated is started.
     """
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
@@ -491,8 +503,9 @@ def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: boo
 
 
 def needs_request(state: State, member: InstanceStatus, request: Request) -> bool:
-    """Whether an instance needs this request, by what it shows."""
-    if member.state in selection.MOVING or (member.protected and request != "start"):
+    """Whether an instance needs this request, by what it shows. What has failed is started at most."""
+    is_failed = state.classes.get(member.instance_id) == "failed"
+    if member.state in selection.MOVING or ((member.protected or is_failed) and request != "start"):
         return False
     if request == "deallocate":
         other_size = bool(state.size) and member.size.lower() != state.size.lower()
@@ -571,9 +584,11 @@ def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) ->
         return Action("gate", ids=good)
     refused = good if batch.gate == "fail" else ()
     classes |= dict.fromkeys(refused, "failed")
-    reasons = {one: _why(batch, snapshot, one) for one, kind in classes.items() if kind == "failed"}
+    failed = [one for one, kind in classes.items() if kind == "failed" and state.classes.get(one) != "failed"]
+    reasons = {one: _why(batch, snapshot, one) for one in failed}
     reasons |= dict.fromkeys(refused, "the gate refused it")
     absent = [one for one in batch.ids if one not in snapshot.members]
+    reasons |= dict.fromkeys(absent, batch.error) if batch.error else {}
     entry = {"kind": "settled", "classes": classes, "reasons": reasons, "absent": absent}
     return Action("settle", entry, ids=batch.ids)
 
@@ -639,7 +654,7 @@ def _not_reached(state: State, batch: Batch, member: InstanceStatus, late: bool)
         return "failed"
     if member.protected and len(state.stages) > 1:
         return "skipped-protected"  # since the batch began: no further request of ours is on it
-    if batch.error and "start" in batch.done:
+    if (batch.error or state.classes.get(name) == "failed") and "start" in batch.done:
         return "failed"  # before it was evicted, if it is
     if member.state == "Failed" and batch.returned and not batch.followed:
         return "failed"  # Azure was seen to work on it, and nothing says that this had no effect
@@ -654,12 +669,12 @@ def _not_reached(state: State, batch: Batch, member: InstanceStatus, late: bool)
 
 def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
     if (stop := _spent(state)) is not None:
-        return stop
+        return _start_first(state, snapshot, now) or stop
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if _drift(state, snapshot):
-        return _about_foreign_write(state, snapshot, now)
+        return _start_first(state, snapshot, now) or _end(state, "stopped", "drift", DRIFTED)
     if (stop := _forbidden(state, snapshot)) is not None:
         return stop
     health = health_of(snapshot, state.broken)
@@ -682,14 +697,21 @@ def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
     return _begin_batch(state, snapshot, health, now, waiting, coming)
 
 
-def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action:
-    """Stop, once what we have deallocated is started again."""
+def _start_first(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
+    """Start what this upgrade has deallocated, before it stops; None where nothing is to be started."""
+    if not state.deallocated:
+        return None
+    if (take_snapshot := _look(state, snapshot, now)) is not None:
+        return take_snapshot
+    assert snapshot is not None  # noqa: S101  (asked by _look)
     health = health_of(snapshot, state.broken)
     waiting = selection.candidates(state, snapshot, health)
     parked = [member for member in waiting if selection.is_parked(state, member)]
-    return (
-        _begin_batch(state, snapshot, health, now, parked, ()) if parked else _end(state, "stopped", "drift", DRIFTED)
-    )
+    if not parked:
+        return None
+    if state.hanging is not None and not _has_hung(state, now):
+        return _hang(state, now)
+    return _begin_batch(state, snapshot, health, now, parked, (), is_start_only=True)
 
 
 def _spent(state: State) -> Action | None:
@@ -800,6 +822,8 @@ def _begin_batch(
     now: float,
     waiting: Sequence[InstanceStatus],
     coming: Sequence[str],
+    *,
+    is_start_only: bool = False,
 ) -> Action:
     """Intend the next batch, protected where the policy says so; or wait until one can be spared."""
     only = state.shielded_for if state.protection == "on" else None
@@ -817,7 +841,7 @@ def _begin_batch(
         if state.protections >= MOST_PROTECTIONS:
             return _limited(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
         return Action("protect", ids=ids)
-    return _intend(state, snapshot, health, ids)
+    return _intend(state, snapshot, health, ids, is_start_only=is_start_only or state.hanging is not None)
 
 
 def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
@@ -833,10 +857,9 @@ def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
     return f"no further instance can be spared: the floor would be broken ({text})"
 
 
-def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...]) -> Action:
+def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...], *, is_start_only: bool) -> Action:
     vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
     draft = Batch(ids, vm_ids, 0.0)
-    is_start_only = state.hanging is not None or _drift(state, snapshot)
     request, request_ids = next_request(state, draft, snapshot, drifted=is_start_only)
     available = len(snapshot.members) - len(health.unavailable)
     entry = {

@@ -148,8 +148,8 @@ def is_open(state: State, member: InstanceStatus) -> bool:
 def needs_it(state: State, member: InstanceStatus) -> bool:
     """Whether an instance is still to be upgraded, if only others leave it alone."""
     name = member.instance_id
-    if name in state.posted or name in state.classes:
-        return False
+    if name in state.posted or name in state.classes:  # what failed while no list had it is started at most
+        return state.classes.get(name) == "failed" and name not in state.posted and is_parked(state, member)
     if is_parked(state, member) or is_unmade(state, member):
         return True
     if reached(state.goal, member):

@@ -160,7 +160,7 @@ class State:
     classes: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     posted: frozenset[str] = frozenset()
-    absent: frozenset[str] = frozenset()  # settled as vanished because no list had them
+    absent: Mapping[str, str] = field(default_factory=dict)  # vanished as no list had them: the error of their batch
     sends: Mapping[str, int] = field(default_factory=dict)
     turned_down: Mapping[str, int] = field(default_factory=dict)
     deallocated: frozenset[str] = frozenset()

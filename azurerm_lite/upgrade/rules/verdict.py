@@ -96,7 +96,8 @@ def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> b
     member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
     if snapshot is None or member is None:
         return False
-    return snapshot.fit(member) and selection.has_image(state.leg_for(name), member)
+    is_there = selection.has_image(state.leg_for(name), member) and not selection.is_unmade(state, member)
+    return is_there and snapshot.fit(member)
 
 
 def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:

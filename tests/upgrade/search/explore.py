@@ -221,7 +221,8 @@ def _shown(node: Node, action: Action, label: str, shown: World) -> Iterator[Ste
 def _after_look(state: State, seen: Snapshot) -> State:
     """The state after a snapshot; snapshots of one moment that tell the machine the same have one and the same."""
     entry = machine.seen_entry(state, seen)
-    facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"])
+    failed = tuple(entry.get("failed", {}))
+    facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"], failed)
     before, after = _LOOKS.get(facts, (None, state))
     if before is not state:
         if len(_LOOKS) > MOST_LOOKS:
@@ -439,7 +440,7 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
     yield from _of_floor(case, node, seen, set(action.ids))
     if action.request != "start":  # what we have deallocated is started, whatever has become of it
         yield from _of_targets(node, seen, set(action.ids))
-    yield from _of_policy(case, node, set(action.ids))
+    yield from _of_policy(case, node, action)
 
 
 def _of_floor(case: Case, node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
@@ -473,15 +474,15 @@ def _of_targets(node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
         yield "a request after a foreign write"
 
 
-def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
-    state, policy = node.state, case.policy
+def _of_policy(case: Case, node: Node, action: Action) -> Iterator[str]:
+    state, policy, ids = node.state, case.policy, set(action.ids)
     if policy.batch_by == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
         yield "two update domains"
     first = policy.canary_instances and not state.batches and state.direction == "forward"
     if first and len(ids) > policy.canary_instances:
         yield "no canary"
     failed = [name for name, kind in state.classes.items() if kind == "failed" and name not in state.broken]
-    if len(failed) > policy.failure_budget:
+    if len(failed) > policy.failure_budget and action.request != "start":
         yield "a request after the budget was spent"
     there = [one for name in ids if (one := node.world.instances[int(name)]) is not None]
     if policy.protect_from_scale_in and not all(one.guarded for one in there):
@@ -564,7 +565,7 @@ def broken_effects(node: Node) -> Iterator[str]:
 # --- the search itself -----------------------------------------------------------------------------------------------
 
 _PLAIN = operator.attrgetter(
-    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "absent", "deallocated", "reimaged"),
+    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "deallocated", "reimaged"),
     *("looks", "gaps", "batches", "checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection"),
     *("shielded", "shielded_for", "protections", "stale", "listed", "doubted", "doubts", "unsent", "stopping"),
     *("pausing", "reports", "unavailable"),
@@ -624,6 +625,7 @@ def state_key(state: State, now: float, limits: Limits) -> tuple[Any, ...]:
     protection = _age(state.protected_at, then, limits.operation) if protected else None
     counts = [frozenset(state.classes.items()), frozenset(state.forward.items())]
     counts += [frozenset(state.sends.items()), frozenset(state.turned_down.items())]
+    counts += [frozenset((name, bool(error)) for name, error in state.absent.items())]
     flags = (late, bool(state.outstanding), bool(state.stopped_for), state.hanging is not None)
     ending = state.ending and state.ending.outcome
     return (_PLAIN(state), of_batch, of_wait, *counts, flags, ending, pause or 0.0, model, protection)

@@ -565,6 +565,16 @@ def _of_stages() -> dict[str, Row]:
             OUTDATED,
             _action("settle", entry={"classes": {"0": "failed"}, "reasons": {"0": "X"}}),
         ),
+        "stages: failed while no list had it, and was started": (
+            staged((), batch=batch(done=("start",)), classes={"0": "failed"}, hosted=False, size="big"),
+            OUTDATED,
+            _action("settle", entry={"classes": {"0": "failed"}, "reasons": {}}),
+        ),
+        "stages: another has failed: what is deallocated is started only": (
+            staged(every[:1], classes={"1": "failed"}, deallocated=frozenset("0")),
+            shown(instance("0", power="deallocated")),
+            intends("start", 2),
+        ),
         "stages: failed, and nobody could follow": (
             staged((), batch=batch(status="sent", sent=NOW - 60, done=())),
             shown(instance("0", state="Failed", trouble="X")),
@@ -739,7 +749,12 @@ def _of_health() -> dict[str, Row]:
         "class: vanished": (
             of(),
             seen(instance("1"), instance("2")),
-            _action("settle", entry={"classes": {"0": "vanished"}, "absent": ["0"]}),
+            _action("settle", entry={"classes": {"0": "vanished"}, "reasons": {}, "absent": ["0"]}),
+        ),
+        "class: vanished, with the error of its batch": (
+            of(error="OOM"),
+            seen(instance("1"), instance("2")),
+            _action("settle", entry={"classes": {"0": "vanished"}, "reasons": {"0": "OOM"}, "absent": ["0"]}),
         ),
         "class: another instance": (of(), first(vm_id="other"), settles("vanished")),
         "class: being deleted": (of(), first(state="Deleting"), settles("vanished")),
@@ -796,6 +811,9 @@ def _of_batches() -> dict[str, Row]:
     upgraded = {"max_unhealthy_upgraded_instance_percent": 50}
     taken = {"direction": "back", "legs": (Leg("1", "i:1", frozenset("12")),)}
     limit = _action("note-wait", cause="unhealthy")
+    unseen: dict[str, Any] = {"classes": {"0": "failed"}, "deallocated": frozenset("0"), "hosted": False, "size": "big"}
+    unseen["stages"] = ("deallocate", "upgrade", "start")
+    parked = seen(instance("0", state="Failed", power="deallocated"), instance("1"), instance("2"))
     return {
         "next: intends": (state(), OUTDATED, INTENDS),
         "next: look": (state(), None, _action("look", request="")),
@@ -954,6 +972,37 @@ def _of_batches() -> dict[str, Row]:
             ALL,
             _action("intend", request="reimage", ids=("1",), entry={"request_ids": ["1"]}),
         ),
+        "next: deallocated by us, and failed while no list had it": (
+            state(**unseen),
+            parked,
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
+        "next: deallocated by us, and failed, within the budget": (
+            state({"failure_budget": 1}, **unseen),
+            parked,
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
+        "next: deallocated by us, and failed, and to be looked at": (
+            state(**unseen, stale=True),
+            parked,
+            _action("look"),
+        ),
+        "next: deallocated by us, and failed, beside what hangs": (
+            state(**unseen, hanging={"url": "u"}),
+            parked,
+            _action("note-wait", cause="busy"),
+        ),
+        "next: deallocated by us, and failed, and others as well": (
+            state(**{**unseen, "deallocated": frozenset("01")}),
+            seen(*list(parked.members.values())[:1], instance("1", power="deallocated"), instance("2")),
+            _action("intend", ids=("0",), request="start"),
+        ),
+        "next: deallocated by us, and another has failed": (
+            state(**{**unseen, "deallocated": frozenset("1")}),
+            seen(instance("0"), instance("1", power="deallocated"), instance("2")),
+            _action("intend", ids=("1",), request="start"),
+        ),
+        "next: failed, and started again": (state(**unseen), OUTDATED, _ends("stopped", "budget")),
         "next: deallocated by us, and listed again": (
             state(stages=("deallocate", "upgrade", "start"), deallocated=frozenset("01")),
             seen(current("0", power="deallocated"), current("1"), current("2")),
