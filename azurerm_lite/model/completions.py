@@ -90,7 +90,11 @@ def _is_filled_in(key: str, value: Json) -> bool:
         return all(_is_filled_in(str(name), inner) for name, inner in value.items())
     if isinstance(value, bool):
         return key in _FROM_ELSEWHERE or value is (key in _ON)
-    return _is_empty(value) or key in _FROM_ELSEWHERE or any(_equal(key, one, value) for one in _DEFAULTS.get(key, ()))
+    return (
+        _is_empty(value)
+        or key in _FROM_ELSEWHERE
+        or any(_equal(key, default, value) for default in _DEFAULTS.get(key, ()))
+    )
 
 
 def _is_cleared(key: str, value: Json) -> bool:
@@ -113,14 +117,14 @@ def _security(profile: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: value for key, value in profile.items() if key not in ("securityType", "uefiSettings")}
 
 
-def _equal(key: str, left: Json, right: Json) -> bool:
-    if isinstance(left, str) and isinstance(right, str):
-        return left == right or (_is_case_blind(key, left) and _caseless(key, left) == _caseless(key, right))
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(_equal(key, *pair) for pair in zip(left, right, strict=True))
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return left is right or bool(left == right)
+def _equal(key: str, first: Json, second: Json) -> bool:
+    if isinstance(first, str) and isinstance(second, str):
+        return first == second or (_is_case_blind(key, first) and _caseless(key, first) == _caseless(key, second))
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(_equal(key, *pair) for pair in zip(first, second, strict=True))
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    return first is second or bool(first == second)
 
 
 def _is_case_blind(key: str, text: str) -> bool:
@@ -132,7 +136,7 @@ def _caseless(key: str, text: str) -> str:
 
 
 @json_only
-def unexplained(shown: Json, sent: Json, patch: Json = None) -> Diff:
+def unexplained(actual: Json, sent: Json, patch: Json = None) -> Diff:
     """What a GET shows otherwise than it was written: a Change each, from what was sent to what is shown.
 
     `sent`: the model as it was written (`apply_patch` of the model before and the patch). What Azure itself fills in,
@@ -141,13 +145,13 @@ def unexplained(shown: Json, sent: Json, patch: Json = None) -> Diff:
     what was written; anything else was written by somebody else.
     """
     ignored = {path for path in (("tags",), ("sku", "capacity")) if at(patch, path, MISSING) is MISSING}
-    plain = [_without_keys(_shape(one), ignored) for one in (sent, shown)]
+    plain = [_without_keys(_shape(model), ignored) for model in (sent, actual)]
     return Diff(_unlike(plain[0], plain[1], "", ""))
 
 
-def shows_write(shown: Json, sent: Json, patch: Json = None) -> bool:
+def shows_write(actual: Json, sent: Json, patch: Json = None) -> bool:
     """Whether a GET shows what was written, apart from what Azure itself completes: see `unexplained`."""
-    return not unexplained(shown, sent, patch)
+    return not unexplained(actual, sent, patch)
 
 
 def _shape(model: Json) -> Json:
@@ -167,46 +171,48 @@ def _without_keys(value: Json, paths: Iterable[Path]) -> Json:
     return {key: _without_keys(value[key], inner[key]) for key in value if key not in gone}
 
 
-def _unlike(sent: Json, shown: Json, key: str, path: str) -> Iterator[Change]:
+def _unlike(sent: Json, actual: Json, key: str, path: str) -> Iterator[Change]:
     if key in _OPAQUE:
-        if not (_is_empty(sent) and _is_empty(shown)):
-            yield from changes(_blank(sent), _blank(shown), path)
+        if not (_is_empty(sent) and _is_empty(actual)):
+            yield from changes(_blank(sent), _blank(actual), path)
     elif sent is MISSING:
-        if not _is_filled_in(key, shown):
-            yield Change(path, sent, shown)
-    elif shown is MISSING:
+        if not _is_filled_in(key, actual):
+            yield Change(path, sent, actual)
+    elif actual is MISSING:
         if not _is_cleared(key, sent):
-            yield Change(path, sent, shown)
-    elif isinstance(sent, Mapping) and isinstance(shown, Mapping):
-        yield from _unlike_members(sent, shown, key, path)
-    elif isinstance(sent, list) and isinstance(shown, list):
-        yield from _unlike_items(sent, shown, key, path)
-    elif not _equal(key, sent, shown) and not (_is_empty(sent) and _is_filled_in(key, shown)):
-        yield Change(path, sent, shown)
+            yield Change(path, sent, actual)
+    elif isinstance(sent, Mapping) and isinstance(actual, Mapping):
+        yield from _unlike_members(sent, actual, key, path)
+    elif isinstance(sent, list) and isinstance(actual, list):
+        yield from _unlike_items(sent, actual, key, path)
+    elif not _equal(key, sent, actual) and not (_is_empty(sent) and _is_filled_in(key, actual)):
+        yield Change(path, sent, actual)
 
 
 def _blank(value: Json) -> Json:
     return {} if value is MISSING or value is None else value
 
 
-def _unlike_members(sent: Mapping[str, Any], shown: Mapping[str, Any], key: str, path: str) -> Iterator[Change]:
+def _unlike_members(sent: Mapping[str, Any], actual: Mapping[str, Any], key: str, path: str) -> Iterator[Change]:
     if key == "securityProfile":
-        sent, shown = _security(sent), _security(shown)
-    if key == "terminateNotificationProfile" and True not in (sent.get("enable"), shown.get("enable")):
+        sent, actual = _security(sent), _security(actual)
+    if key == "terminateNotificationProfile" and True not in (sent.get("enable"), actual.get("enable")):
         return
     if key == "userAssignedIdentities":
-        sent, shown = ({str(name).lower(): value for name, value in one.items()} for one in (sent, shown))
-    for name in [*sent, *(name for name in shown if name not in sent)]:
+        sent, actual = (
+            {str(name).lower(): value for name, value in identities.items()} for identities in (sent, actual)
+        )
+    for name in [*sent, *(name for name in actual if name not in sent)]:
         inner = f"{path}.{name}" if path else str(name)
-        yield from _unlike(sent.get(name, MISSING), shown.get(name, MISSING), str(name), inner)
+        yield from _unlike(sent.get(name, MISSING), actual.get(name, MISSING), str(name), inner)
 
 
-def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> Iterator[Change]:
-    left, right = keyed(sent), keyed(shown)
-    if left is None or right is None:
-        left, right = dict(enumerate(sent)), dict(enumerate(shown))
-    for name in [*left, *(name for name in right if name not in left)]:
-        old, new = left.get(name, MISSING), right.get(name, MISSING)
+def _unlike_items(sent: list[Json], actual: list[Json], key: str, path: str) -> Iterator[Change]:
+    sent_items, actual_items = keyed(sent), keyed(actual)
+    if sent_items is None or actual_items is None:
+        sent_items, actual_items = dict(enumerate(sent)), dict(enumerate(actual))
+    for name in [*sent_items, *(name for name in actual_items if name not in sent_items)]:
+        old, new = sent_items.get(name, MISSING), actual_items.get(name, MISSING)
         if old is MISSING or new is MISSING:
             yield Change(f"{path}[{name}]", old, new)
         else:
@@ -214,33 +220,33 @@ def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> I
 
 
 @json_only
-def reflects(model: Json, wanted: Json) -> bool:
+def reflects(model: Json, body: Json) -> bool:
     """Whether a resource shows everything that a body asked for: null stands for what shall be gone.
 
     Tags are compared as a whole, since a write replaces them. Defaults that Azure adds and secrets that it does not
     show make no difference, nor does casing.
     """
-    if isinstance(wanted, Mapping):
+    if isinstance(body, Mapping):
         known = model if isinstance(model, Mapping) else {}
-        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        same = isinstance(model, list) and len(model) == len(wanted)
-        return same and all(reflects(*pair) for pair in zip(model, wanted, strict=True))
-    if isinstance(wanted, str) and isinstance(model, str):
-        return region(model) == region(wanted)  # Azure answers enums, ids and locations in a spelling of its own
-    return bool(model == wanted)
+        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in body.items())
+    if isinstance(body, list):
+        same = isinstance(model, list) and len(model) == len(body)
+        return same and all(reflects(*pair) for pair in zip(model, body, strict=True))
+    if isinstance(body, str) and isinstance(model, str):
+        return region(model) == region(body)  # Azure answers enums, ids and locations in a spelling of its own
+    return bool(model == body)
 
 
-def _member_reflects(key: str, shown: Json, wanted: Json) -> bool:
-    if key in NEVER_SHOWN or (SECRETS.search(key) and shown is MISSING):
+def _member_reflects(key: str, actual: Json, expected: Json) -> bool:
+    if key in NEVER_SHOWN or (SECRETS.search(key) and actual is MISSING):
         return True
     if key == "tags":
-        return is_same(without_nulls(_blank(shown)), without_nulls(_blank(wanted)))
-    if key == "identity" and is_no_identity(wanted):
-        return shown is MISSING or is_no_identity(shown)
-    if shown is MISSING:
-        return _is_empty(wanted) or _is_cleared(key, wanted)
-    return reflects(shown, wanted) or (_is_empty(wanted) and _is_empty(shown))
+        return is_same(without_nulls(_blank(actual)), without_nulls(_blank(expected)))
+    if key == "identity" and is_no_identity(expected):
+        return actual is MISSING or is_no_identity(actual)
+    if actual is MISSING:
+        return _is_empty(expected) or _is_cleared(key, expected)
+    return reflects(actual, expected) or (_is_empty(expected) and _is_empty(actual))
 
 
 # --- the fingerprint -------------------------------------------------------------------------------------------------
@@ -280,12 +286,12 @@ def _plain(key: str, value: Json) -> Json:
         if key == "terminateNotificationProfile" and value.get("enable") is not True:
             return {}
         inner = {
-            str(name): with_text_keys(one) if name in _OPAQUE else _plain(str(name), one)
-            for name, one in members.items()
+            str(name): with_text_keys(item) if name in _OPAQUE else _plain(str(name), item)
+            for name, item in members.items()
         }
-        return {_spelling(key, name): one for name, one in inner.items() if not _is_default(name, one)}
+        return {_spelling(key, name): item for name, item in inner.items() if not _is_default(name, item)}
     if isinstance(value, list | tuple):
-        return [_plain(key, one) for one in value]
+        return [_plain(key, item) for item in value]
     return _caseless(key, value) if isinstance(value, str) and _is_case_blind(key, value) else value
 
 

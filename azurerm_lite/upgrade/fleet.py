@@ -29,9 +29,9 @@ from .rules.budget import Budget, Cost, Place
 from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .run import journal
-from .run.planning import Change, changed, pin, plan
+from .run.planning import Change, changed_model, pin, plan
 from .run.runner import OnEvent, Runner, Stop, _always, _never, _silent
-from .run.runs import lasting, opened, taken_up
+from .run.runs import renewable_arm, resume_runner, start_runner
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
 LOOK_SECONDS = 5.0  # at most between two looks at `should_stop`
@@ -58,17 +58,17 @@ class FleetReport:
     @property
     def counts(self) -> dict[str, int]:
         """How many scale sets came out how."""
-        found = Counter(one.outcome for one in self.verdicts.values())
+        outcomes = Counter(verdict.outcome for verdict in self.verdicts.values())
         rest = {"refused": len(self.refused), "not begun": len(self.not_begun)}
-        return {**found, **{name: count for name, count in rest.items() if count}}
+        return {**outcomes, **{name: count for name, count in rest.items() if count}}
 
     @property
     def instances(self) -> dict[str, int]:
         """How many instances of all of them ended in which class."""
-        found: Counter[str] = Counter()
-        for one in self.verdicts.values():
-            found.update(one.counts)
-        return dict(found)
+        totals: Counter[str] = Counter()
+        for verdict in self.verdicts.values():
+            totals.update(verdict.counts)
+        return dict(totals)
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -77,13 +77,15 @@ class FleetReport:
             "seconds": self.seconds,
             "counts": self.counts,
             "instances": self.instances,
-            "verdicts": {name: one.to_dict() for name, one in self.verdicts.items()},
+            "verdicts": {name: verdict.to_dict() for name, verdict in self.verdicts.items()},
             "refused": dict(self.refused),
             "not_begun": list(self.not_begun),
         }
 
     def _troubles(self) -> Iterator[tuple[str, str]]:
-        yield from ((name, f"{one.outcome}: {one.reason}") for name, one in self.verdicts.items() if not one.ok)
+        yield from (
+            (name, f"{verdict.outcome}: {verdict.reason}") for name, verdict in self.verdicts.items() if not verdict.ok
+        )
         yield from ((name, f"refused: {why}") for name, why in self.refused.items())
 
     def __repr__(self) -> str:
@@ -114,7 +116,7 @@ class _Member:
         self, arm: Arm, address: ScaleSet, change: Change, policy: Policy | None, folder: str | None, on_event: OnEvent
     ) -> None:
         self.arm, self.address, self._policy, self._folder = arm, address, policy, folder
-        self._change = _reporting(change)
+        self._change = _with_refusals(change)
         self._on_event: OnEvent = _silent
         if on_event is not _silent:
             self._on_event = lambda event: on_event({**event, "scale_set": address.resource_id})
@@ -141,7 +143,7 @@ class _Member:
         if self.runner is not None:
             seconds = self.runner.step()
             if seconds is None:
-                self._ended(self.runner)
+                self._finish(self.runner)
             return seconds
         try:
             self._begin()
@@ -167,20 +169,20 @@ class _Member:
             # It is this upgrade that left the set as Failed.
             self._plan(path, accept_failed=attempt.same, unfinished=before)
         elif attempt.same:
-            self.runner = taken_up(self.arm, path, on_event=self._on_event)
+            self.runner = resume_runner(self.arm, path, on_event=self._on_event)
         else:
             why = "is of another change or policy, and that upgrade has not ended: resume it or roll it back"
             raise InvalidInput(f"the journal {path} {why}, or choose another folder")
 
     def _plan(self, path: str | None, *, accept_failed: bool = False, unfinished: str | None = None) -> None:
         options: Any = {"policy": self._policy, "accept_failed": accept_failed, "unfinished_journal": unfinished}
-        wanted = plan(self.arm, *self.address, self._change, **options)
-        self.region = str(wanted.before.get("location", ""))
-        self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
+        upgrade_plan = plan(self.arm, *self.address, self._change, **options)
+        self.region = str(upgrade_plan.before.get("location", ""))
+        self.runner = start_runner(self.arm, upgrade_plan, path, on_event=self._on_event)
 
     def _attempt(self, path: str, entries: Sequence[journal.Entry]) -> "_Attempt":
         """What a journal in the folder is to this call; InvalidInput for one of another scale set or endpoint."""
-        first, stored = journal.begun(entries), journal.fold(entries).verdict
+        first, stored = journal.begin_entry(entries), journal.fold(entries).verdict
         if ScaleSet.parse(first["scale_set"]).resource_id.lower() != self.address.resource_id.lower():
             raise InvalidInput(f"the journal {path} is of another scale set: {first['scale_set']}")
         trust.refuse_other_endpoint(first, self.arm.base)
@@ -197,9 +199,9 @@ class _Member:
         if isinstance(self._change, str) and self._change != "latest":
             only_image = all(path.startswith(_IMAGE_PATH) for path in first["paths"])
             return only_image and first["version"] == self._change
-        found: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
-        after, _ = changed(self.arm, self.address, found, self._change)
-        planned = model.apply_patch(found, first["patch"])
+        current: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
+        after, _ = changed_model(self.arm, self.address, current, self._change)
+        planned = model.apply_patch(current, first["patch"])
         return not trust.paths_of(planned, after) and pin(after) == first["version"]
 
     def abandon(self) -> None:
@@ -212,11 +214,11 @@ class _Member:
         finally:
             runner.journal.close()
 
-    def _ended(self, runner: Runner) -> None:
+    def _finish(self, runner: Runner) -> None:
         assert runner.verdict is not None  # noqa: S101  (every end is recorded)
-        self._closed(runner, runner.verdict)
+        self._close(runner, runner.verdict)
 
-    def _closed(self, runner: Runner, verdict: Verdict) -> None:
+    def _close(self, runner: Runner, verdict: Verdict) -> None:
         runner.journal.close()  # and with it the lock
         self.runner, self.verdict = None, verdict
 
@@ -277,29 +279,29 @@ class _Fleet:
                 self._stop(queue)
             while waiting and len(queue) + len(flying) < self._at_once:
                 heapq.heappush(queue, (self._arm.time(), next(self._order), waiting.pop()))
-            self._turn(queue, flying)
+            self._take_turns(queue, flying)
 
-    def _turn(self, queue: list[Turn], flying: dict[Future[float | None], _Member]) -> None:
+    def _take_turns(self, queue: list[Turn], flying: dict[Future[float | None], _Member]) -> None:
         """Let those that are due take a step each, then wait for the next moment in which anything may happen."""
         while queue and queue[0][0] <= self._arm.time():
             _, _, member = heapq.heappop(queue)
             delay = 0.0 if member.paid else self._budget.draw(member.place, member.cost(), self._arm.time())
             member.paid = delay > 0
             if delay > 0:
-                self._again(queue, member, delay)
+                self._requeue(queue, member, delay)
             elif self._pool is not None:
                 flying[self._pool.submit(member.step)] = member
             else:
-                self._again(queue, member, member.step())
+                self._requeue(queue, member, member.step())
         rest = min(LOOK_SECONDS, queue[0][0] - self._arm.time()) if queue else LOOK_SECONDS
         if flying:
             done, _ = wait(flying, timeout=max(0.0, rest), return_when="FIRST_COMPLETED")
-            for one in done:
-                self._again(queue, flying.pop(one), one.result())
+            for future in done:
+                self._requeue(queue, flying.pop(future), future.result())
         elif queue and rest > 0:
             self._arm.pause(rest)
 
-    def _again(self, queue: list[Turn], member: _Member, seconds: float | None) -> None:
+    def _requeue(self, queue: list[Turn], member: _Member, seconds: float | None) -> None:
         if seconds is not None:
             heapq.heappush(queue, (self._arm.time() + seconds, next(self._order), member))
 
@@ -345,21 +347,21 @@ def upgrade_fleet(
     _refuse(addresses, waves, at_once, failures_allowed, workers)
     checks.of_plan(change, policy)
     checks.of_run(journals, None, on_event, should_stop)
-    arm = lasting(auth)
-    members = [_Member(arm, one, change, policy, journals, on_event) for one in addresses]
-    fleet, begun = _Fleet(arm, at_once, workers, should_stop), arm.time()
+    arm = renewable_arm(auth)
+    members = [_Member(arm, address, change, policy, journals, on_event) for address in addresses]
+    fleet, started_at = _Fleet(arm, at_once, workers, should_stop), arm.time()
 
     def may_begin() -> bool:
         return sum(member.failed for member in members) <= failures_allowed
 
     try:
-        for wave in _cut(members, waves):
+        for wave in _split_into_waves(members, waves):
             fleet.run(wave, may_begin)
             if fleet.stopped or not may_begin():
                 break
     finally:
         fleet.close()
-    return _report(members, "cancelled" if fleet.stopped else "", may_begin(), arm.time() - begun)
+    return _report(members, "cancelled" if fleet.stopped else "", may_begin(), arm.time() - started_at)
 
 
 def _addresses(scale_sets: object) -> list[ScaleSet]:
@@ -384,7 +386,9 @@ def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failu
         arguments.whole_number(percent, "each item of waves", 1, 100, "percent, whole numbers")
     for name, value, least in (("at_once", at_once, 1), ("workers", workers, 1), ("failures_allowed", failures, 0)):
         arguments.whole_number(value, name, least, 100_000, "a whole number")
-    if twice := [one for one, count in Counter(one.resource_id.lower() for one in addresses).items() if count > 1]:
+    if twice := [
+        name for name, count in Counter(address.resource_id.lower() for address in addresses).items() if count > 1
+    ]:
         raise InvalidInput(f"a scale set stands twice in the fleet: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
         raise InvalidInput(
@@ -392,12 +396,12 @@ def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failu
         )
 
 
-def _cut(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]]:
-    begun = 0
+def _split_into_waves(members: list[_Member], waves: Sequence[int]) -> Iterator[list[_Member]]:
+    start = 0
     for percent in waves:
         upto = math.ceil(len(members) * percent / 100)
-        yield members[begun:upto]
-        begun = upto
+        yield members[start:upto]
+        start = upto
 
 
 def _journal_path(folder: str | None, address: ScaleSet, number: int = 1) -> str | None:
@@ -417,15 +421,15 @@ def _newest_journal(folder: str | None, address: ScaleSet) -> tuple[int, str | N
     return number, _journal_path(folder, address, number)
 
 
-def _reporting(change: Change) -> Change:
+def _with_refusals(change: Change) -> Change:
     """The change, whose own errors refuse a scale set by name instead of ending the fleet."""
     if not callable(change):
         return change
     function = change
 
-    def applied(found: Any) -> Any:
+    def applied(current: Any) -> Any:
         try:
-            return function(found)
+            return function(current)
         except AzurermLiteError:
             raise
         except Exception as error:
@@ -435,9 +439,9 @@ def _reporting(change: Change) -> Change:
 
 
 def _report(members: list[_Member], outcome: str, within: bool, seconds: float) -> FleetReport:
-    verdicts = {one.address.resource_id: one.verdict for one in members if one.verdict is not None}
-    refused = {one.address.resource_id: one.refused for one in members if one.refused}
-    rest = tuple(one.address.resource_id for one in members if one.verdict is None and not one.refused)
-    whole = not rest and all(not one.failed for one in members)
-    said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
-    return FleetReport(said, verdicts, refused, rest, seconds)
+    verdicts = {member.address.resource_id: member.verdict for member in members if member.verdict is not None}
+    refused = {member.address.resource_id: member.refused for member in members if member.refused}
+    rest = tuple(member.address.resource_id for member in members if member.verdict is None and not member.refused)
+    whole = not rest and all(not member.failed for member in members)
+    fleet_outcome = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
+    return FleetReport(fleet_outcome, verdicts, refused, rest, seconds)

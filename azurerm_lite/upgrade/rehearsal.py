@@ -32,7 +32,7 @@ from ..types import JsonDict, ScaleSet
 from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
-from .run.planning import Change, Plan, changed, is_flexible, plan, resolved
+from .run.planning import Change, Plan, changed_model, is_flexible, plan, resolve_version
 from .run.runner import OnEvent, _never, _silent
 from .run.runs import upgrade
 
@@ -52,8 +52,8 @@ class Rehearsal:
     happenings: tuple[Happening, ...] = ()
 
     def __str__(self) -> str:
-        asked = sum(self.requests.values())
-        return f"rehearsed: {self.verdict}; at least {self.lowest} available, {asked} requests"
+        request_count = sum(self.requests.values())
+        return f"rehearsed: {self.verdict}; at least {self.lowest} available, {request_count} requests"
 
 
 class Stage:
@@ -97,10 +97,10 @@ class Stage:
     def lowest(self) -> int:
         """The fewest instances that were available at any moment."""
         up: dict[str, bool] = {}
-        least, begun = 10**9, False
+        least, has_started = 10**9, False
         for when, _, instance_id, available in self.simulation.state.availability:
-            begun = begun or when > self.simulation.state.availability[0][0]
-            if begun:
+            has_started = has_started or when > self.simulation.state.availability[0][0]
+            if has_started:
                 least = min(least, sum(up.values()))
             up[instance_id] = available
         return min(least, sum(up.values()))
@@ -167,13 +167,13 @@ def rehearse(
     """
     checks.of_plan(change, policy)
     faults = checks.faults(faults)
-    _refuse_odd_luck(failure_percent)
+    _check_failure_percent(failure_percent)
     checks.of_run(None, None, on_event, _never)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
-    faults, habits = _checked_faults(faults), _checked_habits(habits)
-    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    faults, habits = _check_faults(faults), _check_habits(habits)
+    captured, change = _copy(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     return rehearse_captured(
-        found,
+        captured,
         change,
         policy=policy,
         faults=faults,
@@ -202,17 +202,23 @@ def rehearse_failures(
     has all that happen). Raises InvalidInput for one that there is not, before Azure is asked.
     """
     checks.of_plan(change, policy)
-    asked = _checked_habits(habits)
-    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
-    calm = rehearse_captured(found, change, policy=policy)
+    habit_list = _check_habits(habits)
+    captured, change = _copy(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    calm = rehearse_captured(captured, change, policy=policy)
     first = next((ids[0] for ids in calm.plan.batches), "")
     ways: dict[str, dict[str, Any]] = {
-        f"{first} {said}": {"instance": first, "effect": effect} for effect, said in _ONE.items()
+        f"{first} {outcome}": {"instance": first, "effect": effect} for effect, outcome in _EFFECTS_ON_ONE.items()
     }
-    ways |= {f"the image lets all {said}": {"effect": effect, "times": 10**6} for effect, said in _ALL.items()}
+    ways |= {
+        f"the image lets all {outcome}": {"effect": effect, "times": 10**6}
+        for effect, outcome in _EFFECTS_ON_ALL.items()
+    }
     faults: dict[str, list[dict[str, Any]]] = {name: [{"on": "upgrade", **way}] for name, way in ways.items() if first}
-    bad = {name: rehearse_captured(found, change, policy=policy, faults=one) for name, one in faults.items()}
-    rude = {_title(one): rehearse_captured(found, change, policy=policy, habits=[one]) for one in asked}
+    bad = {
+        name: rehearse_captured(captured, change, policy=policy, faults=fault_list)
+        for name, fault_list in faults.items()
+    }
+    rude = {_title(habit): rehearse_captured(captured, change, policy=policy, habits=[habit]) for habit in habit_list}
     return {"nothing goes wrong": calm, **bad, **rude}
 
 
@@ -220,24 +226,30 @@ def _title(habit: str | Mapping[str, Any]) -> str:
     """A habit by its name, with the parameters that were asked for."""
     if isinstance(habit, str):
         return habit
-    wanted = ", ".join(f"{key} {value}" for key, value in habit.items() if key != "habit")
-    return f"{habit['habit']} ({wanted})" if wanted else str(habit["habit"])
+    parameters = ", ".join(f"{key} {value}" for key, value in habit.items() if key != "habit")
+    return f"{habit['habit']} ({parameters})" if parameters else str(habit["habit"])
 
 
-_ONE = {"fail": "fails", "unhealthy": "stays unhealthy", "flap": "flaps", "vanish": "vanishes", "hang": "hangs"}
-_ALL = {"fail": "fail", "unhealthy": "be unhealthy"}
+_EFFECTS_ON_ONE = {
+    "fail": "fails",
+    "unhealthy": "stays unhealthy",
+    "flap": "flaps",
+    "vanish": "vanishes",
+    "hang": "hangs",
+}
+_EFFECTS_ON_ALL = {"fail": "fail", "unhealthy": "be unhealthy"}
 
 
-def _copied(auth: Auth, address: ScaleSet, change: Change) -> tuple[JsonDict, Change]:
+def _copy(auth: Auth, address: ScaleSet, change: Change) -> tuple[JsonDict, Change]:
     """The scale set as it is, and the change; "latest" is what Azure has now, which the copy cannot know."""
-    found = capture(auth, address)
-    model: Any = found["model"]
-    return found, resolved(arm_of(auth), address, model, change) if isinstance(change, str) else change
+    captured = capture(auth, address)
+    model: Any = captured["model"]
+    return captured, resolve_version(arm_of(auth), address, model, change) if isinstance(change, str) else change
 
 
 def _publish(stage: Stage, change: Any) -> None:
     """Make the image exist that is asked for, whatever Azure has of it."""
-    after, _ = changed(stage.arm, stage.address, stage.scale_set.model, change)
+    after, _ = changed_model(stage.arm, stage.address, stage.scale_set.model, change)
     image = preflight.image(after)
     if image.get("publisher") and image.get("version") != "latest":
         publisher, offer, sku = (str(image.get(key, "")) for key in ("publisher", "offer", "sku"))
@@ -262,27 +274,27 @@ def rehearse_captured(
     """A rehearsal on what was captured before, or on a Seed; without any Azure. The arguments are those of rehearse."""
     checks.of_plan(change, policy)
     checks.of_run(None, None, on_event, _never)
-    _refuse_odd_luck(failure_percent)
+    _check_failure_percent(failure_percent)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
-    faults, habits = _checked_faults(checks.faults(faults)), _checked_habits(habits)
+    faults, habits = _check_faults(checks.faults(faults)), _check_habits(habits)
     names, events = habits_table.check(habits)
     seed = captured if isinstance(captured, Seed) else _seed(captured)
     stage = Stage(seed, random_seed=random_seed, habits=USUAL | (names - habits_table.EVENTS.keys()))
     if change is not None and change != "latest":
         _publish(stage, change)
-    wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
-    for fault in [*faults, *_bad_luck(stage, wanted, failure_percent)]:
+    upgrade_plan = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
+    for fault in [*faults, *_draw_failures(stage, upgrade_plan, failure_percent)]:
         stage.simulation.faults.add(**fault)
     for event in events:
         stage.simulation.disturbances.add(event)
-    begun = stage.clock.time()
-    verdict = upgrade(stage.arm, wanted, on_event=on_event)
+    started_at = stage.clock.time()
+    verdict = upgrade(stage.arm, upgrade_plan, on_event=on_event)
     requests = Counter(entry.method for entry in stage.app.recorder.entries)
-    seconds, happenings = stage.clock.time() - begun, tuple(stage.simulation.disturbances.record)
-    return Rehearsal(wanted, verdict, seconds, stage.lowest(), dict(requests), happenings)
+    seconds, happenings = stage.clock.time() - started_at, tuple(stage.simulation.disturbances.record)
+    return Rehearsal(upgrade_plan, verdict, seconds, stage.lowest(), dict(requests), happenings)
 
 
-def _checked_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _check_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """These faults; InvalidInput for what the emulator would not understand."""
     listed, trial = list(faults), Faults()
     trial.add_habit = habits_table.use
@@ -301,7 +313,7 @@ def _seed(captured: object) -> Seed:
         raise InvalidInput(f"captured is no scale set: {error}") from None
 
 
-def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
+def _check_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
     """These habits; InvalidInput for what is none."""
     is_single = isinstance(habits, str) or (isinstance(habits, Mapping) and "habit" in habits)
     for habit in arguments.sequence([habits] if is_single else habits, "habits", "['evictions']"):
@@ -313,13 +325,13 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
     return habits_table.as_list(habits)
 
 
-def _refuse_odd_luck(percent: float) -> None:
+def _check_failure_percent(percent: float) -> None:
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InvalidInput(f"failure_percent is a number from 0 to 100, not {short_repr(percent)}")
 
 
-def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
+def _draw_failures(stage: Stage, upgrade_plan: Plan, percent: float) -> Iterator[dict[str, Any]]:
     """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
-    for instance in [one for ids in wanted.batches for one in ids] if percent else ():
+    for instance in [instance_id for ids in upgrade_plan.batches for instance_id in ids] if percent else ():
         if 100 * stage.simulation.events.random.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.simulation.events.random.choice(EFFECTS)}

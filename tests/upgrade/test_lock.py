@@ -236,7 +236,8 @@ def test_a_lock_that_fails_halfway_leaves_nothing_locked(env: dict[str, str], ow
 
 CONTENDER = """
 import sys
-from azurerm_lite.upgrade import Locked, lock
+from azurerm_lite.upgrade import Locked
+from azurerm_lite.upgrade.run import lock
 for line in sys.stdin:
     for _ in range(200):
         try:

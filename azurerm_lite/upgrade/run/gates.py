@@ -32,7 +32,7 @@ def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool:
-        return all(_accepts(address_of(one), port, timeout) for one in members)
+        return all(_accepts(address_of(instance), port, timeout) for instance in members)
 
     return gate
 
@@ -47,7 +47,7 @@ def http_gate(url_of: AddressOf, *, status: int = 200, timeout: float = 5.0) -> 
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool:
-        return all(_status(url_of(one), timeout) == status for one in members)
+        return all(_status(url_of(instance), timeout) == status for instance in members)
 
     return gate
 
@@ -61,7 +61,7 @@ def command_gate(command: Sequence[str], *, timeout: float = 60.0) -> Gate:
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool | None:
-        ids = ",".join(one.instance_id for one in members)
+        ids = ",".join(instance.instance_id for instance in members)
         # No local variable holds the environment: the frames of what fails here would show it.
         ended = subprocess.run(  # noqa: S603
             parts,
@@ -84,20 +84,20 @@ def _parts(command: object) -> tuple[Any, ...]:
 
 def ask(gate: Gate, members: Sequence[InstanceStatus], timeout: float) -> tuple[str, str]:
     """("pass" | "fail" | "inconclusive", why). Only True passes; a gate that hangs is left behind after `timeout`."""
-    found: list[object] = []
+    answers: list[object] = []
 
     def run() -> None:
         try:
-            found.append(gate(members))
+            answers.append(gate(members))
         except BaseException as error:  # a gate that exits says nothing about its instances either
-            found.append(error)
+            answers.append(error)
 
     worker = threading.Thread(target=run, name="azurerm_lite gate", daemon=True)
     worker.start()
     worker.join(timeout)
-    if not found:
+    if not answers:
         return "inconclusive", f"the gate gave no answer in {timeout:g} s"
-    answer = found[0]
+    answer = answers[0]
     if answer is True:
         return "pass", ""
     if answer is False:

@@ -25,24 +25,26 @@ _READ_ONLY = (
 _TRIES = 3
 
 
-class InMotion(AzurermLiteError):
+class InstanceBusy(AzurermLiteError):
     """An instance that is being changed now: a write to it could end that."""
 
 
 # --- automatic repairs -----------------------------------------------------------------------------------------------
 
 
-def repairs_on(arm: Arm, address: ScaleSet) -> bool:
+def are_repairs_running(arm: Arm, address: ScaleSet) -> bool:
     """Whether the set's repairs are running, so that it is ours to suspend them, and to resume them after."""
-    found: Any = vmss.get_vmss(arm, *address)["properties"]
-    enabled = (found.get("automaticRepairsPolicy") or {}).get("enabled") is True
+    properties: Any = vmss.get_vmss(arm, *address)["properties"]
+    enabled = (properties.get("automaticRepairsPolicy") or {}).get("enabled") is True
     return enabled and _service_state(arm, address) == "running"
 
 
 def _service_state(arm: Arm, address: ScaleSet) -> str:
     view: Any = vmss.get_vmss_instance_view(arm, *address)
     services = view.get("orchestrationServices") or []
-    return next((str(one.get("serviceState")) for one in services if one.get("serviceName") == REPAIRS), "").lower()
+    return next(
+        (str(service.get("serviceState")) for service in services if service.get("serviceName") == REPAIRS), ""
+    ).lower()
 
 
 def set_repairs(arm: Arm, address: ScaleSet, action: str) -> None:
@@ -53,12 +55,12 @@ def set_repairs(arm: Arm, address: ScaleSet, action: str) -> None:
 # --- protection from scale-in ----------------------------------------------------------------------------------------
 
 
-def unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
+def list_unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
     """Those of these instances that a scale-in could take now."""
-    return [one for one in ids if not _policy(_instance(arm, address, one)).get("protectFromScaleIn", False)]
+    return [name for name in ids if not _policy(_instance(arm, address, name)).get("protectFromScaleIn", False)]
 
 
-class Writes(NamedTuple):
+class ProtectionWrites(NamedTuple):
     """The writes of protection that were begun, by instance id; which instances needed none; and the first error."""
 
     operations: dict[str, Operation]
@@ -66,7 +68,7 @@ class Writes(NamedTuple):
     error: AzurermLiteError | None
 
 
-def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes:
+def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> ProtectionWrites:
     """Begin to protect instances from scale-in, or to end that. Instances that are gone need nothing.
 
     An instance that is being changed is left as it is (InMotion). After an outage or a throttle no other one is tried.
@@ -75,7 +77,7 @@ def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes
     operations, unneeded, first = dict[str, Operation](), list[str](), None
     for name in ids:
         try:
-            operation = _protected(arm, address, name, on)
+            operation = _write_protection(arm, address, name, on)
         except AzurermLiteError as error:
             first = first or error
             if isinstance(error, ThrottledError | TransportError):
@@ -85,7 +87,7 @@ def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes
             unneeded.append(name)
         else:
             operations[name] = operation
-    return Writes(operations, tuple(unneeded), first)
+    return ProtectionWrites(operations, tuple(unneeded), first)
 
 
 def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[list[str]], None]) -> None:
@@ -103,24 +105,24 @@ def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[l
         raise first
 
 
-def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:
-    for left in reversed(range(_TRIES)):
-        found = _instance(arm, address, instance_id)
-        if not found or _policy(found).get("protectFromScaleIn", False) is on:
+def _write_protection(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:
+    for tries_left in reversed(range(_TRIES)):
+        instance = _instance(arm, address, instance_id)
+        if not instance or _policy(instance).get("protectFromScaleIn", False) is on:
             return None
-        if str(found["properties"].get("provisioningState")) == "Updating":
-            raise InMotion(f"instance {instance_id} is being changed: its protection is left as it is")
-        own = {key: value for key, value in found["properties"].items() if key not in _READ_ONLY}
-        own["protectionPolicy"] = {**_policy(found), "protectFromScaleIn": on}
+        if str(instance["properties"].get("provisioningState")) == "Updating":
+            raise InstanceBusy(f"instance {instance_id} is being changed: its protection is left as it is")
+        properties = {key: value for key, value in instance["properties"].items() if key not in _READ_ONLY}
+        properties["protectionPolicy"] = {**_policy(instance), "protectFromScaleIn": on}
         body: dict[str, Any] = {
-            key: copy.deepcopy(found[key]) for key in ("location", "tags", "plan", "identity") if key in found
+            key: copy.deepcopy(instance[key]) for key in ("location", "tags", "plan", "identity") if key in instance
         }
         try:
             return vmss_vm.put_vmss_vm(
-                arm, *address, instance_id, {**body, "properties": own}, if_match=found.get("etag")
+                arm, *address, instance_id, {**body, "properties": properties}, if_match=instance.get("etag")
             )
         except ConcurrencyError:
-            if not left:
+            if not tries_left:
                 raise
         except NotFoundError:
             return None
@@ -135,5 +137,5 @@ def _instance(arm: Arm, address: ScaleSet, instance_id: str) -> dict[str, Any]:
         return {}
 
 
-def _policy(found: dict[str, Any]) -> dict[str, Any]:
-    return dict((found.get("properties") or {}).get("protectionPolicy") or {})
+def _policy(instance: dict[str, Any]) -> dict[str, Any]:
+    return dict((instance.get("properties") or {}).get("protectionPolicy") or {})

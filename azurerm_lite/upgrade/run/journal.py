@@ -36,7 +36,7 @@ class Journal:
         self._file: int | None = None
         self._lock: _lock.Lock | None = None
         self._seal = ""  # of the last entry in the file
-        self._noted: tuple[str, str] | None = None  # where this machine remembers that instances are deallocated
+        self._note_place: tuple[str, str] | None = None  # where this machine remembers that instances are deallocated
         self._place = ("", "")
 
     def create(self) -> None:
@@ -46,9 +46,9 @@ class Journal:
         try:
             self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NO_LINK, 0o600)
         except FileExistsError:
-            raise InvalidInput(f"{_shown(self.path)} exists already: resume it, or choose another file") from None
+            raise InvalidInput(f"{_path_text(self.path)} exists already: resume it, or choose another file") from None
         except (OSError, ValueError) as error:
-            raise _unusable("cannot write", self.path, error) from None
+            raise _unusable_file("cannot write", self.path, error) from None
         _sync_folder(self.path.parent)
 
     def reopen(self) -> None:
@@ -58,17 +58,17 @@ class Journal:
         """
         if self.path is None:
             return
-        self._file = _opened(self.path, os.O_RDWR | _NO_LINK, "cannot take up")
+        self._file = _open_file(self.path, os.O_RDWR | _NO_LINK, "cannot take up")
         try:
             _refuse_others(self._file, self.path)
             if hasattr(os, "fchmod"):
                 os.fchmod(self._file, 0o600)  # nobody else reads on either
-            text = _bytes_of(self._file)
+            text = _read_bytes(self._file)
             whole = text[: text.rfind(b"\n") + 1]
-            self.entries, self._seal = _unsealed(whole, self.path)
+            self.entries, self._seal = _check_seals(whole, self.path)
             os.ftruncate(self._file, len(whole))
         except OSError as error:
-            raise _unusable("cannot take up", self.path, error) from None
+            raise _unusable_file("cannot take up", self.path, error) from None
 
     def append(self, entry: Entry) -> None:
         """Write an entry, and be sure that it is there before going on."""
@@ -78,7 +78,7 @@ class Journal:
             self._seal = seal
         self.entries.append(entry)
         if self.path is not None and _deallocates(entry):
-            self._noted = self._place
+            self._note_place = self._place
             _lock.note_journal(*self._place, str(self.path.absolute()))
 
     def _write(self, file: int, line: bytes) -> None:
@@ -91,14 +91,14 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, end)
-            raise NotWritten(f"the journal {_shown(self.path)} cannot be written ({error.strerror})") from None
+            raise NotWritten(f"the journal {_path_text(self.path)} cannot be written ({error.strerror})") from None
 
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
         self._lock = _lock.acquire(resource_id, place, run)
         self._place = (resource_id, place)
-        if self.path is not None and _lock.noted_journal(*self._place) == str(self.path.absolute()):
-            self._noted = self._place
+        if self.path is not None and _lock.read_journal_note(*self._place) == str(self.path.absolute()):
+            self._note_place = self._place
 
     def close(self) -> None:
         """Close the file and let others have the lock. Closing again does nothing.
@@ -106,9 +106,9 @@ class Journal:
         While instances are deallocated this machine remembers where the journal is: a new plan names it.
         """
         file, lock, self._file, self._lock = self._file, self._lock, None, None
-        if self._noted is not None and self.entries and not left_deallocated(machine.fold(self.entries)):
-            _lock.forget_journal(*self._noted)
-        self._noted = None
+        if self._note_place is not None and self.entries and not left_deallocated(machine.fold(self.entries)):
+            _lock.forget_journal(*self._note_place)
+        self._note_place = None
         if file is not None:
             os.close(file)
         if lock is not None:
@@ -126,40 +126,40 @@ def _deallocates(entry: Entry) -> bool:
 def read(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, for looking only: whoever wrote the file, and whatever was changed in it since."""
     checks.needed_path(path, "journal")
-    file = _opened(Path(path), os.O_RDONLY | _OPEN, "cannot read")
+    file = _open_file(Path(path), os.O_RDONLY | _OPEN, "cannot read")
     try:
-        text = _bytes_of(file)
+        text = _read_bytes(file)
     except OSError as error:
-        raise _unusable("cannot read", Path(path), error) from None
+        raise _unusable_file("cannot read", Path(path), error) from None
     finally:
         os.close(file)
-    found = _parsed(text[: text.rfind(b"\n") + 1], Path(path))
-    return [{name: value for name, value in entry.items() if name != stored.SEAL} for _, entry in found]
+    entries = _parse_lines(text[: text.rfind(b"\n") + 1], Path(path))
+    return [{name: value for name, value in entry.items() if name != stored.SEAL} for _, entry in entries]
 
 
 def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, to act on them: refused when somebody else may have written or changed the file."""
     checks.needed_path(path, "journal")
-    file = _opened(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
+    file = _open_file(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
     try:
         _refuse_others(file, Path(path))
-        text = _bytes_of(file)
+        text = _read_bytes(file)
     except OSError as error:
-        raise _unusable("cannot read", Path(path), error) from None
+        raise _unusable_file("cannot read", Path(path), error) from None
     finally:
         os.close(file)
-    return _unsealed(text[: text.rfind(b"\n") + 1], Path(path))[0]
+    return _check_seals(text[: text.rfind(b"\n") + 1], Path(path))[0]
 
 
-def _opened(path: Path, flags: int, what: str) -> int:
+def _open_file(path: Path, flags: int, what: str) -> int:
     """A handle of a regular file; InvalidInput for anything else, at once."""
     try:
         file = os.open(path, flags)
     except (OSError, ValueError) as error:
-        raise _unusable(what, path, error) from None
+        raise _unusable_file(what, path, error) from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise InvalidInput(f"{what} the journal {_shown(path)}: it is no plain file")
+        raise InvalidInput(f"{what} the journal {_path_text(path)}: it is no plain file")
     return file
 
 
@@ -170,18 +170,16 @@ def _refuse_others(file: int, path: Path) -> None:
     there belongs to them, and one of ours that they move there still names its scale set, its endpoint and its plan.
     Windows shows neither owner nor mode in this way, so nothing is refused there.
     """
-    found, shown = os.fstat(file), _shown(path)
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        why = (
-            f"the journal {shown} belongs to another user (uid {found.st_uid}), who could have written anything into it"
-        )
-        raise InvalidInput(f"{why}. If you trust it: chown {os.getuid()} {shown}")
-    if _lock.writable_by_others(found):
-        why = f"others may write the journal {shown}, and what it says would be done in your name"
-        raise InvalidInput(f"{why}. If you trust it: chmod go-w {shown}")
+    status, path_text = os.fstat(file), _path_text(path)
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        why = f"the journal {path_text} belongs to another user (uid {status.st_uid}), so its content is not trusted"
+        raise InvalidInput(f"{why}. If you trust it: chown {os.getuid()} {path_text}")
+    if _lock.writable_by_others(status):
+        why = f"others may write the journal {path_text}, and what it says would be done in your name"
+        raise InvalidInput(f"{why}. If you trust it: chmod go-w {path_text}")
 
 
-def _bytes_of(file: int) -> bytes:
+def _read_bytes(file: int) -> bytes:
     with open(os.dup(file), "rb") as stream:  # noqa: PTH123
         stream.seek(0)
         return stream.read()
@@ -201,35 +199,35 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _parsed(text: bytes, path: Path) -> Iterator[tuple[str, Entry]]:
+def _parse_lines(text: bytes, path: Path) -> Iterator[tuple[str, Entry]]:
     """Each entry of a file, and where it stands."""
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
-        where = f"{_shown(path)} line {number}"
+        where = f"{_path_text(path)} line {number}"
         yield where, stored.parse(line, where)
 
 
-def _unsealed(text: bytes, path: Path) -> tuple[list[Entry], str]:
+def _check_seals(text: bytes, path: Path) -> tuple[list[Entry], str]:
     """The entries of a file, and the seal of the last; InvalidInput when any was changed after it was written."""
-    found = list(_parsed(text, path))
-    if found and found[0][1].get("schema") == SCHEMA:  # another schema is refused by its number
-        pairs = list(stored.unsealed(iter(found)))
+    numbered = list(_parse_lines(text, path))
+    if numbered and numbered[0][1].get("schema") == SCHEMA:  # another schema is refused by its number
+        pairs = list(stored.unsealed(iter(numbered)))
         return [entry for entry, _ in pairs], pairs[-1][1]
-    return [entry for _, entry in found], ""
+    return [entry for _, entry in numbered], ""
 
 
-def _shown(path: object) -> str:
+def _path_text(path: object) -> str:
     return printable(path, 300)
 
 
-def _unusable(what: str, path: Path, error: Exception) -> InvalidInput:
+def _unusable_file(what: str, path: Path, error: Exception) -> InvalidInput:
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return InvalidInput(f"{what} the journal {_shown(path)}: {printable(why)}")
+    return InvalidInput(f"{what} the journal {_path_text(path)}: {printable(why)}")
 
 
 # --- what the entries mean -------------------------------------------------------------------------------------------
 
 
-def begun(entries: Sequence[Entry]) -> Entry:
+def begin_entry(entries: Sequence[Entry]) -> Entry:
     """The first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
     if not entries:
         raise InvalidInput("that journal has no whole entry: that upgrade was not begun, plan it anew")
@@ -242,7 +240,7 @@ def begun(entries: Sequence[Entry]) -> Entry:
 
 def fold(entries: Sequence[Entry]) -> State:
     """The state that these entries led to; InvalidInput where one of them cannot follow from those before it."""
-    first, number = begun(entries), 1
+    first, number = begin_entry(entries), 1
     try:
         state = begin(first)
         for number, entry in enumerate(entries[1:], 2):  # noqa: B007  (the error names it)

@@ -46,7 +46,7 @@ def acquire(resource_id: str, place: str, run: str = "", *, env: Mapping[str, st
     name, lock = _name(resource_id, place), Lock([])
     try:
         for folder in private_folders(os.environ if env is None else env):
-            lock.files.append(_locked(folder / f"{name}.lock", resource_id))
+            lock.files.append(_open_locked(folder / f"{name}.lock", resource_id))
         for _, handle in lock.files:
             _write(handle, f"{os.getpid()}{f' (run {run})' if run else ''}".encode())
     except BaseException:
@@ -69,7 +69,7 @@ def note_journal(resource_id: str, place: str, journal: str) -> None:
             os.close(file)
 
 
-def noted_journal(resource_id: str, place: str) -> str:
+def read_journal_note(resource_id: str, place: str) -> str:
     """The path of the journal that `note_journal` has remembered, "" for none."""
     try:
         file = os.open(_note_path(resource_id, place), _FLAGS & ~(os.O_CREAT | os.O_RDWR) | os.O_RDONLY)
@@ -160,38 +160,40 @@ def _make_private(folder: Path) -> None:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     if not _is_private(folder):
-        shown = printable(folder, 300)
-        raise InvalidInput(f"others may write {shown}, or it is no folder of yours: remove it, or chmod 700 {shown}")
+        path_text = printable(folder, 300)
+        raise InvalidInput(
+            f"others may write {path_text}, or it is no folder of yours: remove it, or chmod 700 {path_text}"
+        )
 
 
 def _is_private(folder: Path) -> bool:
     """Whether this is a folder of this user (no link to one) that nobody else may write."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except (OSError, ValueError):
         return False
-    return stat.S_ISDIR(found.st_mode) and _is_own(found) and not writable_by_others(found)
+    return stat.S_ISDIR(status.st_mode) and _is_own(status) and not writable_by_others(status)
 
 
-def _is_own(found: os.stat_result) -> bool:
-    return not hasattr(os, "getuid") or found.st_uid == os.getuid()
+def _is_own(status: os.stat_result) -> bool:
+    return not hasattr(os, "getuid") or status.st_uid == os.getuid()
 
 
-def writable_by_others(found: os.stat_result) -> bool:
+def writable_by_others(status: os.stat_result) -> bool:
     """Whether group or others may write it; never on Windows, where the mode does not show that."""
-    return hasattr(os, "getuid") and bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    return hasattr(os, "getuid") and bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-def _locked(path: Path, resource_id: str) -> tuple[Path, int]:
+def _open_locked(path: Path, resource_id: str) -> tuple[Path, int]:
     """Path and handle of the lock file, locked by this process."""
     for _ in range(_TRIES):
-        handle = _opened(path)
+        handle = _open_file(path)
         try:
             _refuse_other_files(path, os.fstat(handle))
-            _take(handle, resource_id)
+            _lock_or_refuse(handle, resource_id)
             if _is_at(path, handle):
                 return path, handle
         except BaseException:
@@ -201,23 +203,25 @@ def _locked(path: Path, resource_id: str) -> tuple[Path, int]:
     raise Locked(f"{resource_id} is being upgraded by other processes of this machine, which come and go")
 
 
-def _opened(path: Path) -> int:
+def _open_file(path: Path) -> int:
     try:
         return os.open(path, _FLAGS, 0o600)
     except OSError as error:
-        shown = printable(path, 300)
-        raise InvalidInput(f"the lock {shown} cannot be opened ({error.strerror}): remove it with rm {shown}") from None
+        path_text = printable(path, 300)
+        raise InvalidInput(
+            f"the lock {path_text} cannot be opened ({error.strerror}): remove it with rm {path_text}"
+        ) from None
 
 
-def _refuse_other_files(path: Path, found: os.stat_result) -> None:
+def _refuse_other_files(path: Path, status: os.stat_result) -> None:
     """Only a regular file of this user, under one name at most, is written; it has none when it was just removed."""
-    if stat.S_ISREG(found.st_mode) and _is_own(found) and found.st_nlink <= 1:
+    if stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink <= 1:
         return
-    shown = printable(path, 300)
-    raise InvalidInput(f"the lock {shown} is no plain file of yours: remove it with rm {shown}")
+    path_text = printable(path, 300)
+    raise InvalidInput(f"the lock {path_text} is no plain file of yours: remove it with rm {path_text}")
 
 
-def _take(handle: int, resource_id: str) -> None:
+def _lock_or_refuse(handle: int, resource_id: str) -> None:
     try:
         _lock_handle(handle)
     except OSError:
@@ -242,10 +246,10 @@ def _lock_handle(handle: int) -> None:
 def _is_at(path: Path, handle: int) -> bool:
     """Whether the open file is the one at the path: a holder before us may have removed it."""
     try:
-        found, opened = os.lstat(path), os.fstat(handle)
+        at_path, at_handle = os.lstat(path), os.fstat(handle)
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+    return (at_path.st_dev, at_path.st_ino) == (at_handle.st_dev, at_handle.st_ino)
 
 
 def _read(handle: int) -> str:

@@ -22,30 +22,30 @@ from ..rules.preflight import PlanRefused
 from ..rules.snapshot import natural, reference_of
 from ..rules.state import ORDER, Entry, State, left_deallocated
 from . import journal as _journal
-from .planning import Plan, image_problem, planned
+from .planning import Plan, image_problem, make_plan
 
 IMAGE = ("properties", "virtualMachineProfile", "storageProfile", "imageReference")
 
 
-def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
+def patch_of(stored: Entry, current: Mapping[str, Any]) -> JsonDict:
     """The PATCH that writes the model of a leg over the model that is there."""
     if "patch" in stored:
         return dict(stored["patch"])
-    return model.merge_patch(found, model_of(stored, found))
+    return model.merge_patch(current, model_of(stored, current))
 
 
-def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
+def keep_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], current: Mapping[str, Any]) -> JsonDict:
     """The PATCH of a plan for the tags that the model has now: tags that others wrote since the plan stay.
 
     `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
     """
     tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
-    return model.retagged(patch, {"tags": tags}, found)
+    return model.retagged(patch, {"tags": tags}, current)
 
 
-def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
+def model_of(stored: Entry, current: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+    after: Any = model.merged(model.without_read_only(current), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -55,7 +55,7 @@ def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     return dict(after)
 
 
-def touched(state: State) -> tuple[str, ...]:
+def reached_instances(state: State) -> tuple[str, ...]:
     """The instances that requests of an upgrade have, or may have, reached."""
     batch = state.batch
     away = () if batch is None or (batch.status == "intended" and not batch.done) else batch.ids
@@ -63,7 +63,7 @@ def touched(state: State) -> tuple[str, ...]:
     return tuple(sorted((set(state.sends) | set(away)) - gone))
 
 
-def legs_back(arm: Arm, found: JsonDict, names: Iterable[str], state: State, first: Entry) -> dict[str, Any]:
+def make_legs(arm: Arm, current: JsonDict, names: Iterable[str], state: State, first: Entry) -> dict[str, Any]:
     """{"legs": how to bring these instances back, "unreturnable": what cannot be, and why}, from the present model."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -74,18 +74,20 @@ def legs_back(arm: Arm, found: JsonDict, names: Iterable[str], state: State, fir
     legs, problems = list[JsonDict](), list[str]()
     for image in sorted(groups, key=lambda image: (len(groups[image]), image)):
         stored: JsonDict = {"undo": first["undo"], "image": image, "instances": sorted(groups[image])}
-        why = _problem(arm, ScaleSet.parse(first["scale_set"]), found, stored, moved=moved) or _stays(stored, first)
+        why = _why_no_image(arm, ScaleSet.parse(first["scale_set"]), current, stored, moved=moved) or _why_unmoved(
+            stored, first
+        )
         if why:
             problems.append(f"{markup.listing(sorted(groups[image], key=natural))}: {why}")
         else:
-            legs.append({**stored, **_marks(stored, found)})
+            legs.append({**stored, **_marks(stored, current)})
     if problems and not legs and first["undo"] and not _moves_instances(first["undo"]):
         rest: JsonDict = {"undo": first["undo"], "image": "", "instances": []}  # tags, capacity, policies
-        legs.append({**rest, **_marks(rest, found)})
+        legs.append({**rest, **_marks(rest, current)})
     return {"legs": legs, "unreturnable": problems}
 
 
-def _stays(stored: Entry, first: Entry) -> str:
+def _why_unmoved(stored: Entry, first: Entry) -> str:
     """Why a leg would leave its instances as they are, "" when it moves them.
 
     Instances follow the model. Where the old model differs in nothing that shows, they have no way back to it.
@@ -115,16 +117,16 @@ def _moves_image(undo: Mapping[str, Any]) -> bool:
     return bool(inner) and "imageReference" in inner
 
 
-def _problem(arm: Arm, address: ScaleSet, found: JsonDict, stored: Entry, *, moved: bool) -> str:
+def _why_no_image(arm: Arm, address: ScaleSet, current: JsonDict, stored: Entry, *, moved: bool) -> str:
     """Why instances cannot be brought back to an image, "" when they can."""
     if not stored["image"] or not stored["instances"]:
         return "the exact version that it ran is not known" if moved and stored["instances"] else ""
-    return image_problem(arm, address, found, model_of(stored, found))
+    return image_problem(arm, address, current, model_of(stored, current))
 
 
-def _marks(stored: Entry, found: JsonDict) -> dict[str, Any]:
+def _marks(stored: Entry, current: JsonDict) -> dict[str, Any]:
     """How the model of a leg is recognized, and which version its instances run in the end."""
-    after = model_of(stored, found)
+    after = model_of(stored, current)
     version = _version_of(str(stored["image"]))
     marks = {"version": version, "after": model.fingerprint(after), "outline": model.outline(after)}
     return {**marks, "size": preflight.size(after)}
@@ -137,38 +139,38 @@ def _version_of(image: str) -> str:
     return "" if image.startswith("/") else image.rpartition(":")[2]
 
 
-def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
+def make_rollback_entry(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
     """What an automatic rollback is to do: its legs, and what cannot be brought back."""
-    found: JsonDict = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
-    if model.fingerprint(found) != state.fingerprint:
+    current: JsonDict = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
+    if model.fingerprint(current) != state.fingerprint:
         return {"legs": [], "unreturnable": [DRIFTED]}
-    return legs_back(arm, found, touched(state), state, first)
+    return make_legs(arm, current, reached_instances(state), state, first)
 
 
-def rollback_of(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:
+def make_rollback_plan(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:
     """The plan that takes back what these entries did. Each upgrade can be taken back; a rollback cannot."""
-    first, state = _journal.begun(entries), _journal.fold(entries)
+    first, state = _journal.begin_entry(entries), _journal.fold(entries)
     if first.get("takes_back"):
         raise PlanRefused("that journal is of a rollback itself: plan an upgrade instead")
     if (state.verdict or {}).get("outcome") == "rolled-back":
         raise PlanRefused("that upgrade has been rolled back already: plan an upgrade instead")
     address = ScaleSet.parse(first["scale_set"])
-    found: JsonDict = {**vmss.get_vmss(arm, *address)}
-    made = legs_back(arm, found, touched(state), state, first)
-    _refuse_a_later_change(found, state, first, made["legs"], over_later_changes=over_later_changes)
-    if made["unreturnable"] and not made["legs"]:
-        raise PlanRefused(f"nothing can be brought back: {'; '.join(made['unreturnable'])}")
-    return _planned(arm, address, state, first, made)
+    current: JsonDict = {**vmss.get_vmss(arm, *address)}
+    parts = make_legs(arm, current, reached_instances(state), state, first)
+    _refuse_a_later_change(current, state, first, parts["legs"], over_later_changes=over_later_changes)
+    if parts["unreturnable"] and not parts["legs"]:
+        raise PlanRefused(f"nothing can be brought back: {'; '.join(parts['unreturnable'])}")
+    return _plan_legs(arm, address, state, first, parts)
 
 
 def _refuse_a_later_change(
-    found: JsonDict, state: State, first: Entry, legs: list[JsonDict], *, over_later_changes: bool
+    current: JsonDict, state: State, first: Entry, legs: list[JsonDict], *, over_later_changes: bool
 ) -> None:
     """A model that somebody else has written since is taken away only where that was asked for."""
-    shown = model.fingerprint(found)
+    fingerprint = model.fingerprint(current)
     ours = {state.fingerprint, first["fingerprint_before"], first["fingerprint_after"]}
     known = ours | {leg["after"] for leg in legs} | {leg.after for leg in state.legs}
-    if not over_later_changes and shown not in known and model.outline(found) not in _outlines(state, legs):
+    if not over_later_changes and fingerprint not in known and model.outline(current) not in _outlines(state, legs):
         raise PlanRefused(
             "somebody has written the model since that upgrade, and a rollback would take that away too: "
             "over_later_changes=True allows it"
@@ -179,41 +181,41 @@ def _outlines(state: State, legs: list[JsonDict]) -> set[str]:
     return {leg["outline"] for leg in legs} | {leg.outline for leg in state.legs}
 
 
-def _planned(arm: Arm, address: ScaleSet, state: State, first: Entry, made: Mapping[str, Any]) -> Plan:
+def _plan_legs(arm: Arm, address: ScaleSet, state: State, first: Entry, parts: Mapping[str, Any]) -> Plan:
     """The plan of the first leg, with the batches of the others after it."""
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=None, zones=None, update_domains=None, fault_domains=None)
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
     goal = {"broken": broken, "deallocated": left_deallocated(state)}
-    plans = [_of_leg(arm, address, leg, policy, goal) for leg in made["legs"]]
-    versions = ", ".join(dict.fromkeys(leg["version"] for leg in made["legs"] if leg["version"]))
-    notes = [f"cannot be brought back: {text}" for text in made["unreturnable"]]
+    plans = [_plan_leg(arm, address, leg, policy, goal) for leg in parts["legs"]]
+    versions = ", ".join(dict.fromkeys(leg["version"] for leg in parts["legs"] if leg["version"]))
+    notes = [f"cannot be brought back: {text}" for text in parts["unreturnable"]]
     notes += [f"afterwards the model names {versions}"] * bool(versions)
-    if first.get("withheld") and not made["unreturnable"]:
+    if first.get("withheld") and not parts["unreturnable"]:
         notes.append(
             "the passwords, customData or protected settings that the upgrade wrote stay: no GET shows old ones"
         )
-    wanted = functools.reduce(_joined, plans)
+    whole = functools.reduce(_join_plans, plans)
     return replace(
-        wanted,
+        whole,
         takes_back=True,
-        legs=tuple(made["legs"]),
-        unreturnable=tuple(made["unreturnable"]),
+        legs=tuple(parts["legs"]),
+        unreturnable=tuple(parts["unreturnable"]),
         broken=tuple(sorted(broken)),
-        warnings=(*wanted.warnings, *notes),
+        warnings=(*whole.warnings, *notes),
     )
 
 
-def _of_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, goal: Mapping[str, Any]) -> Plan:
+def _plan_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, goal: Mapping[str, Any]) -> Plan:
     only = frozenset(leg["instances"])
-    return planned(arm, address, _change(leg), policy, accept_failed=True, only=only, image=str(leg["image"]), **goal)
+    return make_plan(arm, address, _change(leg), policy, accept_failed=True, only=only, image=str(leg["image"]), **goal)
 
 
 def _change(leg: JsonDict) -> Any:
-    return lambda found: model_of(leg, found)
+    return lambda current: model_of(leg, current)
 
 
-def _joined(first: Plan, second: Plan) -> Plan:
+def _join_plans(first: Plan, second: Plan) -> Plan:
     lowest = {place: min(count, second.lowest.get(place, count)) for place, count in first.lowest.items()}
     changes = (*first.changes, *(change for change in second.changes if change not in first.changes))
     return replace(
@@ -229,10 +231,10 @@ def _joined(first: Plan, second: Plan) -> Plan:
     )
 
 
-def undo(wanted: Plan) -> JsonDict:
+def undo_patch(plan: Plan) -> JsonDict:
     """The patch that takes the change of a plan back."""
-    after: Any = model.without_secrets(model.apply_patch(wanted.before, wanted.patch))
-    before: Any = model.without_secrets(wanted.before)
+    after: Any = model.without_secrets(model.apply_patch(plan.before, plan.patch))
+    before: Any = model.without_secrets(plan.before)
     return _difference(after, before)
 
 

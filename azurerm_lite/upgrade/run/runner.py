@@ -67,7 +67,7 @@ class Runner:
         arguments.typed(Journal, journal=journal)
         checks.of_run(None, gate, on_event, _never)
         self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
-        first = _journal.begun(journal.entries)
+        first = _journal.begin_entry(journal.entries)
         if first.get("gated") and gate is None:
             raise InvalidInput("this upgrade was begun with a gate: give it here too, as gate=…")
         self._first = first
@@ -77,13 +77,13 @@ class Runner:
         self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
         self._protecting: dict[str, Operation] = {}  # by instance
         self._protection_error: AzurermLiteError | None = None  # of the last writes of protection
-        self._hanging: Operation | None = None  # what did not end in time, as it is polled
+        self._late_operation: Operation | None = None  # what did not end in time, as it is polled
         self._lowest = self.state.lowest
-        self.seen: Snapshot | None = None  # the newest snapshot, kept for who watches
-        self.found: Vmss | None = None  # the model of the newest snapshot
-        self._worked_out: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
+        self.snapshot: Snapshot | None = None  # the newest snapshot, kept for who watches
+        self.current: Vmss | None = None  # the model of the newest snapshot
+        self._cached_model: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
         self._answer = ""  # the fingerprint of the model as Azure answered its write
-        self._greeted = False
+        self._has_told_start = False
         self._last = ""  # the kind of the newest action
         self._done_at = 0.0  # when the last thing that this process did was over
         self.should_stop: Stop = _never  # asked before each step
@@ -127,13 +127,13 @@ class Runner:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
         if self.state.verdict is not None:
             return None
-        self._greet()
-        wait = self._once()
+        self._tell_start()
+        wait = self._act_once()
         while wait is not None and self._last in _LEADS:
-            wait = self._once()
+            wait = self._act_once()
         return wait
 
-    def _once(self) -> float | None:
+    def _act_once(self) -> float | None:
         """One action. A snapshot and an intent age, so what follows from them is done in the same step."""
         if not self.state.stopping and self.should_stop():
             self._note({"kind": "stop", "at": self.arm.time()})
@@ -148,7 +148,7 @@ class Runner:
 
     def next_action(self) -> Action:
         """What the machine wants done now."""
-        return machine.decide(self.state, self.seen, self.arm.time())
+        return machine.decide(self.state, self.snapshot, self.arm.time())
 
     def cost(self) -> Cost:
         """What the next step may ask of Compute."""
@@ -185,52 +185,52 @@ class Runner:
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def _look(self, action: Action) -> float:
+    def _take_snapshot(self, action: Action) -> float:
         """Read the model, unless the instances alone are asked for, then all instances."""
-        self.found = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
-        seen = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
-        seen = seen._replace(
+        self.current = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
+        snapshot = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
+        snapshot = snapshot._replace(
             source=self.state.source,
-            reports=self.state.reports or seen.reports,
+            reports=self.state.reports or snapshot.reports,
             ended=self.arm.time(),
-            model=None if self.found is None else self._model(self.found),
+            model=None if self.current is None else self._model(self.current),
         )
-        self.seen = seen
-        self._note(machine.seen_entry(self.state, seen))
-        self._lowest = machine.least(self._lowest, sum(map(seen.fit, seen.members.values())))
-        self._tell({"kind": "seen", "at": seen.ended_at}, seen)
+        self.snapshot = snapshot
+        self._note(machine.seen_entry(self.state, snapshot))
+        self._lowest = machine.least(self._lowest, sum(map(snapshot.fit, snapshot.members.values())))
+        self._tell({"kind": "seen", "at": snapshot.ended_at}, snapshot)
         return 0.0
 
-    def _model(self, found: Vmss) -> Model:
+    def _model(self, current: Vmss) -> Model:
         """The model as the machine compares it. One that has not changed since the last snapshot is worked out once."""
         leg, is_written = self.state.goal, self.state.model == "written"
-        facts, before = (leg.stored, is_written, found), self._worked_out
+        facts, before = (leg.stored, is_written, current), self._cached_model
         if before is not None and before[0] == facts:
             return before[1]
-        properties: Any = found.get("properties") or {}
-        capacity: Any = (found.get("sku") or {}).get("capacity")
-        patch = {} if is_written else legs.patch_of(leg.stored, found)
-        shown = Model(
-            model.fingerprint(found),
-            model.outline(found),
+        properties: Any = current.get("properties") or {}
+        capacity: Any = (current.get("sku") or {}).get("capacity")
+        patch = {} if is_written else legs.patch_of(leg.stored, current)
+        snapshot_model = Model(
+            model.fingerprint(current),
+            model.outline(current),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
-            model.reflects(found, patch),
+            model.reflects(current, patch),
         )
-        self._worked_out = facts, shown
-        return shown
+        self._cached_model = facts, snapshot_model
+        return snapshot_model
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
     def _write_model(self, _action: Action) -> float:
-        found = self.found
-        assert found is not None  # noqa: S101  (decided on a snapshot)
+        current = self.current
+        assert current is not None  # noqa: S101  (decided on a snapshot)
         if self.state.direction == "back" or self._first["takes_back"]:
-            patch = legs.patch_of(self.state.goal.stored, found)
+            patch = legs.patch_of(self.state.goal.stored, current)
         else:
             patch = self._first["patch"] if self._patch is None else self._patch
-            patch = legs.on_present_tags(patch, self._first["undo"], found)
-        operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
+            patch = legs.keep_present_tags(patch, self._first["undo"], current)
+        operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=current.get("etag"))
         self._operations = [operation]
         self._answer = _fingerprint(operation.resource)
         self._note({"kind": "model-posted", "at": self.arm.time()})
@@ -247,21 +247,21 @@ class Runner:
         self._operations = []
         if operation.error is not None:
             raise operation.error
-        taken = self._as_taken(operation.resource)
-        if not taken:
+        fingerprint = self._written_fingerprint(operation.resource)
+        if not fingerprint:
             self._note({"kind": "model-answered", "at": self.arm.time()})
             return 0.0
-        self._record({"kind": "model-written", "fingerprint": taken, "request_id": operation.request_id})
+        self._record({"kind": "model-written", "fingerprint": fingerprint, "request_id": operation.request_id})
         return 0.0
 
-    def _as_taken(self, resource: Json) -> str:
+    def _written_fingerprint(self, resource: Json) -> str:
         """The fingerprint of the model as the write's final response shows it, "" where it shows another one."""
-        shown = _fingerprint(resource)
-        if not shown or not isinstance(resource, Mapping):
+        fingerprint = _fingerprint(resource)
+        if not fingerprint or not isinstance(resource, Mapping):
             return ""
         leg = self.state.goal
-        known = shown in (self._answer, leg.after) or model.outline(resource) == leg.outline
-        return shown if known else ""
+        known = fingerprint in (self._answer, leg.after) or model.outline(resource) == leg.outline
+        return fingerprint if known else ""
 
     # --- requests on instances ---------------------------------------------------------------------------------------
 
@@ -310,9 +310,11 @@ class Runner:
         """Whether an operation that did not end in time has ended since."""
         stored = self.state.hanging
         assert stored is not None  # noqa: S101  (decided on it)
-        if self._hanging is None or self._hanging.request_id != stored["request_id"]:
-            self._hanging = Operation.from_dict(self.arm, stored)
-        operation = self._hanging  # the same at each poll: it looks at the instances when its status is gone for good
+        if self._late_operation is None or self._late_operation.request_id != stored["request_id"]:
+            self._late_operation = Operation.from_dict(self.arm, stored)
+        operation = (
+            self._late_operation
+        )  # the same at each poll: it looks at the instances when its status is gone for good
         operation.poll()
         if operation.done:
             self._note({"kind": "released", "at": self.arm.time()})
@@ -328,7 +330,7 @@ class Runner:
 
     def _check_repairs(self, _action: Action) -> float:
         """Whether automatic repairs are running, so that it is ours to suspend them. The entry comes before the act."""
-        ours = not self.state.flexible and guards.repairs_on(self.arm, self.address)
+        ours = not self.state.flexible and guards.are_repairs_running(self.arm, self.address)
         if ours:
             self._record({"kind": "guarded", "on": True})
         else:
@@ -347,7 +349,7 @@ class Runner:
 
     def _protect(self, action: Action) -> float:
         """Protect a batch from scale-in before it is sent. Who was protected before is not ours to set free."""
-        ours = guards.unprotected(self.arm, self.address, action.ids)
+        ours = guards.list_unprotected(self.arm, self.address, action.ids)
         self._record({"kind": "shielded", "ids": ours, "batch": list(action.ids)})
         writes = guards.protect(self.arm, self.address, ours, True)
         self._protecting, self._protection_error = writes.operations, writes.error
@@ -357,10 +359,10 @@ class Runner:
         writes = guards.protect(self.arm, self.address, action.ids, False)
         self._protecting, self._protection_error = writes.operations, writes.error
         self._note({"kind": "protection", "protection": "removing", "at": self.arm.time()})
-        self._freed(list(writes.unneeded))
+        self._record_freed(list(writes.unneeded))
         return 0.0
 
-    def _freed(self, ids: list[str]) -> None:
+    def _record_freed(self, ids: list[str]) -> None:
         """Instances that are protected by us no more."""
         if ids:
             self._record({"kind": "freed", "ids": ids})
@@ -378,7 +380,7 @@ class Runner:
             if first.error is not None:
                 self._protection_error = self._protection_error or first.error
             elif self.state.protection == "removing":
-                self._freed([name])
+                self._record_freed([name])
         if self._protection_error is not None:
             error, self._protection_error = self._protection_error, None
             raise error
@@ -392,10 +394,10 @@ class Runner:
 
     def _ask_gate(self, action: Action) -> float:
         assert self.gate is not None  # noqa: S101  (no upgrade is gated without one)
-        assert self.seen is not None  # noqa: S101  (decided on a snapshot)
-        members = [self.seen.members[name] for name in action.ids if name in self.seen.members]
-        said, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
-        self._record({"kind": "gate", "said": said, "reason": why, "ids": list(action.ids)})
+        assert self.snapshot is not None  # noqa: S101  (decided on a snapshot)
+        members = [self.snapshot.members[name] for name in action.ids if name in self.snapshot.members]
+        answer, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
+        self._record({"kind": "gate", "said": answer, "reason": why, "ids": list(action.ids)})
         return 0.0
 
     def _wait(self, action: Action) -> float:
@@ -404,14 +406,14 @@ class Runner:
 
     def _roll_back(self, action: Action) -> float:
         """What is to be done to undo what was done stands in the journal before any of it is."""
-        made = legs.way_back(self.arm, self.state, self._first)
-        self._record({"kind": "rollback", "reason": action.reason, **made})
+        parts = legs.make_rollback_entry(self.arm, self.state, self._first)
+        self._record({"kind": "rollback", "reason": action.reason, **parts})
         return 0.0
 
     def _end(self, action: Action) -> float:
         """Write down how it came out."""
-        classes = verdict_classes(self.state, self.seen)
-        reasons = {**failure_reasons(self.state, self.seen), **self.state.reasons}
+        classes = verdict_classes(self.state, self.snapshot)
+        reasons = {**failure_reasons(self.state, self.snapshot), **self.state.reasons}
         failures = {name: reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
         entry = {"kind": "end", "at": self.arm.time(), "verdict": {}}
         entry["verdict"] = self._verdict(action, classes, failures).to_dict()
@@ -425,30 +427,35 @@ class Runner:
     def _verdict(self, action: Action, classes: dict[str, str], failures: dict[str, str]) -> Verdict:
         where = str(self.journal.path) if self.journal.path else None
         took, version = self.arm.time() - float(self._first["at"]), self.state.legs[-1].version
-        texts = (action.reason, self._away(action, classes), self._deallocated(), self._outstanding())
+        texts = (
+            action.reason,
+            self._in_flight_text(action, classes),
+            self._deallocated_text(),
+            self._outstanding_text(),
+        )
         reason = "; ".join(filter(None, texts))
         counts = (self.state.settled_batches, took, self._lowest)
         return Verdict(action.outcome, reason, classes, version, *counts, where, failures)
 
     @staticmethod
-    def _away(action: Action, classes: Mapping[str, str]) -> str:
+    def _in_flight_text(action: Action, classes: Mapping[str, str]) -> str:
         away = [name for name, kind in classes.items() if kind == "in-flight"]
         return f"still in flight: {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
-    def _deallocated(self) -> str:
+    def _deallocated_text(self) -> str:
         """The instances that wait for a start, as far as the newest snapshot shows."""
-        members = {} if self.seen is None else self.seen.members
+        members = {} if self.snapshot is None else self.snapshot.members
         ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
         return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
 
-    def _outstanding(self) -> str:
+    def _outstanding_text(self) -> str:
         """What guards could not be removed, and how they can be."""
         texts, why = [], self.state.outstanding
         if self.state.guarded:
             reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
             texts.append(f"automatic repairs are still suspended{reason}; clean_up(auth, journal) resumes them")
         if self.state.shielded:
-            members = self.state.shielded if self.seen is None else self.seen.members
+            members = self.state.shielded if self.snapshot is None else self.snapshot.members
             ids = markup.listing([name for name in self.state.shielded if name in members])
             texts.append(
                 f"still protected from scale-in: {ids}; resume, or clean_up(auth, journal) later, takes it back"
@@ -461,7 +468,7 @@ class Runner:
             if self.state.guarded:
                 self._resume_repairs(Action("resume-repairs"))
             if self.state.shielded:
-                guards.unprotect(self.arm, self.address, self.state.shielded, self._freed)
+                guards.unprotect(self.arm, self.address, self.state.shielded, self._record_freed)
                 self._record({"kind": "shielded", "ids": [], "batch": []})
         except Exception as error:
             log.warning("guards are left behind: %s; clean_up(auth, journal) removes them", error)
@@ -492,24 +499,24 @@ class Runner:
         self.state = machine.apply(self.state, entry)
         self._lowest = machine.least(self._lowest, self.state.lowest)
 
-    def _tell(self, entry: Mapping[str, Any], seen: Snapshot | None = None) -> None:
+    def _tell(self, entry: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
         """Tell it to whoever watches. "begin", "seen", "polled" and "waiting" are told only, and in no journal."""
         self._done_at = self.arm.time()
         if self.on_event is _silent:
             return
-        self.seen = seen or self.seen
-        where = (self.state.phase, self.state, self.state.took, self.seen, self._lowest)
+        self.snapshot = snapshot or self.snapshot
+        where = (self.state.phase, self.state, self.state.took, self.snapshot, self._lowest)
         now = events.Now(self._first, self.policy, *where, entry["at"], self.arm.is_emulator)
         try:
             self.on_event(events.event(entry, now))
         except Exception:
             log.exception("on_event failed at %r; the upgrade goes on", entry["kind"])
 
-    def _greet(self) -> None:
+    def _tell_start(self) -> None:
         """What is about to be done, or gone on with, before the first step."""
-        if self._greeted:
+        if self._has_told_start:
             return
-        self._greeted = True
+        self._has_told_start = True
         kind = "begin" if len(self.journal.entries) == 1 else "resumed"
         texts = {key: self._first[key] for key in ("scale_set", "version", "changes", "warnings", "takes_back")}
         self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **texts})
@@ -518,7 +525,7 @@ class Runner:
 _QUIET = frozenset(["resumed", "ending", "freed"])
 _LEADS = frozenset(["look", "intend", "intend-model"])  # actions that are nothing without the one that follows
 _ACTS: Mapping[str, Callable[[Runner, Action], float]] = {
-    "look": Runner._look,
+    "look": Runner._take_snapshot,
     "write-model": Runner._write_model,
     "follow-model": Runner._follow_model,
     "send": Runner._send,
@@ -570,7 +577,7 @@ def trouble_of(error: AzurermLiteError) -> dict[str, Any]:
 def _cause(error: AzurermLiteError) -> str:
     if isinstance(error, OutcomeUnknown):
         return "lost"
-    if isinstance(error, guards.InMotion | BusyError):
+    if isinstance(error, guards.InstanceBusy | BusyError):
         return "busy"
     if isinstance(error, ThrottledError):
         return "throttled"

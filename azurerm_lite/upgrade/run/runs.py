@@ -23,8 +23,8 @@ from . import guards
 from . import journal as _journal
 from .gates import Gate
 from .journal import Journal
-from .planning import Plan, is_flexible, seen_model, take_snapshot
-from .rollbacks import patch_of, rollback_of, undo
+from .planning import Plan, is_flexible, snapshot_model, take_snapshot
+from .rollbacks import make_rollback_plan, patch_of, undo_patch
 from .runner import OnEvent, Runner, Stop, _never, _silent
 
 STOP_SECONDS = 5.0  # how soon a wish to stop is heard
@@ -52,59 +52,59 @@ def upgrade(
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
         raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {short_repr(plan)}")
-    runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
+    runner = start_runner(renewable_arm(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 
 
-def opened(
+def start_runner(
     arm: Arm, plan: Plan, journal: str | None, *, gate: Gate | None = None, on_event: OnEvent = _silent
 ) -> Runner:
     """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
-    kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
+    journal_file = Journal(journal)
+    journal_file.lock(plan.address.resource_id, arm.place, arm.correlation_id)
     try:
-        baseline = _refuse_a_moved_world(arm, plan)
-        kept.create()
+        baseline = _find_baseline(arm, plan)
+        journal_file.create()
         entry = first_entry(plan, arm.time(), gated=gate is not None, baseline=baseline)
-        kept.append({**entry, **_origin(arm, plan)})
-        runner = Runner(arm, kept, on_event, gate)
+        journal_file.append({**entry, **_origin(arm, plan)})
+        runner = Runner(arm, journal_file, on_event, gate)
         runner.patch = plan.patch
-        runner.seen = None if on_event is _silent else plan.observation
+        runner.snapshot = None if on_event is _silent else plan.observation
         return runner
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
 
 
-def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent) -> Runner:
+def resume_runner(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent) -> Runner:
     """A Runner where the journal ends, its file open and the scale set locked on this machine."""
-    kept = reopened(arm, journal)
+    journal_file = reopen_journal(arm, journal)
     try:
-        runner = Runner(arm, kept, on_event, gate)
+        runner = Runner(arm, journal_file, on_event, gate)
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
     runner.take_up()
     return runner
 
 
-def reopened(arm: Arm, journal: str) -> Journal:
+def reopen_journal(arm: Arm, journal: str) -> Journal:
     """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
-    kept = Journal(journal)
-    first = _journal.begun(_journal.read_trusted(journal))
+    journal_file = Journal(journal)
+    first = _journal.begin_entry(_journal.read_trusted(journal))
     trust.refuse_other_endpoint(first, arm.base)
-    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
+    journal_file.lock(first["scale_set"], arm.place, arm.correlation_id)
     try:
-        kept.reopen()
-        if kept.entries[:1] != [first]:
-            raise InvalidInput(f"the journal {kept.path} became another one while it was opened: try again")
-        found = _refuse_other_world(arm, first)
-        if found is not None:
-            _refuse_other_plan(first, _journal.fold(kept.entries), found)
+        journal_file.reopen()
+        if journal_file.entries[:1] != [first]:
+            raise InvalidInput(f"the journal {journal_file.path} became another one while it was opened: try again")
+        current = _refuse_other_world(arm, first)
+        if current is not None:
+            _refuse_other_plan(first, _journal.fold(journal_file.entries), current)
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
-    return kept
+    return journal_file
 
 
 def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
@@ -113,23 +113,23 @@ def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
     None where nothing answers: the run finds that out by itself, and what is known of the world stands.
     """
     try:
-        found: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
+        current: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
     except (ArmError, TransportError):
-        found = None
-    if found is not None or arm.world is not None:
+        current = None
+    if current is not None or arm.world is not None:
         trust.refuse_other_world(first, arm.world or "")
-    return found
+    return current
 
 
-def _refuse_other_plan(first: _journal.Entry, state: State, found: JsonDict) -> None:
+def _refuse_other_plan(first: _journal.Entry, state: State, current: JsonDict) -> None:
     """InvalidInput when a model that is still to be written is not one of the plan."""
     for number, leg in enumerate(state.legs[state.leg :]):
         if number or state.model != "written":
-            trust.refuse_other_change(first, leg.stored, found, _model_after(leg.stored, found))
+            trust.refuse_other_change(first, leg.stored, current, _model_after(leg.stored, current))
 
 
-def _model_after(leg: Any, found: JsonDict) -> JsonDict:
-    return dict(model.apply_patch(model.without_read_only(found), patch_of(leg, found)))
+def _model_after(leg: Any, current: JsonDict) -> JsonDict:
+    return dict(model.apply_patch(model.without_read_only(current), patch_of(leg, current)))
 
 
 def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def resume(
     One that was begun with a gate needs it again.
     """
     checks.of_resume(journal, gate, on_event, should_stop)
-    runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
+    runner = resume_runner(renewable_arm(auth), journal, gate=gate, on_event=on_event)
     if runner.verdict is not None:
         runner.journal.close()
         return runner.verdict
@@ -185,9 +185,9 @@ def rollback(
     """
     checks.of_resume(journal, gate, on_event, should_stop)
     checks.path(new_journal, "new_journal")
-    arm = lasting(auth)
-    wanted = plan_rollback(arm, journal, over_later_changes=over_later_changes)
-    return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
+    arm = renewable_arm(auth)
+    rollback_plan = plan_rollback(arm, journal, over_later_changes=over_later_changes)
+    return upgrade(arm, rollback_plan, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
 @conceal_locals
@@ -203,12 +203,12 @@ def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False)
     checks.of_resume(journal, None, _silent, _never)
     arguments.switch(over_later_changes, "over_later_changes")
     arm, entries = arm_of(auth), _journal.read_trusted(journal)
-    first = _journal.begun(entries)
+    first = _journal.begin_entry(entries)
     trust.refuse_other_endpoint(first, arm.base)
-    found = _refuse_other_world(arm, first)
-    if found is not None and not first["takes_back"]:
-        trust.refuse_other_undo(first, found)
-    return rollback_of(arm, entries, over_later_changes=over_later_changes)
+    current = _refuse_other_world(arm, first)
+    if current is not None and not first["takes_back"]:
+        trust.refuse_other_undo(first, current)
+    return make_rollback_plan(arm, entries, over_later_changes=over_later_changes)
 
 
 @conceal_locals
@@ -221,26 +221,29 @@ def clean_up(auth: Auth, journal: str) -> bool:
     """
     checks.of_resume(journal, None, _silent, _never)
     arm = arm_of(auth)
-    kept = reopened(arm, journal)
+    journal_file = reopen_journal(arm, journal)
     try:
-        state, address = _journal.fold(kept.entries), ScaleSet.parse(_journal.begun(kept.entries)["scale_set"])
+        state, address = (
+            _journal.fold(journal_file.entries),
+            ScaleSet.parse(_journal.begin_entry(journal_file.entries)["scale_set"]),
+        )
         if state.guarded:
             guards.set_repairs(arm, address, "Resume")
-            kept.append({"kind": "guarded", "at": arm.time(), "on": False})
+            journal_file.append({"kind": "guarded", "at": arm.time(), "on": False})
         if state.shielded:
 
             def note(ids: list[str]) -> None:
-                kept.append({"kind": "freed", "at": arm.time(), "ids": ids})
+                journal_file.append({"kind": "freed", "at": arm.time(), "ids": ids})
 
             guards.unprotect(arm, address, state.shielded, note)
-            kept.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
+            journal_file.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
         return state.guarded or bool(state.shielded)
     finally:
-        kept.close()
+        journal_file.close()
 
 
 @conceal_locals
-def lasting(auth: Auth) -> Arm:
+def renewable_arm(auth: Auth) -> Arm:
     arm = arm_of(auth)
     if not arm.credential.lasting:
         raise InvalidInput(
@@ -249,31 +252,31 @@ def lasting(auth: Auth) -> Arm:
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Snapshot:
+def _find_baseline(arm: Arm, plan: Plan) -> Snapshot:
     """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was.
 
     In an outage those of the plan: the run waits for Azure, and compares the model before it writes anything.
     """
     try:
-        return _baseline(arm, plan)
+        return _read_baseline(arm, plan)
     except (ArmError, TransportError) as error:
         if arm.world is None or not wire.is_passing(error):
             raise
         return plan.observation
 
 
-def _baseline(arm: Arm, plan: Plan) -> Snapshot:
+def _read_baseline(arm: Arm, plan: Plan) -> Snapshot:
     """The instances at the begin of a run; PlanRefused when the plan does not fit them any more."""
-    found = vmss.get_vmss(arm, *plan.address)
-    if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
+    current = vmss.get_vmss(arm, *plan.address)
+    if model.fingerprint(current) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
         return plan.observation
-    seen = take_snapshot(arm, plan.address, flexible=is_flexible(found))
-    mine = {one for ids in plan.batches for one in ids}
-    if gone := [one for one in mine if one not in seen.members]:
+    snapshot = take_snapshot(arm, plan.address, flexible=is_flexible(current))
+    mine = {name for ids in plan.batches for name in ids}
+    if gone := [name for name in mine if name not in snapshot.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
-    return seen._replace(source=plan.observation.source, model=seen_model(found))
+    return snapshot._replace(source=plan.observation.source, model=snapshot_model(current))
 
 
 def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapshot | None = None) -> dict[str, Any]:
@@ -281,11 +284,11 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapsho
 
     `baseline`: the instances when the run begins, which what they become is compared with; else those of the plan.
     """
-    seen = plan.observation if baseline is None else baseline
-    begun = selection.plain(plan.policy, seen, plan.version)
+    snapshot = plan.observation if baseline is None else baseline
+    start = selection.plain(plan.policy, snapshot, plan.version)
     disk = ((plan.before.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
     images: dict[str, list[str]] = {}
-    for member in seen.members.values():
+    for member in snapshot.members.values():
         images.setdefault(member.image, []).append(member.instance_id)
     return {
         "kind": "begin",
@@ -295,11 +298,11 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapsho
         "patch": model.without_secrets(plan.patch),
         "withheld": model.without_secrets(plan.patch) != plan.patch,
         "legs": _legs(plan),
-        "undo": undo(plan),
+        "undo": undo_patch(plan),
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
         "flexible": is_flexible(plan.before),
-        "reports": seen.reports,
+        "reports": snapshot.reports,
         "source": plan.source,
         "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
@@ -310,11 +313,11 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapsho
         "anew": plan.anew,
         "hosted": plan.hosted,
         "size": preflight.size(model.apply_patch(plan.before, plan.patch)),
-        "capacity": begun.capacity,
-        "zone_sizes": dict(begun.zone_sizes),
-        "unavailable": sorted(begun.unavailable),
+        "capacity": start.capacity,
+        "zone_sizes": dict(start.zone_sizes),
+        "unavailable": sorted(start.unavailable),
         "deallocated": list(plan.deallocated),
-        "known": sorted(begun.known),
+        "known": sorted(start.known),
         "images": [{"image": image, "instances": names} for image, names in images.items()],
     }
 
@@ -342,12 +345,12 @@ def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     runner.should_stop = should_stop
     while (wait := runner.step()) is not None:
         # A wish that the machine knows of and has not followed yet cuts no wait short.
-        _rest(runner.arm, wait, _never if runner.state.stopping else should_stop)
+        _pause(runner.arm, wait, _never if runner.state.stopping else should_stop)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
     return runner.verdict
 
 
-def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
+def _pause(arm: Arm, seconds: float, should_stop: Stop) -> None:
     """Wait, but not on when somebody asks to stop: the step after it could begin another batch."""
     while seconds > 0 and not should_stop():
         arm.pause(min(seconds, STOP_SECONDS))
