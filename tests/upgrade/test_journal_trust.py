@@ -202,7 +202,7 @@ def test_a_file_that_is_swapped_between_two_readings_is_refused(
         other.rename(path)
 
     monkeypatch.setattr(journals.Journal, "lock", swapped)
-    with pytest.raises(az.InvalidInput, match="became another one"):
+    with pytest.raises(az.InvalidInput, match="was replaced"):
         resume(stage.arm, str(path))
     monkeypatch.undo()
     with pytest.raises(az.InvalidInput, match="emulator"):  # of the other world, and nothing is locked
@@ -373,7 +373,7 @@ def test_a_rollback_over_a_later_change_is_refused_unless_it_is_allowed(tmp_path
     assert rolled_out(stage, MID, path).ok
     assert rolled_out(stage, NEW).ok
     before = writes(stage)
-    with pytest.raises(PlanRefused, match="somebody has written the model since"):
+    with pytest.raises(PlanRefused, match="another writer has changed the model since"):
         rollback(stage.arm, str(path))
     assert writes(stage) == before
     assert rollback(stage.arm, str(path), over_later_changes=True).ok

@@ -1,6 +1,7 @@
-"""Guard rails around an upgrade: no automatic repairs while it runs, no scale-in of instances that are in flight.
+"""Guards of an upgrade: automatic repairs are suspended and the current batch is protected from scale-in.
 
-What is done here stands in the journal before it is done, so that every exit, `resume` and `repair` can take it back.
+Each guard is written to the journal before it is set, so that the end of the upgrade, `resume` and `clean_up` can
+remove it.
 """
 
 import copy
@@ -26,14 +27,14 @@ _TRIES = 3
 
 
 class InstanceBusy(AzurermLiteError):
-    """An instance that is being changed now: a write to it could end that."""
+    """The instance is being changed now, and a write to it could cancel that change."""
 
 
 # --- automatic repairs -----------------------------------------------------------------------------------------------
 
 
 def are_repairs_running(arm: Arm, address: ScaleSet) -> bool:
-    """Whether the set's repairs are running, so that it is ours to suspend them, and to resume them after."""
+    """Whether automatic repairs are enabled and running; only then does an upgrade suspend and later resume them."""
     properties: Any = vmss.get_vmss(arm, *address)["properties"]
     enabled = (properties.get("automaticRepairsPolicy") or {}).get("enabled") is True
     return enabled and _service_state(arm, address) == "running"
@@ -48,7 +49,7 @@ def _service_state(arm: Arm, address: ScaleSet) -> str:
 
 
 def set_repairs(arm: Arm, address: ScaleSet, action: str) -> None:
-    """`action`: Suspend or Resume; ended when it returns."""
+    """Suspend or resume automatic repairs, and wait for it. `action`: "Suspend" or "Resume"."""
     vmss.set_orchestration_service_state(arm, *address, action, REPAIRS).wait()
 
 
@@ -56,12 +57,12 @@ def set_repairs(arm: Arm, address: ScaleSet, action: str) -> None:
 
 
 def list_unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
-    """Those of these instances that a scale-in could take now."""
+    """The ids of the instances that are not protected from scale-in."""
     return [name for name in ids if not _policy(_instance(arm, address, name)).get("protectFromScaleIn", False)]
 
 
 class ProtectionWrites(NamedTuple):
-    """The writes of protection that were begun, by instance id; which instances needed none; and the first error."""
+    """The started writes by instance id, the ids that needed no write, and the first error."""
 
     operations: dict[str, Operation]
     unneeded: tuple[str, ...]
@@ -69,9 +70,10 @@ class ProtectionWrites(NamedTuple):
 
 
 def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> ProtectionWrites:
-    """Begin to protect instances from scale-in, or to end that. Instances that are gone need nothing.
+    """Start to protect instances from scale-in (`on` True) or to remove the protection (`on` False).
 
-    An instance that is being changed is left as it is (InMotion). After an outage or a throttle no other one is tried.
+    A deleted instance needs no write. An instance that is being changed is not written (InstanceBusy). After an outage
+    or a throttle the remaining instances are not tried.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection
     """
     operations, unneeded, first = dict[str, Operation](), list[str](), None
@@ -91,7 +93,10 @@ def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Protec
 
 
 def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[list[str]], None]) -> None:
-    """End the protection of instances and wait for it. `note` gets the ids that are free; the first error is raised."""
+    """Remove the protection of instances and wait for it.
+
+    `note` is called with the ids that are no longer protected. Then the first error is raised, if there was one.
+    """
     writes = protect(arm, address, ids, False)
     free, first = list(writes.unneeded), writes.error
     for name, operation in writes.operations.items():
@@ -111,7 +116,7 @@ def _write_protection(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -
         if not instance or _policy(instance).get("protectFromScaleIn", False) is on:
             return None
         if str(instance["properties"].get("provisioningState")) == "Updating":
-            raise InstanceBusy(f"instance {instance_id} is being changed: its protection is left as it is")
+            raise InstanceBusy(f"instance {instance_id} is being changed, so its protection was not changed")
         properties = {key: value for key, value in instance["properties"].items() if key not in _READ_ONLY}
         properties["protectionPolicy"] = {**_policy(instance), "protectFromScaleIn": on}
         body: dict[str, Any] = {
@@ -130,7 +135,7 @@ def _write_protection(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -
 
 
 def _instance(arm: Arm, address: ScaleSet, instance_id: str) -> dict[str, Any]:
-    """An instance as it is now; {} when it is gone."""
+    """Read an instance; {} when it has been deleted."""
     try:
         return {**vmss_vm.get_vmss_vm(arm, *address, instance_id)}
     except NotFoundError:
