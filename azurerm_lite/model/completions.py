@@ -1,7 +1,7 @@
-"""What Azure makes of a model that was written: what it fills in, clears, or spells otherwise. PURE.
+"""Compare models in spite of Azure's completions: values that it fills in, clears or spells differently. PURE.
 
-`unexplained` compares what a GET shows with what was sent, `reflects` with what a body asked for; `fingerprint` is the
-same for everything that Azure may make of a model, `outline` also when it adds what the image says.
+`unexplained` compares a resource with the model that was sent, `reflects` with a body. `fingerprint` is equal for a
+model and for its completions; `outline` also ignores the values that Azure takes from the image.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from .plain import (
     without_nulls,
 )
 
-_OPAQUE = frozenset({"tags", "settings"})  # the user's own, in which Azure fills nothing in
-# Switches that are on where a model does not name them. Every other switch is off.
+_OPAQUE = frozenset({"tags", "settings"})  # objects of the user, in which Azure fills nothing in
+# Booleans whose default is true. The default of every other boolean is false.
 _ON = frozenset({
     "overprovision", "provisionVMAgent", "enableAutomaticUpdates", "allowExtensionOperations",
     "requireGuestProvisionSignal",
 })  # fmt: skip
-# What Azure fills in where a model does not name it: recorded after PUT and PATCH, or documented as the default.
+# Values that Azure fills in for missing keys: recorded after PUT and PATCH, or documented as the default.
 _DEFAULTS: Mapping[str, tuple[Json, ...]] = {
     "caching": ("None",),
     "createOption": ("FromImage", "Empty"),
@@ -62,12 +62,12 @@ _DEFAULTS: Mapping[str, tuple[Json, ...]] = {
     "networkApiVersion": ("2020-11-01", "2022-11-01"),
 }
 _FROM_IMAGE = frozenset({"osType"})
-# What Azure fills in from the image, the size or the region: any value, where the model did not name it.
+# Keys that Azure fills in from the image, the VM size or the region, with any value.
 _FROM_ELSEWHERE = _FROM_IMAGE | frozenset({
     "diskSizeGB", "diskIOPSReadWrite", "diskMBpsReadWrite", "singlePlacementGroup",
     "platformFaultDomainCount", "provisioningState", *PRINCIPAL,
 })  # fmt: skip
-# Values whose casing Azure chooses: the enums of the published API, and ids.
+# Keys whose values Azure may spell in another case: the enums of the published API.
 _ENUMS = frozenset({
     *_DEFAULTS, "passName", "componentName", "settingName", "rebootSetting", "protocol", "option", "placement",
     "osType", "securityEncryptionType", "domainNameLabelScope", "auxiliaryMode", "auxiliarySku", "allocationStrategy",
@@ -76,14 +76,14 @@ _ENUMS = frozenset({
 
 
 def _is_empty(value: Json) -> bool:
-    """Nothing, or an object of nothing."""
+    """Whether a value is null, "", [], or an object of such values."""
     if isinstance(value, Mapping):
         return all(_is_empty(inner) for inner in value.values())
     return value is None or value in ("", [])
 
 
 def _is_filled_in(key: str, value: Json) -> bool:
-    """Whether Azure may show this where a model names nothing of that name."""
+    """Whether Azure may fill in this value where the model has no such key."""
     if key in _OPAQUE:
         return _is_empty(value)
     if isinstance(value, Mapping):
@@ -98,7 +98,7 @@ def _is_filled_in(key: str, value: Json) -> bool:
 
 
 def _is_cleared(key: str, value: Json) -> bool:
-    """Whether Azure may show nothing where this was written: recorded of empty parts and of notices that are off."""
+    """Whether Azure may omit this value: recorded for empty objects and for disabled terminate notifications."""
     if key == "terminateNotificationProfile" and isinstance(value, Mapping):
         return value.get("enable") is not True
     if key == "scaleInPolicy":
@@ -111,7 +111,7 @@ def _is_cleared(key: str, value: Json) -> bool:
 
 
 def _security(profile: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A security profile as it is shown: of the type Standard it has neither the type nor settings of UEFI."""
+    """A security profile as GET shows it: with the type Standard it has neither the type nor UEFI settings."""
     if str(profile.get("securityType", "")).lower() != "standard":
         return profile
     return {key: value for key, value in profile.items() if key not in ("securityType", "uefiSettings")}
@@ -137,12 +137,14 @@ def _caseless(key: str, text: str) -> str:
 
 @json_only
 def unexplained(actual: Json, sent: Json, patch: Json = None) -> Diff:
-    """What a GET shows otherwise than it was written: a Change each, from what was sent to what is shown.
+    """Return the differences between the model that was sent and the one that GET shows, without Azure's completions.
 
-    `sent`: the model as it was written (`apply_patch` of the model before and the patch). What Azure itself fills in,
-    clears or spells otherwise is no difference: ids of identities, empty parts, defaults, the casing of ids and enums.
-    Tags and capacity, of which instances are not made, count only where `patch` names them. Empty: what is there is
-    what was written; anything else was written by somebody else.
+    `actual`: the scale set as `get_vmss` returned it. `sent`: the model that was written: `apply_patch` of the model
+    before and the patch. `patch`: the JSON merge patch that was sent; tags and capacity are compared only if it has
+    them. Azure's own changes are no differences: ids of identities, empty objects, defaults, the case of ids and enums.
+    An empty Diff means that no other writer has changed the model since.
+
+    Raises: InvalidInput for values that are not JSON.
     """
     ignored = {path for path in (("tags",), ("sku", "capacity")) if at(patch, path, MISSING) is MISSING}
     plain = [_without_keys(_shape(model), ignored) for model in (sent, actual)]
@@ -150,7 +152,12 @@ def unexplained(actual: Json, sent: Json, patch: Json = None) -> Diff:
 
 
 def shows_write(actual: Json, sent: Json, patch: Json = None) -> bool:
-    """Whether a GET shows what was written, apart from what Azure itself completes: see `unexplained`."""
+    """Return True when GET shows the model that was sent, apart from Azure's completions; see `unexplained`.
+
+    `actual`: the scale set as `get_vmss` returned it. `sent`, `patch`: as in `unexplained`.
+
+    Raises: InvalidInput for values that are not JSON.
+    """
     return not unexplained(actual, sent, patch)
 
 
@@ -221,10 +228,10 @@ def _unlike_items(sent: list[Json], actual: list[Json], key: str, path: str) -> 
 
 @json_only
 def reflects(model: Json, body: Json) -> bool:
-    """Whether a resource shows everything that a body asked for: null stands for what shall be gone.
+    """Whether a resource has every value of a body; null in the body means that the key must be missing.
 
-    Tags are compared as a whole, since a write replaces them. Defaults that Azure adds and secrets that it does not
-    show make no difference, nor does casing.
+    Tags are compared as a whole, since a write replaces them. Azure's defaults, the case of values, and secrets that
+    GET does not show are ignored.
     """
     if isinstance(body, Mapping):
         known = model if isinstance(model, Mapping) else {}
@@ -233,7 +240,7 @@ def reflects(model: Json, body: Json) -> bool:
         same = isinstance(model, list) and len(model) == len(body)
         return same and all(reflects(*pair) for pair in zip(model, body, strict=True))
     if isinstance(body, str) and isinstance(model, str):
-        return region(model) == region(body)  # Azure answers enums, ids and locations in a spelling of its own
+        return region(model) == region(body)  # Azure changes the case of enums, ids and locations
     return bool(model == body)
 
 
@@ -254,10 +261,12 @@ def _member_reflects(key: str, actual: Json, expected: Json) -> bool:
 
 @json_only
 def fingerprint(model: Mapping[str, Any]) -> str:
-    """A short hash of what instances are made from.
+    """Return a short hash of the parts of a model that instances are created from.
 
-    Read-only fields, secrets, capacity and tags do not count, nor does what Azure itself fills in or spells otherwise.
-    InvalidInput for what is no model.
+    `model`: the scale set as `get_vmss` returned it, or a body `{"location": ..., "properties": {...}}`. Read-only
+    fields, secrets, capacity, tags and Azure's completions do not change the hash.
+
+    Raises: InvalidInput for a value that is not a model.
     """
     if not isinstance(model, Mapping):
         raise InvalidInput(f"a model must be an object, not {type(model).__name__}")
@@ -268,7 +277,7 @@ def fingerprint(model: Mapping[str, Any]) -> str:
 
 @json_only
 def outline(model: Mapping[str, Any]) -> str:
-    """The fingerprint of a model without what Azure adds from its image: the same before and after it is completed."""
+    """The fingerprint of a model without the values that Azure adds from the image."""
     return fingerprint(_without_image_facts(model))
 
 
@@ -280,7 +289,7 @@ def _without_image_facts(value: Json) -> Json:
 
 
 def _plain(key: str, value: Json) -> Json:
-    """The value in one spelling, without what Azure fills in by itself."""
+    """The value in one spelling, without the values that Azure fills in."""
     if isinstance(value, Mapping):
         members = _security(value) if key == "securityProfile" else value
         if key == "terminateNotificationProfile" and value.get("enable") is not True:
@@ -300,7 +309,7 @@ def _spelling(key: str, name: str) -> str:
 
 
 def _is_default(key: str, value: Json) -> bool:
-    """Of a value that is plain already, so that an object of defaults is empty."""
+    """Whether a value is a default. `value`: as `_plain` returns it, so an object of defaults is empty."""
     if isinstance(value, Mapping) or key in _OPAQUE:
         return not value
     return _is_empty(value) or (key not in _FROM_ELSEWHERE and _is_filled_in(key, value))

@@ -1,7 +1,7 @@
-"""Azure's own rolling upgrade, driven and watched from here, for sets whose upgrade mode is Rolling.
+"""Start and watch Azure's own rolling upgrade, for scale sets whose upgrade mode is Rolling.
 
-Azure chooses batches, order and pace by the set's rolling upgrade policy; what is ours is the start, the watch, the
-cancel, and a verdict by instance, which Azure does not give: it counts only.
+Azure chooses the batches, their order and their pace by the rolling upgrade policy of the scale set. This module
+starts, watches and cancels the upgrade and returns a class for each instance; Azure itself returns only counts.
 https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
 """
 
@@ -40,11 +40,11 @@ from .run.planning import is_flexible, pin, resolve_version, take_snapshot
 from .run.runner import OnEvent, Stop, _never, _silent
 
 POLL_SECONDS = 15.0  # `rollingUpgrades/latest` may be read 12 times a minute
-APPEARS_SECONDS = 120.0  # how long a run may take to show after the model was written
-SETTLE_SECONDS = 600.0  # how long instances may be on their way when the run has ended
-MOST_LOOKS = 3  # at instances that are not as the end of the run has them
+APPEARS_SECONDS = 120.0  # the longest time from the write of the model until Azure shows a run
+SETTLE_SECONDS = 600.0  # the longest wait for instances after the run has ended
+MOST_LOOKS = 3  # reads of the instances while they contradict the end of the run
 _OUTCOMES = {"completed": "succeeded", "cancelled": "cancelled", "canceled": "cancelled", "faulted": "stopped"}
-# What is no failure of the upgrade.
+# Classes that are no failure of the upgrade.
 _DONE = frozenset({
     *("updated", "already-current", "arrived-current", "skipped-protected", "still-unavailable", "evicted", "vanished")
 })  # fmt: skip
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things are waited for, in seconds."""
+    """The longest waits, in seconds: for the whole upgrade, in an outage, in a throttle."""
 
     timeout: float
     outage: float
@@ -63,10 +63,11 @@ class Limits:
 
 @dataclass(slots=True)
 class Run:
-    """What is known of one rolling upgrade: where, who tells, and since when.
+    """The state of one rolling upgrade.
 
-    `status`: the newest answer of `rollingUpgrades/latest`; `request_id`: of the request that began it, else of the
-    answer that showed it. `earlier`: when the run before it began, None to take the newest there is.
+    `before`: the Snapshot at the start. `status`: the newest answer of `rollingUpgrades/latest`. `request_id`: of the
+    request that started the run, or else of the newest answer. `earlier`: the start time of the previous run; None to
+    watch the newest run.
     """
 
     arm: Arm
@@ -79,11 +80,11 @@ class Run:
     status: JsonDict = field(default_factory=dict)
     request_id: str = ""
     operation: Operation | None = None
-    has_begun: bool = False  # Azure shows a run that may be ours
+    has_begun: bool = False  # Azure shows a run that is not the previous one
 
 
 class Unanswered(Exception):
-    """Azure has not answered for longer than may be waited; `refusal`: its answer, where waiting would not help."""
+    """Azure did not answer in time. `refusal`: Azure's error when waiting would not help."""
 
     refusal: AzurermLiteError | None = None
 
@@ -170,7 +171,7 @@ def watch_azure_rolling_upgrade(
     try:
         model = _retry(run, "the scale set", lambda: {**vmss.get_vmss(arm, *address)})
         if not _retry(run, "the rolling upgrade", lambda: _newest(run)):
-            rolling_upgrades.get_rolling_upgrade(arm, *address)  # whose 404 says what there is none of
+            rolling_upgrades.get_rolling_upgrade(arm, *address)  # raises NotFoundError with Azure's message
         run.before = _retry(run, "the instances", lambda: take_snapshot(arm, address, flexible=is_flexible(model)))
     except Unanswered as unanswered:
         return _verdict(_without_waits(run), "paused", str(unanswered))
@@ -192,7 +193,7 @@ def _refuse(model: Mapping[str, Any]) -> None:
 
 
 def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, model: Mapping[str, Any], instance_count: int) -> None:
-    """Where there is no quota for new instances Azure upgrades the old ones in place, and says nothing of it.
+    """Refuse maxSurge without quota: Azure would silently upgrade the old instances in place.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-maxsurge
     """
@@ -205,13 +206,13 @@ def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, model: Mapping[str
 
 
 def _begin(run: Run, before: JsonDict, change: Any) -> bool:
-    """Write the change, which starts Azure's engine, or start it by name; False when there is nothing to write."""
+    """Write the change, or start the upgrade without a change; False when the change leaves the model as it is."""
     try:
         if change is None:
             run.operation = rolling_upgrades.start_os_rolling_upgrade(run.arm, *run.address)
         else:
             run.operation = update_vmss(run.arm, *run.address, _change_function(run, before, change))
-    except OutcomeUnknown:  # it shows whether a run begins
+    except OutcomeUnknown:  # `rollingUpgrades/latest` will show whether a run has started
         return True
     run.request_id = (run.operation.request_id or "") if run.operation else ""
     return run.operation is not None
@@ -225,11 +226,11 @@ def _change_function(run: Run, before: JsonDict, change: Any) -> Callable[[Any],
     return lambda model: edits.set_image_version(model, version)
 
 
-# --- what Azure says -------------------------------------------------------------------------------------------------
+# --- Azure's answers -------------------------------------------------------------------------------------------------
 
 
 def _newest(run: Run) -> JsonDict:
-    """The newest run as Azure shows it; {} when there never was one."""
+    """Read the newest run; {} when there was never one."""
     path = f"{vmss.vmss_path(*run.address)}/rollingUpgrades/latest?api-version={run.arm.api_version}"
     try:
         _, headers, body = run.arm.read(path)
@@ -251,7 +252,7 @@ def _is_running(run: Mapping[str, Any]) -> bool:
 
 
 def _retry(run: Run, what: str, ask: Callable[[], T]) -> T:
-    """The answer, once there is one; Unanswered, with Azure's reason and when to come back, when it takes too long."""
+    """Call `ask` until Azure answers; Unanswered, with Azure's reason, when that takes too long."""
     since = run.arm.time()
     while True:
         try:
@@ -263,16 +264,16 @@ def _retry(run: Run, what: str, ask: Callable[[], T]) -> T:
 
 
 def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
-    """Wait until it may be asked again, unless that would be too late."""
+    """Wait before the next try; Unanswered when that would take too long."""
     if not _may_pass(error):
-        unanswered = Unanswered(f"{what} could not be had: {error}")
+        unanswered = Unanswered(f"{what} failed: {error}")
         unanswered.refusal = error
         raise unanswered from None
     throttled = isinstance(error, ThrottledError)
     limit = run.limits.throttle if throttled else run.limits.outage
     seconds, now = max(getattr(error, "retry_after", None) or 0.0, POLL_SECONDS), run.arm.time()
     if now + seconds > min(since + limit, run.started_at + run.limits.timeout):
-        cause = "Azure has refused for too many requests" if throttled else "Azure has given no answer"
+        cause = "Azure has throttled the requests" if throttled else "Azure has not answered"
         raise Unanswered(f"{cause} for {now - since:.0f} s: {error}; come back in {seconds:.0f} s") from None
     reason = {"cause": "throttled" if throttled else "outage", "deadline": since + limit, "reason": str(error)}
     run.on_event({"kind": "waiting", "at": now, "seconds": seconds, **reason})
@@ -280,20 +281,20 @@ def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
 
 
 def _may_pass(error: AzurermLiteError) -> bool:
-    """Whether the same question may be answered later; a response that is not as ARM's is read again, too."""
+    """Whether a later try may succeed. A response that is not ARM's counts as well."""
     return isinstance(error, BusyError | ProtocolError) or (
         isinstance(error, ArmError | TransportError) and wire.is_passing(error)
     )
 
 
 def _without_waits(run: Run) -> Run:
-    """The same run when nothing more is to be waited for."""
+    """Set the limits of a run to zero, so that nothing is waited for any longer."""
     run.limits = Limits(run.limits.timeout, 0.0, 0.0)
     return run
 
 
 def _follow(run: Run, should_stop: Stop) -> Verdict:
-    """Look until the run has ended, or may not be waited for any longer."""
+    """Watch the run to its end; `paused` when Azure does not answer in time."""
     try:
         return _follow_to_end(run, should_stop)
     except Unanswered as unanswered:
@@ -326,7 +327,7 @@ def _follow_to_end(run: Run, should_stop: Stop) -> Verdict:
 
 
 def _cancel(run: Run) -> None:
-    with contextlib.suppress(ConflictError, OutcomeUnknown):  # it has ended meanwhile, or the state will show it
+    with contextlib.suppress(ConflictError, OutcomeUnknown):  # the run has ended, or its state will show the cancel
         rolling_upgrades.cancel_rolling_upgrade(run.arm, *run.address)
 
 
@@ -336,7 +337,7 @@ def _counts(run: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _error(run: Mapping[str, Any]) -> str:
-    """Azure's code and message of a run that has ended badly."""
+    """Azure's code and message of a failed run, "" without an error."""
     error = (run.get("properties") or {}).get("error") or {}
     return f"{error.get('code', '')}: {error.get('message', '')}" if error else ""
 
@@ -347,8 +348,8 @@ def _reason(run: Mapping[str, Any], code: str) -> str:
 
 
 def _why_nothing_began(run: Run) -> str:
-    """That no run has begun, and what the write of the change says of it."""
-    text, operation = "Azure began no rolling upgrade of its own", run.operation
+    """A text that no run has started, with the error of the write of the change."""
+    text, operation = "Azure did not start a rolling upgrade", run.operation
     if operation is None:
         return text
     with contextlib.suppress(AzurermLiteError):
@@ -356,11 +357,14 @@ def _why_nothing_began(run: Run) -> str:
     return f"{text}: {operation.error}" if operation.error is not None else text
 
 
-# --- how each instance came out --------------------------------------------------------------------------------------
+# --- the class of each instance --------------------------------------------------------------------------------------
 
 
 def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
-    """Each instance in its class, as its own view has it: Azure's word for the whole is not enough for `succeeded`."""
+    """The verdict of the run, with the class of each instance by its own view.
+
+    `succeeded` needs every instance to be on the model and available; Azure's status of the run is not enough.
+    """
     after = run.before
     try:
         after, version = _take_settled_snapshot(run, outcome)
@@ -391,10 +395,10 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
 
 
 def _take_settled_snapshot(run: Run, outcome: str) -> tuple[Snapshot, str]:
-    """The instances when they have come to rest, and the version that they shall run.
+    """A Snapshot of the instances once none of them changes, and the version that they should run.
 
-    What a list says that contradicts the end of the run is read again; instances on their way are waited for, unless
-    Azure still works on the whole.
+    A list that contradicts the end of the run is read again. Instances that still change are waited for, unless the
+    run itself goes on.
     """
     since, looks = run.arm.time(), 0
     while True:
@@ -412,14 +416,14 @@ def _take_settled_snapshot(run: Run, outcome: str) -> tuple[Snapshot, str]:
 
 
 def _look(run: Run) -> tuple[Snapshot, str]:
-    """The instances now, which report health if they ever did, and the version of the model."""
+    """A Snapshot of the instances, and the version of the model."""
     model = {**vmss.get_vmss(run.arm, *run.address)}
     snapshot = take_snapshot(run.arm, run.address, flexible=is_flexible(model))
     return snapshot._replace(reports=snapshot.reports or run.before.reports), pin(model)
 
 
 def _unread_classes(run: Run) -> dict[str, str]:
-    """The classes by what was seen last: what was not on the model then may be in Azure's hands."""
+    """The classes by the last Snapshot, when the instances cannot be read: those not on the model may be in flight."""
     rest = "in-flight" if run.has_begun or run.operation is not None else "not-reached"
     marks = {True: "skipped-protected", False: rest}
     before = behind(run.before) if run.operation is not None else run.before
@@ -439,7 +443,7 @@ def _failure(run: Run, after: Snapshot, instance_id: str) -> str:
 
 
 def instance_classes(before: Snapshot, after: Snapshot, version: str) -> dict[str, str]:
-    """Every instance that was ever seen, each in exactly one class."""
+    """The class of every instance in either Snapshot."""
     names = {**before.members, **after.members}
     return {name: _class(before, after, version, name) for name in names}
 

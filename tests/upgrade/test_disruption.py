@@ -243,7 +243,7 @@ def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path:
 @pytest.mark.parametrize(
     ("together", "outcome", "text"),
     [
-        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings that"),
+        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings of"),
         (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be brought back: 0, 1,"),
     ],
     ids=["an image", "tags"],

@@ -107,7 +107,7 @@ def test_a_gallery_says_what_latest_is_and_it_is_pinned() -> None:
 def test_a_gallery_that_may_not_be_read_is_a_warning() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
     made.simulation.faults.next("GET", "/galleries/", status=403, code="AuthorizationFailed")
-    assert warned(wanted(made, "1.0.1"), "the gallery may not be read")
+    assert warned(wanted(made, "1.0.1"), "these rights do not allow reading the gallery")
 
 
 def test_a_platform_image_that_a_function_names_must_exist_too() -> None:

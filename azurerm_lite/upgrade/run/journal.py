@@ -186,7 +186,7 @@ def _open_file(path: Path, flags: int, what: str) -> int:
 def _refuse_others(file: int, path: Path) -> None:
     """Refuse a file that belongs to another user or that other users may write.
 
-    `resume` acts on the entries with the rights of the user who calls it. The folder needs no check: a file that
+    `resume` acts on the entries with the rights of its caller. The folder needs no check: a file that
     another user puts into it belongs to that user, and a moved journal still names its scale set, endpoint and plan.
     On Windows os.stat shows neither owner nor permissions, so nothing is refused there.
     """

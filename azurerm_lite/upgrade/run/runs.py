@@ -48,8 +48,8 @@ def upgrade(
     upgrade ends at the next safe point. An outage of Azure is waited out, and pauses the upgrade when it lasts.
 
     Raises, before anything is changed: PlanRefused when the scale set has changed since the plan, Locked when another
-    process on this machine upgrades the scale set, ArmError when Azure refuses the first read, TransportError without an
-    answer, InvalidInput for wrong arguments. After that the Verdict tells what went wrong.
+    process on this machine upgrades the scale set, ArmError when Azure refuses the first read, TransportError without
+    an answer, InvalidInput for wrong arguments. Later errors are in the Verdict.
     """
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
