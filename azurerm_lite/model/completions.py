@@ -67,7 +67,7 @@ _FROM_ELSEWHERE = _FROM_IMAGE | frozenset({
     "diskSizeGB", "diskIOPSReadWrite", "diskMBpsReadWrite", "singlePlacementGroup",
     "platformFaultDomainCount", "provisioningState", *PRINCIPAL,
 })  # fmt: skip
-# Keys whose values Azure may spell in another case: the enums of the published API.
+# Keys whose values Azure may return in another case: enums of the published API, names and locations.
 _ENUMS = frozenset({
     *_DEFAULTS, "passName", "componentName", "settingName", "rebootSetting", "protocol", "option", "placement",
     "osType", "securityEncryptionType", "domainNameLabelScope", "auxiliaryMode", "auxiliarySku", "allocationStrategy",

@@ -127,7 +127,7 @@ def azure_rolling_upgrade(
     earlier, run.before = _newest(run), take_snapshot(arm, address, flexible=is_flexible(before))
     if _is_running(earlier):
         raise PlanRefused(
-            "Azure runs a rolling upgrade of this scale set already: watch_azure_rolling_upgrade() follows it"
+            "Azure is running a rolling upgrade of this scale set already: watch_azure_rolling_upgrade() follows it"
         )
     _refuse_a_surge_without_room(arm, address, before, len(run.before.members))
     run.earlier = str(_status(earlier).get("startTime", ""))
@@ -189,7 +189,7 @@ def _limits(timeout: float, outage: float, throttle: float) -> Limits:
 def _refuse(model: Mapping[str, Any]) -> None:
     mode = str(((model.get("properties") or {}).get("upgradePolicy") or {}).get("mode", "Manual"))
     if mode.lower() != "rolling":
-        raise PlanRefused(f"the upgrade mode is {mode}, not Rolling: plan() and upgrade() are for mode Manual")
+        raise PlanRefused(f"the upgrade mode is {mode}, not Rolling: for mode Manual use plan() and upgrade()")
 
 
 def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, model: Mapping[str, Any], instance_count: int) -> None:
@@ -298,7 +298,7 @@ def _follow(run: Run, should_stop: Stop) -> Verdict:
     try:
         return _follow_to_end(run, should_stop)
     except Unanswered as unanswered:
-        reason = f"{unanswered}. Azure goes on with it by itself, and watch_azure_rolling_upgrade() follows it"
+        reason = f"{unanswered}. Azure goes on with the upgrade: watch_azure_rolling_upgrade() follows it"
         return _verdict(_without_waits(run), "paused", reason)
 
 
@@ -320,9 +320,7 @@ def _follow_to_end(run: Run, should_stop: Stop) -> Verdict:
             _retry(run, "the cancel", lambda: _cancel(run))
             cancelled = True
         run.arm.pause(POLL_SECONDS)
-    reason = (
-        f"it did not end within {run.limits.timeout:g} s; Azure goes on, and watch_azure_rolling_upgrade() follows it"
-    )
+    reason = f"it did not end within {run.limits.timeout:g} s; Azure goes on: watch_azure_rolling_upgrade() follows it"
     return _verdict(run, "paused", reason)
 
 
@@ -376,10 +374,8 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
         classes = instance_classes(run.before, after, version)
     if outcome == "succeeded" and (unfinished := [name for name, kind in classes.items() if kind not in _DONE]):
         outcome = "paused" if {classes[name] for name in unfinished} == {"in-flight"} else "stopped"
-        names = ", ".join(unfinished[:10])
-        reason = (
-            f"Azure calls it completed, and {len(unfinished)} instances ({names}) are not on the model and available"
-        )
+        ids = f"{len(unfinished)} instances ({', '.join(unfinished[:10])})"
+        reason = f"Azure reports it as completed, but {ids} are not on the model and available"
     elif in_flight := [name for name, kind in classes.items() if kind == "in-flight"]:
         reason = f"{reason}; in flight: {', '.join(in_flight[:10])}"
     return Verdict(

@@ -400,7 +400,7 @@ def _refuse(addresses: list[ScaleSet], waves: Sequence[Any], at_once: int, failu
         raise InvalidInput(f"a scale set is twice in scale_sets: {twice[0]}")
     if not waves or list(waves) != sorted(set(waves)) or not 0 < waves[0] <= waves[-1] == 100:
         raise InvalidInput(
-            f"waves are rising percents that end with 100, such as (5, 25, 100), not {short_repr(waves)}"
+            f"waves must be rising percentages that end with 100, such as (5, 25, 100), not {short_repr(waves)}"
         )
 
 

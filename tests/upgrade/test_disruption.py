@@ -235,7 +235,7 @@ def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path:
     made, where = stage(), str(tmp_path / "web.jsonl")
     assert upgrade(made.arm, plan(made.arm, *made.address, secret(customData="eA==")), journal=where).ok
     written = len(made.app.recorder.writes())
-    with pytest.raises(PlanRefused, match=r"nothing can be brought back: 0, 1, .*GET does not show"):
+    with pytest.raises(PlanRefused, match=r"nothing can be rolled back: 0, 1, .*GET does not show"):
         rollback(made.arm, where)
     assert len(made.app.recorder.writes()) == written
 
@@ -244,7 +244,7 @@ def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path:
     ("together", "outcome", "text"),
     [
         (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings of"),
-        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be brought back: 0, 1,"),
+        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be rolled back: 0, 1,"),
     ],
     ids=["an image", "tags"],
 )

@@ -115,7 +115,7 @@ def test_what_is_no_plain_file_is_refused_at_once(kind: str, tmp_path: Path) -> 
     stage = Stage(Seed.build(capacity=5))
     wanted = plan(stage.arm, *stage.address, NEW)
     for call in CALLS.values():
-        with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
+        with pytest.raises(az.InvalidInput, match="cannot open the journal"):
             call(stage.arm, str(path))
     with pytest.raises(az.InvalidInput):
         journals.read(path)
@@ -131,7 +131,7 @@ def test_a_link_to_a_journal_can_be_read_and_not_resumed(tmp_path: Path) -> None
     link.symlink_to(path)
     assert journals.read(link) == journals.read(path)
     for call in CALLS.values():
-        with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
+        with pytest.raises(az.InvalidInput, match="cannot open the journal"):
             call(stage.arm, str(link))
 
 

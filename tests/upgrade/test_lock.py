@@ -149,7 +149,7 @@ def test_a_folder_of_another_user_is_none(env: dict[str, str]) -> None:
     del env["XDG_RUNTIME_DIR"]
     cache(env).mkdir(parents=True, mode=0o700)
     os.chown(cache(env), NOBODY, NOBODY)
-    with pytest.raises(az.InvalidInput, match="no folder of yours"):
+    with pytest.raises(az.InvalidInput, match="not your folder"):
         lock.acquire(WEB, PLACE, env=env)
 
 

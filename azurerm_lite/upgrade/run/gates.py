@@ -113,7 +113,7 @@ def ask(gate: Gate, members: Sequence[InstanceStatus], timeout: float) -> tuple[
     if answer is True:
         return "pass", ""
     if answer is False:
-        return "fail", "the gate said that they are not well"
+        return "fail", "the gate returned False"
     return "inconclusive", f"the gate could not tell: {printable(f'{type(answer).__name__} {answer}')}"
 
 

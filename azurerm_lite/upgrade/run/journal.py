@@ -65,7 +65,7 @@ class Journal:
         """
         if self.path is None:
             return
-        self._file = _open_file(self.path, os.O_RDWR | _NO_LINK, "cannot take up")
+        self._file = _open_file(self.path, os.O_RDWR | _NO_LINK, "cannot open")
         try:
             _refuse_others(self._file, self.path)
             if hasattr(os, "fchmod"):
@@ -75,7 +75,7 @@ class Journal:
             self.entries, self._seal = _check_seals(whole, self.path)
             os.ftruncate(self._file, len(whole))
         except OSError as error:
-            raise _unusable_file("cannot take up", self.path, error) from None
+            raise _unusable_file("cannot open", self.path, error) from None
 
     def append(self, entry: Entry) -> None:
         """Write an entry and fsync the file before returning.
@@ -160,7 +160,7 @@ def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     changed after they were written.
     """
     checks.needed_path(path, "journal")
-    file = _open_file(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
+    file = _open_file(Path(path), os.O_RDONLY | _NO_LINK, "cannot open")
     try:
         _refuse_others(file, Path(path))
         text = _read_bytes(file)
@@ -179,7 +179,7 @@ def _open_file(path: Path, flags: int, what: str) -> int:
         raise _unusable_file(what, path, error) from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise InvalidInput(f"{what} the journal {_path_text(path)}: it is no plain file")
+        raise InvalidInput(f"{what} the journal {_path_text(path)}: it is not a regular file")
     return file
 
 
@@ -195,7 +195,7 @@ def _refuse_others(file: int, path: Path) -> None:
         why = f"the journal {path_text} belongs to another user (uid {status.st_uid}), so its content is not trusted"
         raise InvalidInput(f"{why}. If you trust it: chown {os.getuid()} {path_text}")
     if _lock.writable_by_others(status):
-        why = f"others may write the journal {path_text}, and what it says would be done in your name"
+        why = f"others may write the journal {path_text}, so its content is not trusted"
         raise InvalidInput(f"{why}. If you trust it: chmod go-w {path_text}")
 
 
@@ -250,9 +250,9 @@ def _unusable_file(what: str, path: Path, error: Exception) -> InvalidInput:
 def begin_entry(entries: Sequence[Entry]) -> Entry:
     """Return the first entry, which holds the plan; InvalidInput when these are not the entries of an upgrade."""
     if not entries:
-        raise InvalidInput("that journal has no whole entry: that upgrade was not begun, plan it anew")
+        raise InvalidInput("the journal has no complete entry, so the upgrade was not begun: plan it again")
     if entries[0].get("kind") != "begin":
-        raise InvalidInput("that journal does not begin with an upgrade")
+        raise InvalidInput("the first entry of the journal is not the begin of an upgrade")
     if entries[0].get("schema") != SCHEMA:
         raise InvalidInput(f"that journal has schema {entries[0].get('schema')!r}, this version reads {SCHEMA}")
     return entries[0]
@@ -268,5 +268,5 @@ def fold(entries: Sequence[Entry]) -> State:
             _ = state.goal
         return state
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        why = f"line {number} of that journal cannot follow those before it ({type(error).__name__})"
+        why = f"line {number} of the journal cannot follow the lines before it ({type(error).__name__})"
         raise InvalidInput(why) from error

@@ -166,7 +166,7 @@ def _make_private(folder: Path) -> None:
     if not _is_private(folder):
         path_text = printable(folder, 300)
         raise InvalidInput(
-            f"others may write {path_text}, or it is no folder of yours: remove it, or chmod 700 {path_text}"
+            f"other users may write {path_text}, or it is not your folder: remove it, or chmod 700 {path_text}"
         )
 
 
@@ -222,7 +222,7 @@ def _refuse_other_files(path: Path, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink <= 1:
         return
     path_text = printable(path, 300)
-    raise InvalidInput(f"the lock {path_text} is no plain file of yours: remove it with rm {path_text}")
+    raise InvalidInput(f"the lock {path_text} is not a regular file of yours: remove it with rm {path_text}")
 
 
 def _lock_or_refuse(handle: int, resource_id: str) -> None:

@@ -93,7 +93,7 @@ class Plan:
         return f"{self.address.vmss_name}: {moved} of {len(self.observation.members)} instances"
 
     def _repr_html_(self) -> str:
-        rows = [("change", change) for change in self.changes] or [("change", "none: the model is as wanted")]
+        rows = [("change", change) for change in self.changes] or [("change", "none: the model stays as it is")]
         rows += [(f"batch {number}", markup.listing(ids)) for number, ids in enumerate(self.batches, 1)]
         rows += [("stays healthy", f"at least {self.lowest.get('', 0)} instances")]
         rows += [("takes about", f"{self.seconds / 60:.0f} min and {self.requests} requests")]
@@ -101,7 +101,7 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [self._headline]
-        lines += [f"  change  {change}" for change in self.changes] or ["  change  none: the model is as wanted"]
+        lines += [f"  change  {change}" for change in self.changes] or ["  change  none: the model stays as it is"]
         lines += [f"  batch {number:>2}  {markup.listing(ids)}" for number, ids in enumerate(self.batches, 1)]
         least = self.lowest.get("", 0)
         places = [f"{place}: {count}" for place, count in self.lowest.items() if place.startswith("zone")]
@@ -441,7 +441,7 @@ def _check_way_back(
         if why := image_problem(arm, address, after, _with_image(before, old)):
             ids = [member.instance_id for member in going if member.image == old]
             problems.append(f"{markup.listing(ids)}: {why}")
-    texts = [f"a rollback could not bring back {problem}" for problem in problems]
+    texts = [f"a rollback could not restore {problem}" for problem in problems]
     if texts and policy.rollback_on_failure:
         raise PlanRefused(f"rollback_on_failure, and {'; '.join(texts)}")
     return texts

@@ -167,7 +167,7 @@ def make_rollback_plan(arm: Arm, entries: list[dict[str, Any]], *, over_later_ch
     parts = make_legs(arm, current, reached_instances(state), state, first)
     _refuse_a_later_change(current, state, first, parts["legs"], over_later_changes=over_later_changes)
     if parts["unreturnable"] and not parts["legs"]:
-        raise PlanRefused(f"nothing can be brought back: {'; '.join(parts['unreturnable'])}")
+        raise PlanRefused(f"nothing can be rolled back: {'; '.join(parts['unreturnable'])}")
     return _plan_legs(arm, address, state, first, parts)
 
 
@@ -197,7 +197,7 @@ def _plan_legs(arm: Arm, address: ScaleSet, state: State, first: Entry, parts: M
     goal = {"broken": broken, "deallocated": left_deallocated(state)}
     plans = [_plan_leg(arm, address, leg, policy, goal) for leg in parts["legs"]]
     versions = ", ".join(dict.fromkeys(leg["version"] for leg in parts["legs"] if leg["version"]))
-    notes = [f"cannot be brought back: {text}" for text in parts["unreturnable"]]
+    notes = [f"cannot be rolled back: {text}" for text in parts["unreturnable"]]
     notes += [f"afterwards the model names {versions}"] * bool(versions)
     if first.get("withheld") and not parts["unreturnable"]:
         notes.append(
