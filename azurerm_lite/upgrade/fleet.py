@@ -203,8 +203,8 @@ class _Member:
             return only_image and first["version"] == self._change
         current: JsonDict = {**vmss.get_vmss(self.arm, *self.address)}
         after, _ = changed_model(self.arm, self.address, current, self._change)
-        planned = model.apply_patch(current, first["patch"])
-        return not trust.paths_of(planned, after) and pin(after) == first["version"]
+        stored = model.apply_patch(current, first["patch"])
+        return not trust.paths_of(stored, after) and pin(after) == first["version"]
 
     def abandon(self) -> None:
         """Remove the guards and release the lock. The upgrade can be resumed from its journal."""

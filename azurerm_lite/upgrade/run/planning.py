@@ -218,19 +218,19 @@ def make_plan(
         name for name in deallocated & set(snapshot.members) if snapshot.members[name].power == "deallocated"
     )
     preflight.refuse_by_instances(policy, snapshot, renews=renews, deallocated=parked)
-    then = behind(snapshot) if renews else snapshot
+    start = behind(snapshot) if renews else snapshot
     hosted = _offers_size(arm, address, before, after, snapshot, policy)
     goal = Leg(version, image, only)
     facts: Any = {"broken": broken, "flexible": is_flexible(before), "deallocated": parked}
-    state = replace(selection.plain(policy, then, version, goal), **facts)
+    state = replace(selection.plain(policy, start, version, goal), **facts)
     anew = preflight.anew(after, patch, version)
     stages = preflight.stages(
-        after, patch, hosted=hosted, remade=_makes_new_disks(goal, then, anew), deallocated=bool(parked)
+        after, patch, hosted=hosted, remade=_makes_new_disks(goal, start, anew), deallocated=bool(parked)
     )
     preflight.refuse_by_disruption(policy, stages)
-    noted = _lock.read_journal_note(address.resource_id, arm.place)
-    course = _plan_course(state, then, noted)
-    warnings += preflight.warnings(before, after, snapshot, renews=renews, deallocated=parked, journal=noted)
+    journal_path = _lock.read_journal_note(address.resource_id, arm.place)
+    course = _plan_course(state, start, journal_path)
+    warnings += preflight.warnings(before, after, snapshot, renews=renews, deallocated=parked, journal=journal_path)
     warnings += _check_with_azure(arm, address, before, after)
     warnings += _check_way_back(arm, address, before, after, policy, snapshot, course.batches)
     needs = _forecast_needs(before, after, replace(state, stages=stages, anew=anew, hosted=hosted), bool(patch))

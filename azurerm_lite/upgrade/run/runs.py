@@ -116,9 +116,9 @@ def reopen_journal(arm: Arm, journal: str) -> Journal:
 
 
 def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
-    """Read the model; InvalidInput when the journal is of another Azure, or of an emulator with other content.
+    """Read the model; InvalidInput unless the Azure or the emulator that answers is the one of the journal.
 
-    Returns None without an answer from Azure: the run will wait for one.
+    Returns None without an answer: the run will wait for one.
     """
     try:
         current: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
@@ -130,7 +130,7 @@ def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
 
 
 def _refuse_other_plan(first: _journal.Entry, state: State, current: JsonDict) -> None:
-    """InvalidInput when a model that the journal still wants to write is not in the plan of its first entry."""
+    """InvalidInput when a model that is still to be written does not match the plan in the first entry."""
     for number, leg in enumerate(state.legs[state.leg :]):
         if number or state.model != "written":
             trust.refuse_other_change(first, leg.stored, current, _model_after(leg.stored, current))
@@ -141,7 +141,7 @@ def _model_after(leg: Any, current: JsonDict) -> JsonDict:
 
 
 def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
-    """The endpoint of the journal, the id of an emulator's world (or ""), and the paths that its patches may change."""
+    """The fields "endpoint", "world" (the id of an emulator, "" for Azure) and "paths" (which patches may change)."""
     legs = plan.legs or ({"patch": plan.patch},)
     paths = {path for leg in legs for path in trust.paths_of(plan.before, _model_after(leg, plan.before))}
     return {"endpoint": arm.base, "world": arm.world or "", "paths": sorted(paths)}
