@@ -114,7 +114,7 @@ MUTATIONS = [
     Mutation(
         "who may write a journal",
         "upgrade/run/journal.py",
-        "if _lock.writable_by_others(found):",
+        "if _lock.writable_by_others(status):",
         "if False:",
         "tests/upgrade/test_journal_trust.py -k others_may_write",
     ),
@@ -135,8 +135,8 @@ MUTATIONS = [
     Mutation(
         "names of a lock file",
         "upgrade/run/lock.py",
-        "_is_own(found) and found.st_nlink <= 1",
-        "_is_own(found)",
+        "_is_own(status) and status.st_nlink <= 1",
+        "_is_own(status)",
         "tests/upgrade/test_lock.py -k plain_file",
     ),
     Mutation(

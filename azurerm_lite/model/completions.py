@@ -1,7 +1,7 @@
-"""What Azure makes of a model that was written: what it fills in, clears, or spells otherwise. PURE.
+"""Compare models in spite of Azure's completions: values that it fills in, clears or spells differently. PURE.
 
-`unexplained` compares what a GET shows with what was sent, `reflects` with what a body asked for; `fingerprint` is the
-same for everything that Azure may make of a model, `outline` also when it adds what the image says.
+`unexplained` compares a resource with the model that was sent, `reflects` with a body. `fingerprint` is equal for a
+model and for its completions; `outline` also ignores the values that Azure takes from the image.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from .plain import (
     without_nulls,
 )
 
-_OPAQUE = frozenset({"tags", "settings"})  # the user's own, in which Azure fills nothing in
-# Switches that are on where a model does not name them. Every other switch is off.
+_OPAQUE = frozenset({"tags", "settings"})  # objects of the user, in which Azure fills nothing in
+# Booleans whose default is true. The default of every other boolean is false.
 _ON = frozenset({
     "overprovision", "provisionVMAgent", "enableAutomaticUpdates", "allowExtensionOperations",
     "requireGuestProvisionSignal",
 })  # fmt: skip
-# What Azure fills in where a model does not name it: recorded after PUT and PATCH, or documented as the default.
+# Values that Azure fills in for missing keys: recorded after PUT and PATCH, or documented as the default.
 _DEFAULTS: Mapping[str, tuple[Json, ...]] = {
     "caching": ("None",),
     "createOption": ("FromImage", "Empty"),
@@ -62,12 +62,12 @@ _DEFAULTS: Mapping[str, tuple[Json, ...]] = {
     "networkApiVersion": ("2020-11-01", "2022-11-01"),
 }
 _FROM_IMAGE = frozenset({"osType"})
-# What Azure fills in from the image, the size or the region: any value, where the model did not name it.
+# Keys that Azure fills in from the image, the VM size or the region, with any value.
 _FROM_ELSEWHERE = _FROM_IMAGE | frozenset({
     "diskSizeGB", "diskIOPSReadWrite", "diskMBpsReadWrite", "singlePlacementGroup",
     "platformFaultDomainCount", "provisioningState", *PRINCIPAL,
 })  # fmt: skip
-# Values whose casing Azure chooses: the enums of the published API, and ids.
+# Keys whose values Azure may return in another case: enums of the published API, names and locations.
 _ENUMS = frozenset({
     *_DEFAULTS, "passName", "componentName", "settingName", "rebootSetting", "protocol", "option", "placement",
     "osType", "securityEncryptionType", "domainNameLabelScope", "auxiliaryMode", "auxiliarySku", "allocationStrategy",
@@ -76,25 +76,29 @@ _ENUMS = frozenset({
 
 
 def _is_empty(value: Json) -> bool:
-    """Nothing, or an object of nothing."""
+    """Whether a value is null, "", [], or an object of such values."""
     if isinstance(value, Mapping):
         return all(_is_empty(inner) for inner in value.values())
     return value is None or value in ("", [])
 
 
 def _is_filled_in(key: str, value: Json) -> bool:
-    """Whether Azure may show this where a model names nothing of that name."""
+    """Whether Azure may fill in this value where the model has no such key."""
     if key in _OPAQUE:
         return _is_empty(value)
     if isinstance(value, Mapping):
         return all(_is_filled_in(str(name), inner) for name, inner in value.items())
     if isinstance(value, bool):
         return key in _FROM_ELSEWHERE or value is (key in _ON)
-    return _is_empty(value) or key in _FROM_ELSEWHERE or any(_equal(key, one, value) for one in _DEFAULTS.get(key, ()))
+    return (
+        _is_empty(value)
+        or key in _FROM_ELSEWHERE
+        or any(_equal(key, default, value) for default in _DEFAULTS.get(key, ()))
+    )
 
 
 def _is_cleared(key: str, value: Json) -> bool:
-    """Whether Azure may show nothing where this was written: recorded of empty parts and of notices that are off."""
+    """Whether Azure may omit this value: recorded for empty objects and for disabled terminate notifications."""
     if key == "terminateNotificationProfile" and isinstance(value, Mapping):
         return value.get("enable") is not True
     if key == "scaleInPolicy":
@@ -107,20 +111,20 @@ def _is_cleared(key: str, value: Json) -> bool:
 
 
 def _security(profile: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A security profile as it is shown: of the type Standard it has neither the type nor settings of UEFI."""
+    """A security profile as GET shows it: with the type Standard it has neither the type nor UEFI settings."""
     if str(profile.get("securityType", "")).lower() != "standard":
         return profile
     return {key: value for key, value in profile.items() if key not in ("securityType", "uefiSettings")}
 
 
-def _equal(key: str, left: Json, right: Json) -> bool:
-    if isinstance(left, str) and isinstance(right, str):
-        return left == right or (_is_case_blind(key, left) and _caseless(key, left) == _caseless(key, right))
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(_equal(key, *pair) for pair in zip(left, right, strict=True))
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    return left is right or bool(left == right)
+def _equal(key: str, first: Json, second: Json) -> bool:
+    if isinstance(first, str) and isinstance(second, str):
+        return first == second or (_is_case_blind(key, first) and _caseless(key, first) == _caseless(key, second))
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(_equal(key, *pair) for pair in zip(first, second, strict=True))
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    return first is second or bool(first == second)
 
 
 def _is_case_blind(key: str, text: str) -> bool:
@@ -132,22 +136,29 @@ def _caseless(key: str, text: str) -> str:
 
 
 @json_only
-def unexplained(shown: Json, sent: Json, patch: Json = None) -> Diff:
-    """What a GET shows otherwise than it was written: a Change each, from what was sent to what is shown.
+def unexplained(actual: Json, sent: Json, patch: Json = None) -> Diff:
+    """Return the differences between the model that was sent and the one that GET shows, without Azure's completions.
 
-    `sent`: the model as it was written (`apply_patch` of the model before and the patch). What Azure itself fills in,
-    clears or spells otherwise is no difference: ids of identities, empty parts, defaults, the casing of ids and enums.
-    Tags and capacity, of which instances are not made, count only where `patch` names them. Empty: what is there is
-    what was written; anything else was written by somebody else.
+    `actual`: the scale set as `get_vmss` returned it. `sent`: the model that was written: `apply_patch` of the model
+    before and the patch. `patch`: the JSON merge patch that was sent; tags and capacity are compared only if it has
+    them. Azure's own changes are no differences: ids of identities, empty objects, defaults, the case of ids and enums.
+    An empty Diff means that no other writer has changed the model since.
+
+    Raises: InvalidInput for values that are not JSON.
     """
     ignored = {path for path in (("tags",), ("sku", "capacity")) if at(patch, path, MISSING) is MISSING}
-    plain = [_without_keys(_shape(one), ignored) for one in (sent, shown)]
+    plain = [_without_keys(_shape(model), ignored) for model in (sent, actual)]
     return Diff(_unlike(plain[0], plain[1], "", ""))
 
 
-def shows_write(shown: Json, sent: Json, patch: Json = None) -> bool:
-    """Whether a GET shows what was written, apart from what Azure itself completes: see `unexplained`."""
-    return not unexplained(shown, sent, patch)
+def shows_write(actual: Json, sent: Json, patch: Json = None) -> bool:
+    """Return True when GET shows the model that was sent, apart from Azure's completions; see `unexplained`.
+
+    `actual`: the scale set as `get_vmss` returned it. `sent`, `patch`: as in `unexplained`.
+
+    Raises: InvalidInput for values that are not JSON.
+    """
+    return not unexplained(actual, sent, patch)
 
 
 def _shape(model: Json) -> Json:
@@ -167,46 +178,48 @@ def _without_keys(value: Json, paths: Iterable[Path]) -> Json:
     return {key: _without_keys(value[key], inner[key]) for key in value if key not in gone}
 
 
-def _unlike(sent: Json, shown: Json, key: str, path: str) -> Iterator[Change]:
+def _unlike(sent: Json, actual: Json, key: str, path: str) -> Iterator[Change]:
     if key in _OPAQUE:
-        if not (_is_empty(sent) and _is_empty(shown)):
-            yield from changes(_blank(sent), _blank(shown), path)
+        if not (_is_empty(sent) and _is_empty(actual)):
+            yield from changes(_blank(sent), _blank(actual), path)
     elif sent is MISSING:
-        if not _is_filled_in(key, shown):
-            yield Change(path, sent, shown)
-    elif shown is MISSING:
+        if not _is_filled_in(key, actual):
+            yield Change(path, sent, actual)
+    elif actual is MISSING:
         if not _is_cleared(key, sent):
-            yield Change(path, sent, shown)
-    elif isinstance(sent, Mapping) and isinstance(shown, Mapping):
-        yield from _unlike_members(sent, shown, key, path)
-    elif isinstance(sent, list) and isinstance(shown, list):
-        yield from _unlike_items(sent, shown, key, path)
-    elif not _equal(key, sent, shown) and not (_is_empty(sent) and _is_filled_in(key, shown)):
-        yield Change(path, sent, shown)
+            yield Change(path, sent, actual)
+    elif isinstance(sent, Mapping) and isinstance(actual, Mapping):
+        yield from _unlike_members(sent, actual, key, path)
+    elif isinstance(sent, list) and isinstance(actual, list):
+        yield from _unlike_items(sent, actual, key, path)
+    elif not _equal(key, sent, actual) and not (_is_empty(sent) and _is_filled_in(key, actual)):
+        yield Change(path, sent, actual)
 
 
 def _blank(value: Json) -> Json:
     return {} if value is MISSING or value is None else value
 
 
-def _unlike_members(sent: Mapping[str, Any], shown: Mapping[str, Any], key: str, path: str) -> Iterator[Change]:
+def _unlike_members(sent: Mapping[str, Any], actual: Mapping[str, Any], key: str, path: str) -> Iterator[Change]:
     if key == "securityProfile":
-        sent, shown = _security(sent), _security(shown)
-    if key == "terminateNotificationProfile" and True not in (sent.get("enable"), shown.get("enable")):
+        sent, actual = _security(sent), _security(actual)
+    if key == "terminateNotificationProfile" and True not in (sent.get("enable"), actual.get("enable")):
         return
     if key == "userAssignedIdentities":
-        sent, shown = ({str(name).lower(): value for name, value in one.items()} for one in (sent, shown))
-    for name in [*sent, *(name for name in shown if name not in sent)]:
+        sent, actual = (
+            {str(name).lower(): value for name, value in identities.items()} for identities in (sent, actual)
+        )
+    for name in [*sent, *(name for name in actual if name not in sent)]:
         inner = f"{path}.{name}" if path else str(name)
-        yield from _unlike(sent.get(name, MISSING), shown.get(name, MISSING), str(name), inner)
+        yield from _unlike(sent.get(name, MISSING), actual.get(name, MISSING), str(name), inner)
 
 
-def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> Iterator[Change]:
-    left, right = keyed(sent), keyed(shown)
-    if left is None or right is None:
-        left, right = dict(enumerate(sent)), dict(enumerate(shown))
-    for name in [*left, *(name for name in right if name not in left)]:
-        old, new = left.get(name, MISSING), right.get(name, MISSING)
+def _unlike_items(sent: list[Json], actual: list[Json], key: str, path: str) -> Iterator[Change]:
+    sent_items, actual_items = keyed(sent), keyed(actual)
+    if sent_items is None or actual_items is None:
+        sent_items, actual_items = dict(enumerate(sent)), dict(enumerate(actual))
+    for name in [*sent_items, *(name for name in actual_items if name not in sent_items)]:
+        old, new = sent_items.get(name, MISSING), actual_items.get(name, MISSING)
         if old is MISSING or new is MISSING:
             yield Change(f"{path}[{name}]", old, new)
         else:
@@ -214,33 +227,33 @@ def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> I
 
 
 @json_only
-def reflects(model: Json, wanted: Json) -> bool:
-    """Whether a resource shows everything that a body asked for: null stands for what shall be gone.
+def reflects(model: Json, body: Json) -> bool:
+    """Whether a resource has every value of a body; null in the body means that the key must be missing.
 
-    Tags are compared as a whole, since a write replaces them. Defaults that Azure adds and secrets that it does not
-    show make no difference, nor does casing.
+    Tags are compared as a whole, since a write replaces them. Azure's defaults, the case of values, and secrets that
+    GET does not show are ignored.
     """
-    if isinstance(wanted, Mapping):
+    if isinstance(body, Mapping):
         known = model if isinstance(model, Mapping) else {}
-        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        same = isinstance(model, list) and len(model) == len(wanted)
-        return same and all(reflects(*pair) for pair in zip(model, wanted, strict=True))
-    if isinstance(wanted, str) and isinstance(model, str):
-        return region(model) == region(wanted)  # Azure answers enums, ids and locations in a spelling of its own
-    return bool(model == wanted)
+        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in body.items())
+    if isinstance(body, list):
+        same = isinstance(model, list) and len(model) == len(body)
+        return same and all(reflects(*pair) for pair in zip(model, body, strict=True))
+    if isinstance(body, str) and isinstance(model, str):
+        return region(model) == region(body)  # Azure changes the case of enums, ids and locations
+    return bool(model == body)
 
 
-def _member_reflects(key: str, shown: Json, wanted: Json) -> bool:
-    if key in NEVER_SHOWN or (SECRETS.search(key) and shown is MISSING):
+def _member_reflects(key: str, actual: Json, expected: Json) -> bool:
+    if key in NEVER_SHOWN or (SECRETS.search(key) and actual is MISSING):
         return True
     if key == "tags":
-        return is_same(without_nulls(_blank(shown)), without_nulls(_blank(wanted)))
-    if key == "identity" and is_no_identity(wanted):
-        return shown is MISSING or is_no_identity(shown)
-    if shown is MISSING:
-        return _is_empty(wanted) or _is_cleared(key, wanted)
-    return reflects(shown, wanted) or (_is_empty(wanted) and _is_empty(shown))
+        return is_same(without_nulls(_blank(actual)), without_nulls(_blank(expected)))
+    if key == "identity" and is_no_identity(expected):
+        return actual is MISSING or is_no_identity(actual)
+    if actual is MISSING:
+        return _is_empty(expected) or _is_cleared(key, expected)
+    return reflects(actual, expected) or (_is_empty(expected) and _is_empty(actual))
 
 
 # --- the fingerprint -------------------------------------------------------------------------------------------------
@@ -248,10 +261,12 @@ def _member_reflects(key: str, shown: Json, wanted: Json) -> bool:
 
 @json_only
 def fingerprint(model: Mapping[str, Any]) -> str:
-    """A short hash of what instances are made from.
+    """Return a short hash of the parts of a model that instances are created from.
 
-    Read-only fields, secrets, capacity and tags do not count, nor does what Azure itself fills in or spells otherwise.
-    InvalidInput for what is no model.
+    `model`: the scale set as `get_vmss` returned it, or a body `{"location": ..., "properties": {...}}`. Read-only
+    fields, secrets, capacity, tags and Azure's completions do not change the hash.
+
+    Raises: InvalidInput for a value that is not a model.
     """
     if not isinstance(model, Mapping):
         raise InvalidInput(f"a model must be an object, not {type(model).__name__}")
@@ -262,7 +277,7 @@ def fingerprint(model: Mapping[str, Any]) -> str:
 
 @json_only
 def outline(model: Mapping[str, Any]) -> str:
-    """The fingerprint of a model without what Azure adds from its image: the same before and after it is completed."""
+    """The fingerprint of a model without the values that Azure adds from the image."""
     return fingerprint(_without_image_facts(model))
 
 
@@ -274,18 +289,18 @@ def _without_image_facts(value: Json) -> Json:
 
 
 def _plain(key: str, value: Json) -> Json:
-    """The value in one spelling, without what Azure fills in by itself."""
+    """The value in one spelling, without the values that Azure fills in."""
     if isinstance(value, Mapping):
         members = _security(value) if key == "securityProfile" else value
         if key == "terminateNotificationProfile" and value.get("enable") is not True:
             return {}
         inner = {
-            str(name): with_text_keys(one) if name in _OPAQUE else _plain(str(name), one)
-            for name, one in members.items()
+            str(name): with_text_keys(item) if name in _OPAQUE else _plain(str(name), item)
+            for name, item in members.items()
         }
-        return {_spelling(key, name): one for name, one in inner.items() if not _is_default(name, one)}
+        return {_spelling(key, name): item for name, item in inner.items() if not _is_default(name, item)}
     if isinstance(value, list | tuple):
-        return [_plain(key, one) for one in value]
+        return [_plain(key, item) for item in value]
     return _caseless(key, value) if isinstance(value, str) and _is_case_blind(key, value) else value
 
 
@@ -294,7 +309,7 @@ def _spelling(key: str, name: str) -> str:
 
 
 def _is_default(key: str, value: Json) -> bool:
-    """Of a value that is plain already, so that an object of defaults is empty."""
+    """Whether a value is a default. `value`: as `_plain` returns it, so an object of defaults is empty."""
     if isinstance(value, Mapping) or key in _OPAQUE:
         return not value
     return _is_empty(value) or (key not in _FROM_ELSEWHERE and _is_filled_in(key, value))

@@ -1,7 +1,7 @@
-"""Azure's own rolling upgrade, driven and watched from here, for sets whose upgrade mode is Rolling.
+"""Start and watch Azure's own rolling upgrade, for scale sets whose upgrade mode is Rolling.
 
-Azure chooses batches, order and pace by the set's rolling upgrade policy; what is ours is the start, the watch, the
-cancel, and a verdict by instance, which Azure does not give: it counts only.
+Azure chooses the batches, their order and their pace by the rolling upgrade policy of the scale set. This module
+starts, watches and cancels the upgrade and returns a class for each instance; Azure itself returns only counts.
 https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
 """
 
@@ -36,15 +36,15 @@ from .rules.preflight import PlanRefused
 from .rules.selection import current
 from .rules.snapshot import InstanceStatus, Snapshot, behind
 from .rules.verdict import Verdict
-from .run.planning import is_flexible, pin, resolved, take_snapshot
+from .run.planning import is_flexible, pin, resolve_version, take_snapshot
 from .run.runner import OnEvent, Stop, _never, _silent
 
 POLL_SECONDS = 15.0  # `rollingUpgrades/latest` may be read 12 times a minute
-APPEARS_SECONDS = 120.0  # how long a run may take to show after the model was written
-SETTLE_SECONDS = 600.0  # how long instances may be on their way when the run has ended
-MOST_LOOKS = 3  # at instances that are not as the end of the run has them
+APPEARS_SECONDS = 120.0  # the longest time from the write of the model until Azure shows a run
+SETTLE_SECONDS = 600.0  # the longest wait for instances after the run has ended
+MOST_LOOKS = 3  # reads of the instances while they contradict the end of the run
 _OUTCOMES = {"completed": "succeeded", "cancelled": "cancelled", "canceled": "cancelled", "faulted": "stopped"}
-# What is no failure of the upgrade.
+# Classes that are no failure of the upgrade.
 _DONE = frozenset({
     *("updated", "already-current", "arrived-current", "skipped-protected", "still-unavailable", "evicted", "vanished")
 })  # fmt: skip
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things are waited for, in seconds."""
+    """The longest waits, in seconds: for the whole upgrade, in an outage, in a throttle."""
 
     timeout: float
     outage: float
@@ -63,27 +63,28 @@ class Limits:
 
 @dataclass(slots=True)
 class Run:
-    """What is known of one rolling upgrade: where, who tells, and since when.
+    """The state of one rolling upgrade.
 
-    `status`: the newest answer of `rollingUpgrades/latest`; `request_id`: of the request that began it, else of the
-    answer that showed it. `earlier`: when the run before it began, None to take the newest there is.
+    `before`: the Snapshot at the start. `status`: the newest answer of `rollingUpgrades/latest`. `request_id`: of the
+    request that started the run, or else of the newest answer. `earlier`: the start time of the previous run; None to
+    watch the newest run.
     """
 
     arm: Arm
     address: ScaleSet
     limits: Limits
     on_event: OnEvent
-    begun: float
+    started_at: float
     before: Snapshot = field(default_factory=lambda: Snapshot({}, 0.0))
     earlier: str | None = None
     status: JsonDict = field(default_factory=dict)
     request_id: str = ""
     operation: Operation | None = None
-    has_begun: bool = False  # Azure shows a run that may be ours
+    has_begun: bool = False  # Azure shows a run that is not the previous one
 
 
 class Unanswered(Exception):
-    """Azure has not answered for longer than may be waited; `refusal`: its answer, where waiting would not help."""
+    """Azure did not answer in time. `refusal`: Azure's error when waiting would not help."""
 
     refusal: AzurermLiteError | None = None
 
@@ -126,17 +127,17 @@ def azure_rolling_upgrade(
     earlier, run.before = _newest(run), take_snapshot(arm, address, flexible=is_flexible(before))
     if _is_running(earlier):
         raise PlanRefused(
-            "Azure runs a rolling upgrade of this scale set already: watch_azure_rolling_upgrade() follows it"
+            "Azure is running a rolling upgrade of this scale set already: watch_azure_rolling_upgrade() follows it"
         )
     _refuse_a_surge_without_room(arm, address, before, len(run.before.members))
     run.earlier = str(_status(earlier).get("startTime", ""))
     try:
-        begun = _patiently(run, "the change", lambda: _begin(run, before, change))
+        is_sent = _retry(run, "the change", lambda: _begin(run, before, change))
     except Unanswered as unanswered:
         if unanswered.refusal is not None:
             raise unanswered.refusal from None
-        return _verdict(_hurried(run), "paused", f"nothing was begun: {unanswered}")
-    if not begun:
+        return _verdict(_without_waits(run), "paused", f"nothing was begun: {unanswered}")
+    if not is_sent:
         return _verdict(run, "succeeded", "nothing changed, so nothing was begun")
     return _follow(run, should_stop)
 
@@ -168,12 +169,12 @@ def watch_azure_rolling_upgrade(
     arm, address = arm_of(auth), ScaleSet(subscription_id, resource_group, vmss_name)
     run = Run(arm, address, limits, on_event, arm.time())
     try:
-        model = _patiently(run, "the scale set", lambda: {**vmss.get_vmss(arm, *address)})
-        if not _patiently(run, "the rolling upgrade", lambda: _newest(run)):
-            rolling_upgrades.get_rolling_upgrade(arm, *address)  # whose 404 says what there is none of
-        run.before = _patiently(run, "the instances", lambda: take_snapshot(arm, address, flexible=is_flexible(model)))
+        model = _retry(run, "the scale set", lambda: {**vmss.get_vmss(arm, *address)})
+        if not _retry(run, "the rolling upgrade", lambda: _newest(run)):
+            rolling_upgrades.get_rolling_upgrade(arm, *address)  # raises NotFoundError with Azure's message
+        run.before = _retry(run, "the instances", lambda: take_snapshot(arm, address, flexible=is_flexible(model)))
     except Unanswered as unanswered:
-        return _verdict(_hurried(run), "paused", str(unanswered))
+        return _verdict(_without_waits(run), "paused", str(unanswered))
     run.has_begun = True
     return _follow(run, should_stop)
 
@@ -185,51 +186,51 @@ def _limits(timeout: float, outage: float, throttle: float) -> Limits:
     return Limits(timeout, outage, throttle)
 
 
-def _refuse(found: Mapping[str, Any]) -> None:
-    mode = str(((found.get("properties") or {}).get("upgradePolicy") or {}).get("mode", "Manual"))
+def _refuse(model: Mapping[str, Any]) -> None:
+    mode = str(((model.get("properties") or {}).get("upgradePolicy") or {}).get("mode", "Manual"))
     if mode.lower() != "rolling":
-        raise PlanRefused(f"the upgrade mode is {mode}, not Rolling: plan() and upgrade() are for mode Manual")
+        raise PlanRefused(f"the upgrade mode is {mode}, not Rolling: for mode Manual use plan() and upgrade()")
 
 
-def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, found: Mapping[str, Any], there: int) -> None:
-    """Where there is no quota for new instances Azure upgrades the old ones in place, and says nothing of it.
+def _refuse_a_surge_without_room(arm: Arm, address: ScaleSet, model: Mapping[str, Any], instance_count: int) -> None:
+    """Refuse maxSurge without quota: Azure would silently upgrade the old instances in place.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-maxsurge
     """
-    policy = ((found.get("properties") or {}).get("upgradePolicy") or {}).get("rollingUpgradePolicy") or {}
-    each = preflight.cores(preflight.size(found))
+    policy = ((model.get("properties") or {}).get("upgradePolicy") or {}).get("rollingUpgradePolicy") or {}
+    each = preflight.cores(preflight.size(model))
     if policy.get("maxSurge") is True and each is not None:
-        batch = selection.floor(int(policy.get("maxBatchInstancePercent", 20)), there)
-        usages = images.list_usages(arm, address.subscription_id, str(found.get("location", "")))
+        batch = selection.floor(int(policy.get("maxBatchInstancePercent", 20)), instance_count)
+        usages = images.list_usages(arm, address.subscription_id, str(model.get("location", "")))
         preflight.refuse_by_quota(batch * each, usages, "a batch with maxSurge")
 
 
 def _begin(run: Run, before: JsonDict, change: Any) -> bool:
-    """Write the change, which starts Azure's engine, or start it by name; False when there is nothing to write."""
+    """Write the change, or start the upgrade without a change; False when the change leaves the model as it is."""
     try:
         if change is None:
             run.operation = rolling_upgrades.start_os_rolling_upgrade(run.arm, *run.address)
         else:
-            run.operation = update_vmss(run.arm, *run.address, _changer(run, before, change))
-    except OutcomeUnknown:  # it shows whether a run begins
+            run.operation = update_vmss(run.arm, *run.address, _change_function(run, before, change))
+    except OutcomeUnknown:  # `rollingUpgrades/latest` will show whether a run has started
         return True
     run.request_id = (run.operation.request_id or "") if run.operation else ""
     return run.operation is not None
 
 
-def _changer(run: Run, before: JsonDict, change: Any) -> Callable[[Any], Any]:
+def _change_function(run: Run, before: JsonDict, change: Any) -> Callable[[Any], Any]:
     if not isinstance(change, str):
         changer: Callable[[Any], Any] = change
         return changer
-    version = resolved(run.arm, run.address, before, change)
+    version = resolve_version(run.arm, run.address, before, change)
     return lambda model: edits.set_image_version(model, version)
 
 
-# --- what Azure says -------------------------------------------------------------------------------------------------
+# --- Azure's answers -------------------------------------------------------------------------------------------------
 
 
 def _newest(run: Run) -> JsonDict:
-    """The newest run as Azure shows it; {} when there never was one."""
+    """Read the newest run; {} when there was never one."""
     path = f"{vmss.vmss_path(*run.address)}/rollingUpgrades/latest?api-version={run.arm.api_version}"
     try:
         _, headers, body = run.arm.read(path)
@@ -250,8 +251,8 @@ def _is_running(run: Mapping[str, Any]) -> bool:
     return str(_status(run).get("code", "")).lower() in ("rollingforward", "rollingback")
 
 
-def _patiently(run: Run, what: str, ask: Callable[[], T]) -> T:
-    """The answer, once there is one; Unanswered, with Azure's reason and when to come back, when it takes too long."""
+def _retry(run: Run, what: str, ask: Callable[[], T]) -> T:
+    """Call `ask` until Azure answers; Unanswered, with Azure's reason, when that takes too long."""
     since = run.arm.time()
     while True:
         try:
@@ -263,16 +264,16 @@ def _patiently(run: Run, what: str, ask: Callable[[], T]) -> T:
 
 
 def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
-    """Wait until it may be asked again, unless that would be too late."""
+    """Wait before the next try; Unanswered when that would take too long."""
     if not _may_pass(error):
-        unanswered = Unanswered(f"{what} could not be had: {error}")
+        unanswered = Unanswered(f"{what} failed: {error}")
         unanswered.refusal = error
         raise unanswered from None
     throttled = isinstance(error, ThrottledError)
     limit = run.limits.throttle if throttled else run.limits.outage
     seconds, now = max(getattr(error, "retry_after", None) or 0.0, POLL_SECONDS), run.arm.time()
-    if now + seconds > min(since + limit, run.begun + run.limits.timeout):
-        cause = "Azure has refused for too many requests" if throttled else "Azure has given no answer"
+    if now + seconds > min(since + limit, run.started_at + run.limits.timeout):
+        cause = "Azure has throttled the requests" if throttled else "Azure has not answered"
         raise Unanswered(f"{cause} for {now - since:.0f} s: {error}; come back in {seconds:.0f} s") from None
     reason = {"cause": "throttled" if throttled else "outage", "deadline": since + limit, "reason": str(error)}
     run.on_event({"kind": "waiting", "at": now, "seconds": seconds, **reason})
@@ -280,31 +281,31 @@ def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
 
 
 def _may_pass(error: AzurermLiteError) -> bool:
-    """Whether the same question may be answered later; a response that is not as ARM's is read again, too."""
+    """Whether a later try may succeed. A response that is not ARM's counts as well."""
     return isinstance(error, BusyError | ProtocolError) or (
         isinstance(error, ArmError | TransportError) and wire.is_passing(error)
     )
 
 
-def _hurried(run: Run) -> Run:
-    """The same run when nothing more is to be waited for."""
+def _without_waits(run: Run) -> Run:
+    """Set the limits of a run to zero, so that nothing is waited for any longer."""
     run.limits = Limits(run.limits.timeout, 0.0, 0.0)
     return run
 
 
 def _follow(run: Run, should_stop: Stop) -> Verdict:
-    """Look until the run has ended, or may not be waited for any longer."""
+    """Watch the run to its end; `paused` when Azure does not answer in time."""
     try:
-        return _followed(run, should_stop)
+        return _follow_to_end(run, should_stop)
     except Unanswered as unanswered:
-        reason = f"{unanswered}. Azure goes on with it by itself, and watch_azure_rolling_upgrade() follows it"
-        return _verdict(_hurried(run), "paused", reason)
+        reason = f"{unanswered}. Azure goes on with the upgrade: watch_azure_rolling_upgrade() follows it"
+        return _verdict(_without_waits(run), "paused", reason)
 
 
-def _followed(run: Run, should_stop: Stop) -> Verdict:
-    begun, cancelled = run.arm.time(), False
-    while run.arm.time() < begun + run.limits.timeout:
-        latest = _patiently(run, "the state of the rolling upgrade", lambda: _newest(run))
+def _follow_to_end(run: Run, should_stop: Stop) -> Verdict:
+    started_at, cancelled = run.arm.time(), False
+    while run.arm.time() < started_at + run.limits.timeout:
+        latest = _retry(run, "the state of the rolling upgrade", lambda: _newest(run))
         status = _status(latest)
         fresh = bool(status) and (run.earlier is None or str(status.get("startTime", "")) != run.earlier)
         if fresh and not run.has_begun:
@@ -312,21 +313,19 @@ def _followed(run: Run, should_stop: Stop) -> Verdict:
         if fresh and not _is_running(latest):
             code = str(status.get("code", ""))
             return _verdict(run, _OUTCOMES.get(code.lower(), "stopped"), _reason(latest, code))
-        if not fresh and run.arm.time() > begun + APPEARS_SECONDS:
+        if not fresh and run.arm.time() > started_at + APPEARS_SECONDS:
             return _verdict(run, "stopped", _why_nothing_began(run))
         run.on_event({"kind": "platform", "at": run.arm.time(), "status": dict(status), "progress": _counts(latest)})
         if fresh and not cancelled and should_stop():
-            _patiently(run, "the cancel", lambda: _cancel(run))
+            _retry(run, "the cancel", lambda: _cancel(run))
             cancelled = True
         run.arm.pause(POLL_SECONDS)
-    reason = (
-        f"it did not end within {run.limits.timeout:g} s; Azure goes on, and watch_azure_rolling_upgrade() follows it"
-    )
+    reason = f"it did not end within {run.limits.timeout:g} s; Azure goes on: watch_azure_rolling_upgrade() follows it"
     return _verdict(run, "paused", reason)
 
 
 def _cancel(run: Run) -> None:
-    with contextlib.suppress(ConflictError, OutcomeUnknown):  # it has ended meanwhile, or the state will show it
+    with contextlib.suppress(ConflictError, OutcomeUnknown):  # the run has ended, or its state will show the cancel
         rolling_upgrades.cancel_rolling_upgrade(run.arm, *run.address)
 
 
@@ -336,7 +335,7 @@ def _counts(run: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _error(run: Mapping[str, Any]) -> str:
-    """Azure's code and message of a run that has ended badly."""
+    """Azure's code and message of a failed run, "" without an error."""
     error = (run.get("properties") or {}).get("error") or {}
     return f"{error.get('code', '')}: {error.get('message', '')}" if error else ""
 
@@ -347,8 +346,8 @@ def _reason(run: Mapping[str, Any], code: str) -> str:
 
 
 def _why_nothing_began(run: Run) -> str:
-    """That no run has begun, and what the write of the change says of it."""
-    text, operation = "Azure began no rolling upgrade of its own", run.operation
+    """A text that no run has started, with the error of the write of the change."""
+    text, operation = "Azure did not start a rolling upgrade", run.operation
     if operation is None:
         return text
     with contextlib.suppress(AzurermLiteError):
@@ -356,25 +355,28 @@ def _why_nothing_began(run: Run) -> str:
     return f"{text}: {operation.error}" if operation.error is not None else text
 
 
-# --- how each instance came out --------------------------------------------------------------------------------------
+# --- the class of each instance --------------------------------------------------------------------------------------
 
 
 def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
-    """Each instance in its class, as its own view has it: Azure's word for the whole is not enough for `succeeded`."""
+    """The verdict of the run, with the class of each instance by its own view.
+
+    `succeeded` needs every instance to be on the model and available; Azure's status of the run is not enough.
+    """
     after = run.before
     try:
-        after, version = _settled(run, outcome)
+        after, version = _take_settled_snapshot(run, outcome)
     except (Unanswered, NotFoundError) as unread:
         classes, version = _unread_classes(run), ""
         hint = f"the instances could not be read at the end ({unread})"
         outcome, reason = "paused" if outcome == "succeeded" else outcome, "; ".join(filter(None, (reason, hint)))
     else:
         classes = instance_classes(run.before, after, version)
-    if outcome == "succeeded" and (left := [one for one, kind in classes.items() if kind not in _DONE]):
-        outcome = "paused" if {classes[one] for one in left} == {"in-flight"} else "stopped"
-        names = ", ".join(left[:10])
-        reason = f"Azure calls it completed, and {len(left)} instances ({names}) are not on the model and available"
-    elif in_flight := [one for one, kind in classes.items() if kind == "in-flight"]:
+    if outcome == "succeeded" and (unfinished := [name for name, kind in classes.items() if kind not in _DONE]):
+        outcome = "paused" if {classes[name] for name in unfinished} == {"in-flight"} else "stopped"
+        ids = f"{len(unfinished)} instances ({', '.join(unfinished[:10])})"
+        reason = f"Azure reports it as completed, but {ids} are not on the model and available"
+    elif in_flight := [name for name, kind in classes.items() if kind == "in-flight"]:
         reason = f"{reason}; in flight: {', '.join(in_flight[:10])}"
     return Verdict(
         outcome,
@@ -382,21 +384,21 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
         classes,
         version,
         0,
-        run.arm.time() - run.begun,
+        run.arm.time() - run.started_at,
         sum(map(after.fit, after.members.values())),
-        failures={one: _failure(run, after, one) for one, kind in classes.items() if kind == "failed"},
+        failures={name: _failure(run, after, name) for name, kind in classes.items() if kind == "failed"},
     )
 
 
-def _settled(run: Run, outcome: str) -> tuple[Snapshot, str]:
-    """The instances when they have come to rest, and the version that they shall run.
+def _take_settled_snapshot(run: Run, outcome: str) -> tuple[Snapshot, str]:
+    """A Snapshot of the instances once none of them changes, and the version that they should run.
 
-    What a list says that contradicts the end of the run is read again; instances on their way are waited for, unless
-    Azure still works on the whole.
+    A list that contradicts the end of the run is read again. Instances that still change are waited for, unless the
+    run itself goes on.
     """
     since, looks = run.arm.time(), 0
     while True:
-        after, version = _patiently(run, "the instances", lambda: _look(run))
+        after, version = _retry(run, "the instances", lambda: _look(run))
         looks += 1
         kinds = set(instance_classes(run.before, after, version).values())
         odd = "vanished" in kinds or (outcome == "succeeded" and kinds & {"not-reached", "failed"})
@@ -410,14 +412,14 @@ def _settled(run: Run, outcome: str) -> tuple[Snapshot, str]:
 
 
 def _look(run: Run) -> tuple[Snapshot, str]:
-    """The instances now, which report health if they ever did, and the version of the model."""
+    """A Snapshot of the instances, and the version of the model."""
     model = {**vmss.get_vmss(run.arm, *run.address)}
-    seen = take_snapshot(run.arm, run.address, flexible=is_flexible(model))
-    return seen._replace(reports=seen.reports or run.before.reports), pin(model)
+    snapshot = take_snapshot(run.arm, run.address, flexible=is_flexible(model))
+    return snapshot._replace(reports=snapshot.reports or run.before.reports), pin(model)
 
 
 def _unread_classes(run: Run) -> dict[str, str]:
-    """The classes by what was seen last: what was not on the model then may be in Azure's hands."""
+    """The classes by the last Snapshot, when the instances cannot be read: those not on the model may be in flight."""
     rest = "in-flight" if run.has_begun or run.operation is not None else "not-reached"
     marks = {True: "skipped-protected", False: rest}
     before = behind(run.before) if run.operation is not None else run.before
@@ -437,9 +439,9 @@ def _failure(run: Run, after: Snapshot, instance_id: str) -> str:
 
 
 def instance_classes(before: Snapshot, after: Snapshot, version: str) -> dict[str, str]:
-    """Every instance that was ever seen, each in exactly one class."""
+    """The class of every instance in either Snapshot."""
     names = {**before.members, **after.members}
-    return {one: _class(before, after, version, one) for one in names}
+    return {name: _class(before, after, version, name) for name in names}
 
 
 def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) -> str:
@@ -448,10 +450,10 @@ def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) ->
         return "vanished"
     if was is None:
         return "arrived-current" if current(now, version) else "not-reached"
-    return _of_reached(before, after, was, now, version) if current(now, version) else _of_outdated(was, now)
+    return _class_on_model(before, after, was, now, version) if current(now, version) else _class_behind_model(was, now)
 
 
-def _of_reached(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
+def _class_on_model(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
     """The class of an instance that is on the model."""
     if after.fit(now):
         return "already-current" if current(was, version) and was == now else "updated"
@@ -462,7 +464,7 @@ def _of_reached(before: Snapshot, after: Snapshot, was: InstanceStatus, now: Ins
     return "evicted" if now.is_stopped else "failed"
 
 
-def _of_outdated(was: InstanceStatus, now: InstanceStatus) -> str:
+def _class_behind_model(was: InstanceStatus, now: InstanceStatus) -> str:
     """The class of an instance that is not on the model."""
     if now.protected:
         return "skipped-protected"

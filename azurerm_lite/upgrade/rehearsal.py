@@ -1,7 +1,7 @@
-"""An upgrade on a copy of the scale set: the same plan, the same engine, an emulator in virtual time.
+"""Rehearse an upgrade: run the same code on a copy of the scale set in an emulator with virtual time.
 
-The only room that knows the emulator and the core. What it says of availability comes from the emulator's own record
-of each instance, not from the engine.
+This is the only module that imports both the emulator and the client. The availability that it reports comes from the
+emulator's record of each instance, not from the upgrade.
 """
 
 from collections import Counter
@@ -32,16 +32,17 @@ from ..types import JsonDict, ScaleSet
 from .rules import checks, preflight
 from .rules.policy import Policy
 from .rules.verdict import Verdict
-from .run.planning import Change, Plan, changed, is_flexible, plan, resolved
+from .run.planning import Change, Plan, changed_model, is_flexible, plan, resolve_version
 from .run.runner import OnEvent, _never, _silent
 from .run.runs import upgrade
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What would happen. `lowest`: the fewest instances that were really available, by the emulator's own record.
+    """The result of a rehearsal: the plan and the verdict of the upgrade on the copy.
 
-    `happenings`: what faults and habits have done, when and to which instances, by that record.
+    `seconds`: virtual time. `lowest`: the fewest instances that were available, by the emulator's record. `requests`:
+    their number by HTTP method. `happenings`: the effects of faults and habits, with time and instances.
     """
 
     plan: Plan
@@ -52,12 +53,15 @@ class Rehearsal:
     happenings: tuple[Happening, ...] = ()
 
     def __str__(self) -> str:
-        asked = sum(self.requests.values())
-        return f"rehearsed: {self.verdict}; at least {self.lowest} available, {asked} requests"
+        request_count = sum(self.requests.values())
+        return f"rehearsed: {self.verdict}; at least {self.lowest} available, {request_count} requests"
 
 
 class Stage:
-    """A simulation of one scale set, and an Arm that uses it."""
+    """A simulation of one scale set and an Arm that sends its requests to it.
+
+    `start`: the virtual time at the beginning, in seconds since 1970.
+    """
 
     def __init__(
         self, seed: Seed, *, random_seed: int = 0, start: float = 1_790_000_000.0, habits: Habits = USUAL
@@ -82,10 +86,10 @@ class Stage:
         )
 
     def _token(self, _scope: str, _claims: str | None) -> Token:
-        """A token that does not end by itself; none while a fault or habit keeps the login service away."""
+        """A token that never expires; CredentialError while a fault or habit makes the login service fail."""
         refused = self.simulation.faults.for_request("POST", "/oauth2/v2.0/token")
         if refused is not None and refused.status >= 400:
-            raise CredentialError(f"the login service answered {refused.status}, as it was told to")
+            raise CredentialError(f"the login service answered {refused.status}, because of a fault or habit")
         token = Token(self.simulation.identity.issue(self._client_id), 2**40)
         self.simulation.identity.tokens[token.token].expires = float(2**40)
         return token
@@ -95,12 +99,12 @@ class Stage:
         return self.simulation.scale_sets.get(*self.address)
 
     def lowest(self) -> int:
-        """The fewest instances that were available at any moment."""
+        """The fewest instances that were available at any time."""
         up: dict[str, bool] = {}
-        least, begun = 10**9, False
+        least, has_started = 10**9, False
         for when, _, instance_id, available in self.simulation.state.availability:
-            begun = begun or when > self.simulation.state.availability[0][0]
-            if begun:
+            has_started = has_started or when > self.simulation.state.availability[0][0]
+            if has_started:
                 least = min(least, sum(up.values()))
             up[instance_id] = available
         return min(least, sum(up.values()))
@@ -108,17 +112,19 @@ class Stage:
 
 @conceal_locals
 def capture(auth: Auth, address: ScaleSet) -> JsonDict:
-    """A scale set as GET shows it, which is all that a rehearsal needs: {"model": …, "instances": …, "page_size": …}.
+    """Read everything that a rehearsal needs: {"model": {...}, "instances": [{...}], "page_size": 100}.
 
-    Each instance has its instance view, null where Azure shows none; of a Flexible set each VM is asked for its own.
-    `page_size`: how many instances a page of their list has, 0 where one page has all.
+    Each instance has its instance view, null where Azure shows none. In Flexible orchestration mode each view is read
+    by itself. `page_size`: the number of instances on a page of their list, 0 when one page holds all.
+
+    Raises: InvalidInput for wrong arguments, ArmError, TransportError.
     """
     arguments.typed(ScaleSet, address=address)
     arm = arm_of(auth)
     model: JsonDict = {**get_vmss(arm, *address)}
     flexible, before = is_flexible(model), arm.requests
     listed = _instances(arm, address, flexible)
-    if len(listed) < int((model.get("sku") or {}).get("capacity") or 0):  # a list may be short once
+    if len(listed) < int((model.get("sku") or {}).get("capacity") or 0):  # the list may be incomplete
         before, listed = arm.requests, _instances(arm, address, flexible)
     pages = arm.requests - before
     instances = [_with_view(arm, address, entry, flexible=flexible) for entry in listed]
@@ -157,23 +163,27 @@ def rehearse(
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
-    """What that upgrade would do, tried on a copy of the scale set. Of Azure it reads only.
+    """Run the upgrade on a copy of the scale set in the emulator and return the Rehearsal.
 
-    `faults`: what shall go wrong, in the emulator's words: {"on": "upgrade", "instance": "3", "effect": "fail"}.
-    `habits`: what Azure has been seen to do, besides the usual: names, or objects with `habit` and parameters. Their
-    time begins with the upgrade.
-    `failure_percent`: of the instances, how many fare badly besides, in whatever way; `random_seed` says which and how.
-    Raises InvalidInput, before Azure is asked, for faults, habits and shares that there are not.
+    Azure gets read requests only. `change`, `policy`: as in `plan`.
+    `faults`: faults of the emulator, such as `[{"on": "upgrade", "instance": "3", "effect": "fail"}]`.
+    `habits`: behaviours of Azure beyond the usual ones, as names or as `[{"habit": "evictions", ...}]` with parameters.
+    Their times count from the start of the upgrade.
+    `failure_percent`: the share of the instances that fail besides, 0 to 100. `random_seed`: selects these instances
+    and their failures. `on_event`: called with each event.
+
+    Raises, before the first request: InvalidInput for unknown faults or habits and for other wrong arguments. Raises
+    also: PlanRefused, as `plan` does; ArmError, TransportError for the reads.
     """
     checks.of_plan(change, policy)
     faults = checks.faults(faults)
-    _refuse_odd_luck(failure_percent)
+    _check_failure_percent(failure_percent)
     checks.of_run(None, None, on_event, _never)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
-    faults, habits = _checked_faults(faults), _checked_habits(habits)
-    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    faults, habits = _check_faults(faults), _check_habits(habits)
+    captured, change = _copy(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
     return rehearse_captured(
-        found,
+        captured,
         change,
         policy=policy,
         faults=faults,
@@ -196,48 +206,64 @@ def rehearse_failures(
     policy: Policy | None = None,
     habits: Habits = (),
 ) -> dict[str, Rehearsal]:
-    """What each failure would do: a rehearsal for each way in which the first instance, or the image, may be bad.
+    """Rehearse the upgrade once for each kind of failure and return the Rehearsals by a title.
 
-    The first one is without any. `habits`: a rehearsal more for each of these, by its name (`emulator.habits.EVENTS`
-    has all that happen). Raises InvalidInput for one that there is not, before Azure is asked.
+    The first Rehearsal, "nothing goes wrong", has no failure. In the others the first instance fails in one way, or the
+    image makes all instances fail. `change`, `policy`: as in `plan`. `habits`: one more rehearsal for each of these,
+    by name, or as `{"habit": "evictions", ...}` with parameters; `emulator.habits.EVENTS` has the names.
+
+    Raises, before the first request: InvalidInput for unknown habits and other wrong arguments. Raises also:
+    PlanRefused, as `plan` does; ArmError, TransportError for the reads.
     """
     checks.of_plan(change, policy)
-    asked = _checked_habits(habits)
-    found, change = _copied(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
-    calm = rehearse_captured(found, change, policy=policy)
+    habit_list = _check_habits(habits)
+    captured, change = _copy(auth, ScaleSet(subscription_id, resource_group, vmss_name), change)
+    calm = rehearse_captured(captured, change, policy=policy)
     first = next((ids[0] for ids in calm.plan.batches), "")
     ways: dict[str, dict[str, Any]] = {
-        f"{first} {said}": {"instance": first, "effect": effect} for effect, said in _ONE.items()
+        f"{first} {outcome}": {"instance": first, "effect": effect} for effect, outcome in _EFFECTS_ON_ONE.items()
     }
-    ways |= {f"the image lets all {said}": {"effect": effect, "times": 10**6} for effect, said in _ALL.items()}
+    ways |= {
+        f"the image lets all {outcome}": {"effect": effect, "times": 10**6}
+        for effect, outcome in _EFFECTS_ON_ALL.items()
+    }
     faults: dict[str, list[dict[str, Any]]] = {name: [{"on": "upgrade", **way}] for name, way in ways.items() if first}
-    bad = {name: rehearse_captured(found, change, policy=policy, faults=one) for name, one in faults.items()}
-    rude = {_title(one): rehearse_captured(found, change, policy=policy, habits=[one]) for one in asked}
+    bad = {
+        name: rehearse_captured(captured, change, policy=policy, faults=fault_list)
+        for name, fault_list in faults.items()
+    }
+    rude = {_title(habit): rehearse_captured(captured, change, policy=policy, habits=[habit]) for habit in habit_list}
     return {"nothing goes wrong": calm, **bad, **rude}
 
 
 def _title(habit: str | Mapping[str, Any]) -> str:
-    """A habit by its name, with the parameters that were asked for."""
+    """The name of a habit with its parameters."""
     if isinstance(habit, str):
         return habit
-    wanted = ", ".join(f"{key} {value}" for key, value in habit.items() if key != "habit")
-    return f"{habit['habit']} ({wanted})" if wanted else str(habit["habit"])
+    parameters = ", ".join(f"{key} {value}" for key, value in habit.items() if key != "habit")
+    return f"{habit['habit']} ({parameters})" if parameters else str(habit["habit"])
 
 
-_ONE = {"fail": "fails", "unhealthy": "stays unhealthy", "flap": "flaps", "vanish": "vanishes", "hang": "hangs"}
-_ALL = {"fail": "fail", "unhealthy": "be unhealthy"}
+_EFFECTS_ON_ONE = {
+    "fail": "fails",
+    "unhealthy": "stays unhealthy",
+    "flap": "flaps",
+    "vanish": "vanishes",
+    "hang": "hangs",
+}
+_EFFECTS_ON_ALL = {"fail": "fail", "unhealthy": "be unhealthy"}
 
 
-def _copied(auth: Auth, address: ScaleSet, change: Change) -> tuple[JsonDict, Change]:
-    """The scale set as it is, and the change; "latest" is what Azure has now, which the copy cannot know."""
-    found = capture(auth, address)
-    model: Any = found["model"]
-    return found, resolved(arm_of(auth), address, model, change) if isinstance(change, str) else change
+def _copy(auth: Auth, address: ScaleSet, change: Change) -> tuple[JsonDict, Change]:
+    """Capture the scale set, and resolve "latest" with Azure, since the copy does not know Azure's versions."""
+    captured = capture(auth, address)
+    model: Any = captured["model"]
+    return captured, resolve_version(arm_of(auth), address, model, change) if isinstance(change, str) else change
 
 
 def _publish(stage: Stage, change: Any) -> None:
-    """Make the image exist that is asked for, whatever Azure has of it."""
-    after, _ = changed(stage.arm, stage.address, stage.scale_set.model, change)
+    """Publish the image of the change in the emulator, whether or not Azure has it."""
+    after, _ = changed_model(stage.arm, stage.address, stage.scale_set.model, change)
     image = preflight.image(after)
     if image.get("publisher") and image.get("version") != "latest":
         publisher, offer, sku = (str(image.get(key, "")) for key in ("publisher", "offer", "sku"))
@@ -259,31 +285,34 @@ def rehearse_captured(
     random_seed: int = 0,
     on_event: OnEvent = _silent,
 ) -> Rehearsal:
-    """A rehearsal on what was captured before, or on a Seed; without any Azure. The arguments are those of rehearse."""
+    """Rehearse an upgrade on the result of `capture` or on a Seed, without requests to Azure.
+
+    The other arguments, and the errors, are those of `rehearse`.
+    """
     checks.of_plan(change, policy)
     checks.of_run(None, None, on_event, _never)
-    _refuse_odd_luck(failure_percent)
+    _check_failure_percent(failure_percent)
     arguments.whole_number(random_seed, "random_seed", -(2**63), 2**63, "a whole number")
-    faults, habits = _checked_faults(checks.faults(faults)), _checked_habits(habits)
+    faults, habits = _check_faults(checks.faults(faults)), _check_habits(habits)
     names, events = habits_table.check(habits)
     seed = captured if isinstance(captured, Seed) else _seed(captured)
     stage = Stage(seed, random_seed=random_seed, habits=USUAL | (names - habits_table.EVENTS.keys()))
     if change is not None and change != "latest":
         _publish(stage, change)
-    wanted = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
-    for fault in [*faults, *_bad_luck(stage, wanted, failure_percent)]:
+    upgrade_plan = plan(stage.arm, *stage.address, change, policy=policy, accept_failed=True)
+    for fault in [*faults, *_draw_failures(stage, upgrade_plan, failure_percent)]:
         stage.simulation.faults.add(**fault)
     for event in events:
         stage.simulation.disturbances.add(event)
-    begun = stage.clock.time()
-    verdict = upgrade(stage.arm, wanted, on_event=on_event)
+    started_at = stage.clock.time()
+    verdict = upgrade(stage.arm, upgrade_plan, on_event=on_event)
     requests = Counter(entry.method for entry in stage.app.recorder.entries)
-    seconds, happenings = stage.clock.time() - begun, tuple(stage.simulation.disturbances.record)
-    return Rehearsal(wanted, verdict, seconds, stage.lowest(), dict(requests), happenings)
+    seconds, happenings = stage.clock.time() - started_at, tuple(stage.simulation.disturbances.record)
+    return Rehearsal(upgrade_plan, verdict, seconds, stage.lowest(), dict(requests), happenings)
 
 
-def _checked_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """These faults; InvalidInput for what the emulator would not understand."""
+def _check_faults(faults: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The faults as a list; InvalidInput for a fault that the emulator does not know."""
     listed, trial = list(faults), Faults()
     trial.add_habit = habits_table.use
     try:
@@ -298,11 +327,11 @@ def _seed(captured: object) -> Seed:
     try:
         return Seed.from_captured(captured)
     except SeedError as error:
-        raise InvalidInput(f"captured is no scale set: {error}") from None
+        raise InvalidInput(f"captured is not a scale set: {error}") from None
 
 
-def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
-    """These habits; InvalidInput for what is none."""
+def _check_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
+    """The habits as a list; InvalidInput for a habit that the emulator does not know."""
     is_single = isinstance(habits, str) or (isinstance(habits, Mapping) and "habit" in habits)
     for habit in arguments.sequence([habits] if is_single else habits, "habits", "['evictions']"):
         arguments.typed(str | Mapping, habit=habit)
@@ -313,13 +342,13 @@ def _checked_habits(habits: Habits) -> list[str | Mapping[str, Any]]:
     return habits_table.as_list(habits)
 
 
-def _refuse_odd_luck(percent: float) -> None:
+def _check_failure_percent(percent: float) -> None:
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise InvalidInput(f"failure_percent is a number from 0 to 100, not {short_repr(percent)}")
 
 
-def _bad_luck(stage: Stage, wanted: Plan, percent: float) -> Iterator[dict[str, Any]]:
-    """For each instance that is drawn, one of the ways in which an upgrade may come out badly."""
-    for instance in [one for ids in wanted.batches for one in ids] if percent else ():
+def _draw_failures(stage: Stage, upgrade_plan: Plan, percent: float) -> Iterator[dict[str, Any]]:
+    """Draw instances with this probability in percent, and a failure for each."""
+    for instance in [instance_id for ids in upgrade_plan.batches for instance_id in ids] if percent else ():
         if 100 * stage.simulation.events.random.random() < percent:
             yield {"on": "upgrade", "instance": instance, "effect": stage.simulation.events.random.choice(EFFECTS)}

@@ -129,7 +129,7 @@ def _stored(path: Path, address: az.ScaleSet) -> tuple[bool, Rollout | None]:
     if not path.is_file() or path.with_name(f"{path.name}.rollback").exists():
         return False, None
     entries = journal.read(path)
-    first, state = journal.begun(entries), journal.fold(entries)
+    first, state = journal.begin_entry(entries), journal.fold(entries)
     if first["scale_set"].lower() != address.resource_id.lower():
         return False, None
     verdict = state.verdict or {"outcome": "paused", "reason": "the editor ended before the upgrade did"}

@@ -23,7 +23,7 @@ from azurerm_lite.model import edits
 from azurerm_lite.operation import Operation
 from azurerm_lite.upgrade import azure_rolling_upgrade, plan, rehearse, upgrade, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
-from azurerm_lite.upgrade.run.runs import opened
+from azurerm_lite.upgrade.run.runs import start_runner
 from tests.unit.endpoint_table import CASES
 
 from .crash_reporter import MARK, callables, error_of, failure_of, inside, leaks
@@ -359,7 +359,7 @@ def test_an_interruption_by_whoever_watches_shows_nothing_of_the_model(stage: St
 
 
 def test_a_runner_that_is_stepped_by_its_caller_shows_nothing_either(stage: Stage) -> None:
-    runner = opened(stage.arm, plan(stage.arm, *stage.address, with_secrets), None)
+    runner = start_runner(stage.arm, plan(stage.arm, *stage.address, with_secrets), None)
     break_off(stage, lambda _, method: method == "PATCH")
     error = failure_of(lambda: [runner.step() for _ in range(50)])
     runner.journal.close()

@@ -279,7 +279,7 @@ def test_a_journal_is_private_whatever_it_was_and_holds_no_secret(tmp_path: Path
         path.chmod(0o644)
         link = tmp_path / "link"
         link.symlink_to(path)
-        with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
+        with pytest.raises(az.InvalidInput, match="cannot open the journal"):
             resume(made.arm, str(link))
         assert resume(made.arm, str(path)).ok
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

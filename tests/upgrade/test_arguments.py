@@ -106,7 +106,7 @@ def test_a_fleet_of_other_types_is_refused_before_anything_is_read(stage: Stage,
 
 def test_one_scale_set_is_no_fleet(stage: Stage) -> None:
     bare: Any = stage.address
-    with pytest.raises(az.InvalidInput, match="put the one that you have into a list"):
+    with pytest.raises(az.InvalidInput, match="put a single one into a list"):
         upgrade_fleet(stage.arm, bare, NEW)
 
 

@@ -226,7 +226,7 @@ def test_taking_back_a_secret_sends_none() -> None:
     made.simulation.faults.add(on="upgrade", instance="5", effect="fail")
     verdict = upgrade(made.arm, wanted)
     assert verdict.outcome == "rollback-failed"
-    assert "no GET shows the passwords, customData" in verdict.reason
+    assert "GET does not show the passwords, customData" in verdict.reason
     bodies = [json.dumps(one.body) for one in made.app.recorder.writes() if one.method == "PATCH"]
     assert len([one for one in bodies if "customData" in one]) == 1
 
@@ -235,7 +235,7 @@ def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path:
     made, where = stage(), str(tmp_path / "web.jsonl")
     assert upgrade(made.arm, plan(made.arm, *made.address, secret(customData="eA==")), journal=where).ok
     written = len(made.app.recorder.writes())
-    with pytest.raises(PlanRefused, match=r"nothing can be brought back: 0, 1, .*no GET shows"):
+    with pytest.raises(PlanRefused, match=r"nothing can be rolled back: 0, 1, .*GET does not show"):
         rollback(made.arm, where)
     assert len(made.app.recorder.writes()) == written
 
@@ -243,8 +243,8 @@ def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path:
 @pytest.mark.parametrize(
     ("together", "outcome", "text"),
     [
-        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings that"),
-        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be brought back: 0, 1,"),
+        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings of"),
+        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be rolled back: 0, 1,"),
     ],
     ids=["an image", "tags"],
 )
@@ -273,7 +273,7 @@ def test_the_older_model_of_instances_that_a_plan_without_a_change_moved_is_not_
     made.clock.advance(60)
     made.simulation.events.run_due_events()
     assert upgrade(made.arm, plan(made.arm, *made.address), journal=where).counts == {"updated": 10}
-    with pytest.raises(PlanRefused, match="the model that they were made from before is not known"):
+    with pytest.raises(PlanRefused, match="the model that they were created from is not known"):
         rollback(made.arm, where)
 
 

@@ -20,7 +20,7 @@ from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.snapshot import InstanceStatus
 from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run.gates import ask
-from azurerm_lite.upgrade.run.runs import opened
+from azurerm_lite.upgrade.run.runs import start_runner
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ONE = InstanceStatus("0", "vm-0", "", "", 0, 0, True, NEW, "Succeeded", "running", "", False)
@@ -232,7 +232,7 @@ def test_what_a_crash_left_behind_can_be_taken_back(tmp_path: Path) -> None:
             raise Killed
 
     made, where = repaired(), str(tmp_path / "web.jsonl")
-    runner = opened(made.arm, plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True)), where)
+    runner = start_runner(made.arm, plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True)), where)
     runner.on_event = die
     with contextlib.suppress(Killed):
         while (wait := runner.step()) is not None:

@@ -61,7 +61,7 @@ def test_a_first_line_that_was_cut_anywhere_is_no_upgrade_and_nothing_is_asked_o
     for cut in range(len(first)):
         path.write_bytes(first[:cut])
         assert journals.read(path) == []
-        with pytest.raises(az.InvalidInput, match="no whole entry: that upgrade was not begun"):
+        with pytest.raises(az.InvalidInput, match="no complete entry, so the upgrade was not begun"):
             resume(made.arm, str(path))
     assert len(made.app.recorder.entries) == asked
     path.write_bytes(first)

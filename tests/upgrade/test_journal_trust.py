@@ -115,7 +115,7 @@ def test_what_is_no_plain_file_is_refused_at_once(kind: str, tmp_path: Path) -> 
     stage = Stage(Seed.build(capacity=5))
     wanted = plan(stage.arm, *stage.address, NEW)
     for call in CALLS.values():
-        with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
+        with pytest.raises(az.InvalidInput, match="cannot open the journal"):
             call(stage.arm, str(path))
     with pytest.raises(az.InvalidInput):
         journals.read(path)
@@ -131,7 +131,7 @@ def test_a_link_to_a_journal_can_be_read_and_not_resumed(tmp_path: Path) -> None
     link.symlink_to(path)
     assert journals.read(link) == journals.read(path)
     for call in CALLS.values():
-        with pytest.raises(az.InvalidInput, match="cannot take up the journal"):
+        with pytest.raises(az.InvalidInput, match="cannot open the journal"):
             call(stage.arm, str(link))
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_swapped_between_two_readings_is_refused(
         other.rename(path)
 
     monkeypatch.setattr(journals.Journal, "lock", swapped)
-    with pytest.raises(az.InvalidInput, match="became another one"):
+    with pytest.raises(az.InvalidInput, match="was replaced"):
         resume(stage.arm, str(path))
     monkeypatch.undo()
     with pytest.raises(az.InvalidInput, match="emulator"):  # of the other world, and nothing is locked
@@ -373,7 +373,7 @@ def test_a_rollback_over_a_later_change_is_refused_unless_it_is_allowed(tmp_path
     assert rolled_out(stage, MID, path).ok
     assert rolled_out(stage, NEW).ok
     before = writes(stage)
-    with pytest.raises(PlanRefused, match="somebody has written the model since"):
+    with pytest.raises(PlanRefused, match="another writer has changed the model since"):
         rollback(stage.arm, str(path))
     assert writes(stage) == before
     assert rollback(stage.arm, str(path), over_later_changes=True).ok

@@ -149,7 +149,7 @@ def test_a_folder_of_another_user_is_none(env: dict[str, str]) -> None:
     del env["XDG_RUNTIME_DIR"]
     cache(env).mkdir(parents=True, mode=0o700)
     os.chown(cache(env), NOBODY, NOBODY)
-    with pytest.raises(az.InvalidInput, match="no folder of yours"):
+    with pytest.raises(az.InvalidInput, match="not your folder"):
         lock.acquire(WEB, PLACE, env=env)
 
 
@@ -236,7 +236,8 @@ def test_a_lock_that_fails_halfway_leaves_nothing_locked(env: dict[str, str], ow
 
 CONTENDER = """
 import sys
-from azurerm_lite.upgrade import Locked, lock
+from azurerm_lite.upgrade import Locked
+from azurerm_lite.upgrade.run import lock
 for line in sys.stdin:
     for _ in range(200):
         try:

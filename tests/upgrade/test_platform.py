@@ -173,7 +173,7 @@ def test_an_outage_without_an_end_pauses_and_says_when_to_come_back(path: str) -
     begun = made.clock.time()
     verdict = azure_rolling_upgrade(made.arm, *made.address, NEW, outage_timeout_seconds=600)
     assert verdict.outcome == "paused"
-    assert "Azure has given no answer for" in verdict.reason
+    assert "Azure has not answered for" in verdict.reason
     assert "come back in 15 s" in verdict.reason
     assert "watch_azure_rolling_upgrade() follows it" in verdict.reason
     assert 500 < made.clock.time() - begun < 900
@@ -230,7 +230,7 @@ def test_a_lost_answer_to_the_start_is_looked_for() -> None:
         made.simulation.faults.add(habit=habit, path="osRollingUpgrade")
         verdict = azure_rolling_upgrade(made.arm, *made.address)
         assert verdict.outcome == outcome, verdict
-    assert "Azure began no rolling upgrade" in verdict.reason
+    assert "Azure did not start a rolling upgrade" in verdict.reason
 
 
 def test_a_write_that_fails_is_the_reason_when_nothing_begins() -> None:

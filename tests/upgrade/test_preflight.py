@@ -107,7 +107,7 @@ def test_a_gallery_says_what_latest_is_and_it_is_pinned() -> None:
 def test_a_gallery_that_may_not_be_read_is_a_warning() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
     made.simulation.faults.next("GET", "/galleries/", status=403, code="AuthorizationFailed")
-    assert warned(wanted(made, "1.0.1"), "the gallery may not be read")
+    assert warned(wanted(made, "1.0.1"), "these rights do not allow reading the gallery")
 
 
 def test_a_platform_image_that_a_function_names_must_exist_too() -> None:
@@ -145,7 +145,7 @@ def test_a_larger_set_must_fit_into_the_quota() -> None:
     refused(made, _grown(10, "Standard_D4s_v3"), "needs 20 vCPUs more")
     assert wanted(made, _grown(5, "Standard_D4s_v3")).batches
     deep = Policy(max_disruption="deallocate")
-    assert warned(wanted(made, _grown(11, "Standard_DS3_v2"), policy=deep), "the quota was not looked at")
+    assert warned(wanted(made, _grown(11, "Standard_DS3_v2"), policy=deep), "the quota was not checked")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_rights_that_do_not_reach_operations_are_told_before_the_first_batch() -
     made = stage()
     made.simulation.faults.add(method="GET", path="/operations/", times=99, status=403, code="AuthorizationFailed")
     found = wanted(made)
-    assert warned(found, "the status of operations may not be read with these rights")
+    assert warned(found, "these rights do not allow reading the status of operations")
     assert warned(found, "Grant a role on the resource group")
     verdict = upgrade(made.arm, found)
     assert verdict.outcome == "paused"

@@ -691,11 +691,11 @@ def test_what_cannot_be_brought_back_is_said_before_anything_is_written(tmp_path
     for version in ("1.0.0", "1.0.1"):
         publish_gallery_image(lab.simulation, f"{image}/versions/{version}", "westus2")
     wanted = lab.plan("1.0.1")
-    assert any("a rollback could not bring back" in one for one in wanted.warnings)
+    assert any("a rollback could not restore" in one for one in wanted.warnings)
     with pytest.raises(PlanRefused, match="rollback_on_failure"):
         lab.plan("1.0.1", rollback_on_failure=True)
     assert upgrade(lab.arm, wanted, journal=where).ok
-    with pytest.raises(PlanRefused, match="nothing can be brought back"):
+    with pytest.raises(PlanRefused, match="nothing can be rolled back"):
         rollback(lab.arm, where)
 
 

@@ -127,7 +127,7 @@ def test_a_version_that_is_gone_is_named_before_anything_is_written(model: Any, 
     for version in set(before.values()):
         versions.remove(version)
     written = len(lab.app.recorder.writes())
-    with pytest.raises(PlanRefused, match="brought back"):
+    with pytest.raises(PlanRefused, match="rolled back"):
         rollback(lab.arm, journal)
     assert len(lab.app.recorder.writes()) == written
     assert exact_images(lab) != before

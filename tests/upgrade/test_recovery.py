@@ -310,7 +310,7 @@ def test_a_rollback_over_a_later_change_is_refused_unless_it_is_allowed(tmp_path
     assert lab.run(MIDDLE, journal=journal).ok
     assert lab.run(NEW).ok
     for refused in (rollback, plan_rollback):
-        with pytest.raises(PlanRefused, match="somebody has written the model since"):
+        with pytest.raises(PlanRefused, match="another writer has changed the model since"):
             refused(lab.arm, journal)
     assert lab.versions() == {NEW: 10}
     assert rollback(lab.arm, journal, over_later_changes=True).ok

@@ -23,7 +23,7 @@ from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.verdict import Verdict
 from azurerm_lite.upgrade.run.runner import Runner
-from azurerm_lite.upgrade.run.runs import opened
+from azurerm_lite.upgrade.run.runs import start_runner
 
 MID, NEW = "22.04.202610200", "22.04.202611120"
 LOST = ("somebody else wrote the model", "somebody changed the model", "the model has changed since")
@@ -48,13 +48,13 @@ PROCESS = """
 import json, os, sys
 from azurerm_lite import AzurermLiteError, ScaleSet, connect
 from azurerm_lite.upgrade import Locked, plan
-from azurerm_lite.upgrade.run.runs import opened
+from azurerm_lite.upgrade.run.runs import start_runner
 env = json.loads(os.environ["EMULATOR"])
 arm = connect(env=env)
 wanted = plan(arm, *ScaleSet(env["AZURE_SUBSCRIPTION_ID"], "web-rg", "web"), "22.04.202611120")
 for line in sys.stdin:
     try:
-        runner = opened(arm, wanted, None)
+        runner = start_runner(arm, wanted, None)
         print("begun by", os.getpid(), arm.correlation_id, flush=True)
     except Locked as locked:
         print(locked, flush=True)
@@ -119,7 +119,7 @@ class Machine:
     def begin(self) -> None:
         try:
             wanted = plan(self.arm, *self.made.address, self.version, policy=self.policy)
-            self.runner = opened(self.arm, wanted, None)
+            self.runner = start_runner(self.arm, wanted, None)
         except PlanRefused:  # while the other one holds the set
             self.due = self.made.clock.time() + 60.0
 
@@ -239,7 +239,7 @@ def test_who_wakes_after_hours_looks_at_model_and_instances_before_it_changes_an
             slept.append(len(posts(made)))
 
     wanted = plan(sleeper.arm, *made.address, NEW)
-    sleeper.runner = opened(sleeper.arm, wanted, None, on_event=sleep)
+    sleeper.runner = start_runner(sleeper.arm, wanted, None, on_event=sleep)
     while sleeper.verdict is None:
         sent, awake = len(posts(made)), bool(slept)
         sleeper.act()

@@ -1,8 +1,7 @@
-"""Gates: what is asked, besides Azure, before a batch counts as upgraded.
+"""Gates: checks of your own that a batch must pass before it counts as upgraded.
 
-A gate is any callable that takes the InstanceStatus values of a batch. It returns True (go on), False (they have
-failed) or anything else (it cannot tell: the upgrade pauses, and `resume` asks again). An exception, or no
-result in time, counts as "cannot tell".
+A gate is a callable that takes the InstanceStatus values of a batch. After True the upgrade goes on, after False the
+batch has failed. After another result, an exception or a timeout the upgrade pauses, and `resume` asks the gate again.
 """
 
 import http.client
@@ -23,46 +22,56 @@ AddressOf = Callable[[InstanceStatus], str]
 
 
 def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
-    """A gate that is passed when each instance of the batch accepts a TCP connection.
+    """Return a gate that passes when every instance of the batch accepts a TCP connection.
 
-    `address_of` gives the host name or IP address of an InstanceStatus, as seen from here; `timeout` in seconds.
+    `address_of`: a function from an InstanceStatus to its host name or IP address, as this machine reaches it.
+    `port`: 1 to 65535. `timeout`: seconds for each connection.
+
+    Raises: InvalidInput for wrong arguments.
     """
     arguments.typed(Callable, address_of=address_of)
     arguments.whole_number(port, "port", 1, 65_535, "a port")
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool:
-        return all(_accepts(address_of(one), port, timeout) for one in members)
+        return all(_accepts(address_of(instance), port, timeout) for instance in members)
 
     return gate
 
 
 def http_gate(url_of: AddressOf, *, status: int = 200, timeout: float = 5.0) -> Gate:
-    """A gate that is passed when each instance of the batch answers a GET with `status`; redirects are not followed.
+    """Return a gate that passes when every instance of the batch answers a GET with `status`.
 
-    `url_of` gives the http or https URL of an InstanceStatus; certificates are checked as usual; `timeout` in seconds.
+    `url_of`: a function from an InstanceStatus to its http or https URL. Certificates are verified, redirects are not
+    followed. `status`: 100 to 599. `timeout`: seconds for each request.
+
+    Raises: InvalidInput for wrong arguments.
     """
     arguments.typed(Callable, url_of=url_of)
     arguments.whole_number(status, "status", 100, 599, "a status")
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool:
-        return all(_status(url_of(one), timeout) == status for one in members)
+        return all(_status(url_of(instance), timeout) == status for instance in members)
 
     return gate
 
 
 def command_gate(command: Sequence[str], *, timeout: float = 60.0) -> Gate:
-    """A gate that is passed when a command ends with 0; 1 means that they failed, anything else that it cannot tell.
+    """Return a gate that runs a command and passes when the command exits with 0.
 
-    The command is run without a shell and finds the instance ids, separated by commas, in AZURERM_LITE_INSTANCES.
+    Exit code 1 fails the batch; any other code pauses the upgrade. `command`: the program and its arguments, such as
+    `["./check.sh", "--fast"]`, run without a shell. The environment variable AZURERM_LITE_INSTANCES holds the instance
+    ids, separated by commas. `timeout`: seconds.
+
+    Raises: InvalidInput for wrong arguments.
     """
     parts = [arguments.text(part, "each part of command", 100_000) for part in _parts(command)]
     arguments.seconds(timeout, "timeout")
 
     def gate(members: Sequence[InstanceStatus]) -> bool | None:
-        ids = ",".join(one.instance_id for one in members)
-        # No local variable holds the environment: the frames of what fails here would show it.
+        ids = ",".join(instance.instance_id for instance in members)
+        # The environment is in no local variable: a traceback with local variables would show its secrets.
         ended = subprocess.run(  # noqa: S603
             parts,
             env={**os.environ, "AZURERM_LITE_INSTANCES": ids},
@@ -83,25 +92,28 @@ def _parts(command: object) -> tuple[Any, ...]:
 
 
 def ask(gate: Gate, members: Sequence[InstanceStatus], timeout: float) -> tuple[str, str]:
-    """("pass" | "fail" | "inconclusive", why). Only True passes; a gate that hangs is left behind after `timeout`."""
-    found: list[object] = []
+    """Run a gate and return ("pass" | "fail" | "inconclusive", reason).
+
+    Only True passes. After `timeout` seconds the gate's thread is abandoned and the result is "inconclusive".
+    """
+    answers: list[object] = []
 
     def run() -> None:
         try:
-            found.append(gate(members))
-        except BaseException as error:  # a gate that exits says nothing about its instances either
-            found.append(error)
+            answers.append(gate(members))
+        except BaseException as error:  # SystemExit from a gate says nothing about the instances
+            answers.append(error)
 
     worker = threading.Thread(target=run, name="azurerm_lite gate", daemon=True)
     worker.start()
     worker.join(timeout)
-    if not found:
+    if not answers:
         return "inconclusive", f"the gate gave no answer in {timeout:g} s"
-    answer = found[0]
+    answer = answers[0]
     if answer is True:
         return "pass", ""
     if answer is False:
-        return "fail", "the gate said that they are not well"
+        return "fail", "the gate returned False"
     return "inconclusive", f"the gate could not tell: {printable(f'{type(answer).__name__} {answer}')}"
 
 
@@ -114,7 +126,7 @@ def _accepts(host: str, port: int, timeout: float) -> bool:
 
 
 def _status(url: str, timeout: float) -> int:
-    """The status of one GET; 0 when nothing answered."""
+    """Send one GET and return its status; 0 without an answer."""
     parts = urlsplit(url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not parts.hostname:

@@ -1,6 +1,7 @@
-"""Guard rails around an upgrade: no automatic repairs while it runs, no scale-in of instances that are in flight.
+"""Guards of an upgrade: automatic repairs are suspended and the current batch is protected from scale-in.
 
-What is done here stands in the journal before it is done, so that every exit, `resume` and `repair` can take it back.
+Each guard is written to the journal before it is set, so that the end of the upgrade, `resume` and `clean_up` can
+remove it.
 """
 
 import copy
@@ -25,57 +26,60 @@ _READ_ONLY = (
 _TRIES = 3
 
 
-class InMotion(AzurermLiteError):
-    """An instance that is being changed now: a write to it could end that."""
+class InstanceBusy(AzurermLiteError):
+    """The instance is being changed now, and a write to it could cancel that change."""
 
 
 # --- automatic repairs -----------------------------------------------------------------------------------------------
 
 
-def repairs_on(arm: Arm, address: ScaleSet) -> bool:
-    """Whether the set's repairs are running, so that it is ours to suspend them, and to resume them after."""
-    found: Any = vmss.get_vmss(arm, *address)["properties"]
-    enabled = (found.get("automaticRepairsPolicy") or {}).get("enabled") is True
+def are_repairs_running(arm: Arm, address: ScaleSet) -> bool:
+    """Whether automatic repairs are enabled and running; only then does an upgrade suspend and later resume them."""
+    properties: Any = vmss.get_vmss(arm, *address)["properties"]
+    enabled = (properties.get("automaticRepairsPolicy") or {}).get("enabled") is True
     return enabled and _service_state(arm, address) == "running"
 
 
 def _service_state(arm: Arm, address: ScaleSet) -> str:
     view: Any = vmss.get_vmss_instance_view(arm, *address)
     services = view.get("orchestrationServices") or []
-    return next((str(one.get("serviceState")) for one in services if one.get("serviceName") == REPAIRS), "").lower()
+    return next(
+        (str(service.get("serviceState")) for service in services if service.get("serviceName") == REPAIRS), ""
+    ).lower()
 
 
 def set_repairs(arm: Arm, address: ScaleSet, action: str) -> None:
-    """`action`: Suspend or Resume; ended when it returns."""
+    """Suspend or resume automatic repairs, and wait for it. `action`: "Suspend" or "Resume"."""
     vmss.set_orchestration_service_state(arm, *address, action, REPAIRS).wait()
 
 
 # --- protection from scale-in ----------------------------------------------------------------------------------------
 
 
-def unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
-    """Those of these instances that a scale-in could take now."""
-    return [one for one in ids if not _policy(_instance(arm, address, one)).get("protectFromScaleIn", False)]
+def list_unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
+    """The ids of the instances that are not protected from scale-in."""
+    return [name for name in ids if not _policy(_instance(arm, address, name)).get("protectFromScaleIn", False)]
 
 
-class Writes(NamedTuple):
-    """The writes of protection that were begun, by instance id; which instances needed none; and the first error."""
+class ProtectionWrites(NamedTuple):
+    """The started writes by instance id, the ids that needed no write, and the first error."""
 
     operations: dict[str, Operation]
     unneeded: tuple[str, ...]
     error: AzurermLiteError | None
 
 
-def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes:
-    """Begin to protect instances from scale-in, or to end that. Instances that are gone need nothing.
+def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> ProtectionWrites:
+    """Start to protect instances from scale-in (`on` True) or to remove the protection (`on` False).
 
-    An instance that is being changed is left as it is (InMotion). After an outage or a throttle no other one is tried.
+    A deleted instance needs no write. An instance that is being changed is not written (InstanceBusy). After an outage
+    or a throttle the remaining instances are not tried.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection
     """
     operations, unneeded, first = dict[str, Operation](), list[str](), None
     for name in ids:
         try:
-            operation = _protected(arm, address, name, on)
+            operation = _write_protection(arm, address, name, on)
         except AzurermLiteError as error:
             first = first or error
             if isinstance(error, ThrottledError | TransportError):
@@ -85,11 +89,14 @@ def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes
             unneeded.append(name)
         else:
             operations[name] = operation
-    return Writes(operations, tuple(unneeded), first)
+    return ProtectionWrites(operations, tuple(unneeded), first)
 
 
 def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[list[str]], None]) -> None:
-    """End the protection of instances and wait for it. `note` gets the ids that are free; the first error is raised."""
+    """Remove the protection of instances and wait for it.
+
+    `note` is called with the ids that are no longer protected. Then the first error is raised, if there was one.
+    """
     writes = protect(arm, address, ids, False)
     free, first = list(writes.unneeded), writes.error
     for name, operation in writes.operations.items():
@@ -103,24 +110,24 @@ def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[l
         raise first
 
 
-def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:
-    for left in reversed(range(_TRIES)):
-        found = _instance(arm, address, instance_id)
-        if not found or _policy(found).get("protectFromScaleIn", False) is on:
+def _write_protection(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:
+    for tries_left in reversed(range(_TRIES)):
+        instance = _instance(arm, address, instance_id)
+        if not instance or _policy(instance).get("protectFromScaleIn", False) is on:
             return None
-        if str(found["properties"].get("provisioningState")) == "Updating":
-            raise InMotion(f"instance {instance_id} is being changed: its protection is left as it is")
-        own = {key: value for key, value in found["properties"].items() if key not in _READ_ONLY}
-        own["protectionPolicy"] = {**_policy(found), "protectFromScaleIn": on}
+        if str(instance["properties"].get("provisioningState")) == "Updating":
+            raise InstanceBusy(f"instance {instance_id} is being changed, so its protection was not changed")
+        properties = {key: value for key, value in instance["properties"].items() if key not in _READ_ONLY}
+        properties["protectionPolicy"] = {**_policy(instance), "protectFromScaleIn": on}
         body: dict[str, Any] = {
-            key: copy.deepcopy(found[key]) for key in ("location", "tags", "plan", "identity") if key in found
+            key: copy.deepcopy(instance[key]) for key in ("location", "tags", "plan", "identity") if key in instance
         }
         try:
             return vmss_vm.put_vmss_vm(
-                arm, *address, instance_id, {**body, "properties": own}, if_match=found.get("etag")
+                arm, *address, instance_id, {**body, "properties": properties}, if_match=instance.get("etag")
             )
         except ConcurrencyError:
-            if not left:
+            if not tries_left:
                 raise
         except NotFoundError:
             return None
@@ -128,12 +135,12 @@ def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Opera
 
 
 def _instance(arm: Arm, address: ScaleSet, instance_id: str) -> dict[str, Any]:
-    """An instance as it is now; {} when it is gone."""
+    """Read an instance; {} when it has been deleted."""
     try:
         return {**vmss_vm.get_vmss_vm(arm, *address, instance_id)}
     except NotFoundError:
         return {}
 
 
-def _policy(found: dict[str, Any]) -> dict[str, Any]:
-    return dict((found.get("properties") or {}).get("protectionPolicy") or {})
+def _policy(instance: dict[str, Any]) -> dict[str, Any]:
+    return dict((instance.get("properties") or {}).get("protectionPolicy") or {})

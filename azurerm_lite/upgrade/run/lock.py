@@ -1,7 +1,7 @@
-"""The lock of a scale set on this machine: one upgrade of it at a time, by one user.
+"""The lock of a scale set on this machine: one user runs at most one upgrade of it at a time.
 
-The lock file lies in a folder that only this user may write, so that nobody else can put something in its place. Other
-users and other machines are kept apart by the model's etag and fingerprint, which are compared before every request.
+The lock file is in a folder that only this user may write, so that no other user can replace it. The lock does not
+exclude other users and machines: for them the model's etag and fingerprint are compared before every request.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from typing import Any
 from ...errors import AzurermLiteError, InvalidInput, printable
 
 _FLAGS = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_FAR = 1 << 30  # beyond everything that is written
-_TRIES = 20  # each try loses against another process that has just removed the file
+_FAR = 1 << 30  # an offset beyond the content of the file
+_TRIES = 20  # a try fails when another process has just removed the file
 
 
 class Locked(AzurermLiteError):
-    """Another process of this machine upgrades this scale set, or uses this journal."""
+    """Another process on this machine upgrades this scale set or uses this journal."""
 
 
 class Lock:
@@ -31,22 +31,24 @@ class Lock:
         self.files = files
 
     def release(self) -> None:
-        """Let others have it. The files go, so that they do not pile up."""
+        """Release the lock and remove its files."""
         files, self.files = self.files, []
         for path, handle in files:
             _remove(path, handle)
 
 
 def acquire(resource_id: str, place: str, run: str = "", *, env: Mapping[str, str] | None = None) -> Lock:
-    """The lock of a scale set; Locked when another process of this user holds it.
+    """Lock a scale set and return the Lock.
 
-    `place` is where the scale set is (the endpoint), and `run` tells others which run holds the lock. InvalidInput when
-    there is no private folder for the lock file, or when the file is none of ours.
+    `place`: the endpoint of the scale set. `run`: the id of the run, which the error of a second upgrade shows.
+
+    Raises: Locked when another process of this user holds the lock, InvalidInput without a private folder for the lock
+    file or for a lock file of another user.
     """
     name, lock = _name(resource_id, place), Lock([])
     try:
         for folder in private_folders(os.environ if env is None else env):
-            lock.files.append(_locked(folder / f"{name}.lock", resource_id))
+            lock.files.append(_open_locked(folder / f"{name}.lock", resource_id))
         for _, handle in lock.files:
             _write(handle, f"{os.getpid()}{f' (run {run})' if run else ''}".encode())
     except BaseException:
@@ -59,7 +61,7 @@ def acquire(resource_id: str, place: str, run: str = "", *, env: Mapping[str, st
 
 
 def note_journal(resource_id: str, place: str, journal: str) -> None:
-    """Remember where the journal of an upgrade is that deallocates instances: the next plan names it."""
+    """Write down the path of the journal of an upgrade that deallocates instances; the next plan shows it."""
     with contextlib.suppress(OSError, InvalidInput):
         path = _note_path(resource_id, place)
         file = os.open(path, _FLAGS | os.O_TRUNC, 0o600)
@@ -69,8 +71,8 @@ def note_journal(resource_id: str, place: str, journal: str) -> None:
             os.close(file)
 
 
-def noted_journal(resource_id: str, place: str) -> str:
-    """The path of the journal that `note_journal` has remembered, "" for none."""
+def read_journal_note(resource_id: str, place: str) -> str:
+    """Return the path that `note_journal` has written down, "" for none."""
     try:
         file = os.open(_note_path(resource_id, place), _FLAGS & ~(os.O_CREAT | os.O_RDWR) | os.O_RDONLY)
     except (OSError, InvalidInput):
@@ -86,7 +88,7 @@ def noted_journal(resource_id: str, place: str) -> str:
 
 
 def forget_journal(resource_id: str, place: str) -> None:
-    """Remove what `note_journal` has remembered: its instances are started."""
+    """Remove the note of `note_journal`, once the instances are started."""
     with contextlib.suppress(OSError, InvalidInput):
         _note_path(resource_id, place).unlink()
 
@@ -96,7 +98,7 @@ def _note_path(resource_id: str, place: str) -> Path:
 
 
 def _name(resource_id: str, place: str) -> str:
-    """What the files of a scale set are called."""
+    """The name of a scale set's lock file and note, without the suffix."""
     return hashlib.sha256(f"{place} {resource_id}".lower().encode("utf-8", "replace")).hexdigest()[:20]
 
 
@@ -104,9 +106,11 @@ def _name(resource_id: str, place: str) -> str:
 
 
 def private_folders(env: Mapping[str, str]) -> list[Path]:
-    """The folders for lock files: one of the login session, and one in the user's cache. Every usable one counts.
+    """Return the folders for lock files: one of the login session and one in the user's cache, where usable.
 
-    A process of a login session and one without it (cron, sudo) share the second. TMPDIR has no say.
+    A lock is taken in each. A process outside a login session (cron, sudo) shares only the second. TMPDIR is not used.
+
+    Raises: InvalidInput when no folder is usable.
     """
     usable, why_not = list[Path](), list[str]()
     for folder in _candidates(env):
@@ -129,7 +133,7 @@ def _candidates(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _cache(env: Mapping[str, str]) -> Path:
-    """The folder of this user for what may be lost."""
+    """The cache folder of this user."""
     if sys.platform == "win32":
         return Path(env.get("LOCALAPPDATA") or _home(env) / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -139,7 +143,7 @@ def _cache(env: Mapping[str, str]) -> Path:
 
 
 def _home(env: Mapping[str, str]) -> Path:
-    """The home of this user. HOME is passed over where it belongs to somebody else, as after `sudo -E`."""
+    """The home folder of this user. HOME is ignored when it belongs to another user, as after `sudo -E`."""
     named = Path(env.get("HOME") or env.get("USERPROFILE") or "")
     with contextlib.suppress(OSError, ValueError):
         if named.is_absolute() and _is_own(named.stat()):
@@ -153,71 +157,75 @@ def _home(env: Mapping[str, str]) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the folder, or see that it is one that only this user may write."""
+    """Create the folder, or check that only this user may write it."""
     if not folder.is_absolute():
-        raise InvalidInput(f"{printable(folder, 300)} is no absolute path")
+        raise InvalidInput(f"{printable(folder, 300)} is not an absolute path")
     with contextlib.suppress(FileExistsError):
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     if not _is_private(folder):
-        shown = printable(folder, 300)
-        raise InvalidInput(f"others may write {shown}, or it is no folder of yours: remove it, or chmod 700 {shown}")
+        path_text = printable(folder, 300)
+        raise InvalidInput(
+            f"other users may write {path_text}, or it is not your folder: remove it, or chmod 700 {path_text}"
+        )
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether this is a folder of this user (no link to one) that nobody else may write."""
+    """Whether this is a folder (no link) of this user that no other user may write."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except (OSError, ValueError):
         return False
-    return stat.S_ISDIR(found.st_mode) and _is_own(found) and not writable_by_others(found)
+    return stat.S_ISDIR(status.st_mode) and _is_own(status) and not writable_by_others(status)
 
 
-def _is_own(found: os.stat_result) -> bool:
-    return not hasattr(os, "getuid") or found.st_uid == os.getuid()
+def _is_own(status: os.stat_result) -> bool:
+    return not hasattr(os, "getuid") or status.st_uid == os.getuid()
 
 
-def writable_by_others(found: os.stat_result) -> bool:
-    """Whether group or others may write it; never on Windows, where the mode does not show that."""
-    return hasattr(os, "getuid") and bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+def writable_by_others(status: os.stat_result) -> bool:
+    """Whether group or others may write the file; always False on Windows, where the mode does not show it."""
+    return hasattr(os, "getuid") and bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-def _locked(path: Path, resource_id: str) -> tuple[Path, int]:
+def _open_locked(path: Path, resource_id: str) -> tuple[Path, int]:
     """Path and handle of the lock file, locked by this process."""
     for _ in range(_TRIES):
-        handle = _opened(path)
+        handle = _open_file(path)
         try:
             _refuse_other_files(path, os.fstat(handle))
-            _take(handle, resource_id)
+            _lock_or_refuse(handle, resource_id)
             if _is_at(path, handle):
                 return path, handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
-    raise Locked(f"{resource_id} is being upgraded by other processes of this machine, which come and go")
+    raise Locked(f"{resource_id} is being upgraded by other processes of this machine, one after another: try again")
 
 
-def _opened(path: Path) -> int:
+def _open_file(path: Path) -> int:
     try:
         return os.open(path, _FLAGS, 0o600)
     except OSError as error:
-        shown = printable(path, 300)
-        raise InvalidInput(f"the lock {shown} cannot be opened ({error.strerror}): remove it with rm {shown}") from None
+        path_text = printable(path, 300)
+        raise InvalidInput(
+            f"the lock {path_text} cannot be opened ({error.strerror}): remove it with rm {path_text}"
+        ) from None
 
 
-def _refuse_other_files(path: Path, found: os.stat_result) -> None:
-    """Only a regular file of this user, under one name at most, is written; it has none when it was just removed."""
-    if stat.S_ISREG(found.st_mode) and _is_own(found) and found.st_nlink <= 1:
+def _refuse_other_files(path: Path, status: os.stat_result) -> None:
+    """Refuse anything but a regular file of this user with at most one name (none when it was just removed)."""
+    if stat.S_ISREG(status.st_mode) and _is_own(status) and status.st_nlink <= 1:
         return
-    shown = printable(path, 300)
-    raise InvalidInput(f"the lock {shown} is no plain file of yours: remove it with rm {shown}")
+    path_text = printable(path, 300)
+    raise InvalidInput(f"the lock {path_text} is not a regular file of yours: remove it with rm {path_text}")
 
 
-def _take(handle: int, resource_id: str) -> None:
+def _lock_or_refuse(handle: int, resource_id: str) -> None:
     try:
         _lock_handle(handle)
     except OSError:
@@ -233,19 +241,19 @@ def _lock_handle(handle: int) -> None:
         import msvcrt  # noqa: PLC0415  (Windows)
 
         lock: Any = msvcrt
-        os.lseek(handle, _FAR, os.SEEK_SET)  # where nothing is written: a locked byte cannot be read by others
+        os.lseek(handle, _FAR, os.SEEK_SET)  # other processes cannot read a locked byte, so lock one without content
         lock.locking(handle, lock.LK_NBLCK, 1)
         return
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file is the one at the path: a holder before us may have removed it."""
+    """Whether the open file is still at the path: the previous holder may have removed it."""
     try:
-        found, opened = os.lstat(path), os.fstat(handle)
+        at_path, at_handle = os.lstat(path), os.fstat(handle)
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+    return (at_path.st_dev, at_path.st_ino) == (at_handle.st_dev, at_handle.st_ino)
 
 
 def _read(handle: int) -> str:
@@ -257,7 +265,7 @@ def _read(handle: int) -> str:
 
 
 def _write(handle: int, text: bytes) -> None:
-    """Say who holds it. It is held all the same where that cannot be written."""
+    """Write the holder into the lock file. The lock is held even if this fails."""
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
@@ -265,7 +273,7 @@ def _write(handle: int, text: bytes) -> None:
 
 
 def _remove(path: Path, handle: int) -> None:
-    """Remove the file while it is still locked; where an open file cannot be removed (Windows), after that."""
+    """Remove the file while it is locked; on Windows, which removes no open file, remove it after closing."""
     with contextlib.suppress(OSError):
         if _is_at(path, handle):
             path.unlink()

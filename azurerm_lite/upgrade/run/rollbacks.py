@@ -1,7 +1,7 @@
-"""The way back: which models and which instances a rollback needs, and what it cannot bring back.
+"""Plan a rollback: the models that it writes, the instances that it moves, and what it cannot restore.
 
-Each instance goes back to the exact image that it ran when the upgrade began. Where they ran several, each of them is a
-leg of its own: one write of the model, and the batches of the instances that ran it.
+Each instance returns to the exact image that it ran when the upgrade began. For each of these images the rollback has a
+leg: one write of the model, then the batches of the instances that ran the image.
 """
 
 import functools
@@ -22,30 +22,30 @@ from ..rules.preflight import PlanRefused
 from ..rules.snapshot import natural, reference_of
 from ..rules.state import ORDER, Entry, State, left_deallocated
 from . import journal as _journal
-from .planning import Plan, image_problem, planned
+from .planning import Plan, image_problem, make_plan
 
 IMAGE = ("properties", "virtualMachineProfile", "storageProfile", "imageReference")
 
 
-def patch_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
-    """The PATCH that writes the model of a leg over the model that is there."""
+def patch_of(stored: Entry, current: Mapping[str, Any]) -> JsonDict:
+    """The PATCH that changes the current model into the model of a leg."""
     if "patch" in stored:
         return dict(stored["patch"])
-    return model.merge_patch(found, model_of(stored, found))
+    return model.merge_patch(current, model_of(stored, current))
 
 
-def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Mapping[str, Any]) -> JsonDict:
-    """The PATCH of a plan for the tags that the model has now: tags that others wrote since the plan stay.
+def keep_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], current: Mapping[str, Any]) -> JsonDict:
+    """Adapt the PATCH of a plan to the current tags, so that tags of other writers since the plan stay.
 
-    `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
+    `undo`: the JSON merge patch that reverts the change; with `patch` it gives the tags at the time of the plan.
     """
     tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
-    return model.retagged(patch, {"tags": tags}, found)
+    return model.retagged(patch, {"tags": tags}, current)
 
 
-def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
-    """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+def model_of(stored: Entry, current: Mapping[str, Any]) -> JsonDict:
+    """The model of a rollback leg: the current model with the change reverted and the exact old image."""
+    after: Any = model.merged(model.without_read_only(current), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:
@@ -55,16 +55,19 @@ def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     return dict(after)
 
 
-def touched(state: State) -> tuple[str, ...]:
-    """The instances that requests of an upgrade have, or may have, reached."""
+def reached_instances(state: State) -> tuple[str, ...]:
+    """The instances that requests of the upgrade have reached or may have reached."""
     batch = state.batch
     away = () if batch is None or (batch.status == "intended" and not batch.done) else batch.ids
     gone = {name for name, kind in state.classes.items() if kind == "vanished"}
     return tuple(sorted((set(state.sends) | set(away)) - gone))
 
 
-def legs_back(arm: Arm, found: JsonDict, names: Iterable[str], state: State, first: Entry) -> dict[str, Any]:
-    """{"legs": how to bring these instances back, "unreturnable": what cannot be, and why}, from the present model."""
+def make_legs(arm: Arm, current: JsonDict, names: Iterable[str], state: State, first: Entry) -> dict[str, Any]:
+    """Return the legs that roll these instances back from the current model, and the problems.
+
+    {"legs": [leg, ...], "unreturnable": ["instances: reason", ...]}
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[state.images.get(name, "")].append(name)
@@ -74,21 +77,24 @@ def legs_back(arm: Arm, found: JsonDict, names: Iterable[str], state: State, fir
     legs, problems = list[JsonDict](), list[str]()
     for image in sorted(groups, key=lambda image: (len(groups[image]), image)):
         stored: JsonDict = {"undo": first["undo"], "image": image, "instances": sorted(groups[image])}
-        why = _problem(arm, ScaleSet.parse(first["scale_set"]), found, stored, moved=moved) or _stays(stored, first)
+        why = _why_no_image(arm, ScaleSet.parse(first["scale_set"]), current, stored, moved=moved) or _why_unmoved(
+            stored, first
+        )
         if why:
             problems.append(f"{markup.listing(sorted(groups[image], key=natural))}: {why}")
         else:
-            legs.append({**stored, **_marks(stored, found)})
+            legs.append({**stored, **_marks(stored, current)})
     if problems and not legs and first["undo"] and not _moves_instances(first["undo"]):
-        rest: JsonDict = {"undo": first["undo"], "image": "", "instances": []}  # tags, capacity, policies
-        legs.append({**rest, **_marks(rest, found)})
+        rest: JsonDict = {"undo": first["undo"], "image": "", "instances": []}  # reverts tags, capacity and policies
+        legs.append({**rest, **_marks(rest, current)})
     return {"legs": legs, "unreturnable": problems}
 
 
-def _stays(stored: Entry, first: Entry) -> str:
-    """Why a leg would leave its instances as they are, "" when it moves them.
+def _why_unmoved(stored: Entry, first: Entry) -> str:
+    """The reason why a leg would not change its instances; "" when it would.
 
-    Instances follow the model. Where the old model differs in nothing that shows, they have no way back to it.
+    Azure upgrades an instance only when the model differs from it. Without a visible difference between the old and the
+    new model no write of the model can roll the instance back.
     """
     image, version = str(stored["image"]), str(first["version"]).lower()
     same = not reference_of(image) if image else True
@@ -97,12 +103,12 @@ def _stays(stored: Entry, first: Entry) -> str:
     if not same and version not in (image.lower(), _version_of(image).lower()):
         return ""
     if first.get("withheld"):
-        return "no GET shows the passwords, customData or protected settings that they had before"
-    return "the model that they were made from before is not known"
+        return "GET does not show the passwords, customData or protected settings that they had before"
+    return "the model that they were created from is not known"
 
 
 def _moves_instances(undo: Mapping[str, Any]) -> bool:
-    """Whether what takes a change back changes what instances are made from."""
+    """Whether reverting the change alters the parts of the model that instances are created from."""
     properties, sku = undo.get("properties") or {}, undo.get("sku") or {}
     group = "proximityPlacementGroup" in properties
     return bool(properties.get("virtualMachineProfile")) or group or "name" in sku or "zones" in undo
@@ -115,62 +121,66 @@ def _moves_image(undo: Mapping[str, Any]) -> bool:
     return bool(inner) and "imageReference" in inner
 
 
-def _problem(arm: Arm, address: ScaleSet, found: JsonDict, stored: Entry, *, moved: bool) -> str:
-    """Why instances cannot be brought back to an image, "" when they can."""
+def _why_no_image(arm: Arm, address: ScaleSet, current: JsonDict, stored: Entry, *, moved: bool) -> str:
+    """The reason why instances cannot return to an image; "" when they can."""
     if not stored["image"] or not stored["instances"]:
         return "the exact version that it ran is not known" if moved and stored["instances"] else ""
-    return image_problem(arm, address, found, model_of(stored, found))
+    return image_problem(arm, address, current, model_of(stored, current))
 
 
-def _marks(stored: Entry, found: JsonDict) -> dict[str, Any]:
-    """How the model of a leg is recognized, and which version its instances run in the end."""
-    after = model_of(stored, found)
+def _marks(stored: Entry, current: JsonDict) -> dict[str, Any]:
+    """The marks by which the model of a leg is recognized, and the version of its instances after it."""
+    after = model_of(stored, current)
     version = _version_of(str(stored["image"]))
     marks = {"version": version, "after": model.fingerprint(after), "outline": model.outline(after)}
     return {**marks, "size": preflight.size(after)}
 
 
 def _version_of(image: str) -> str:
-    """The version that an exact image is, "" where it has none."""
+    """The version of an exact image; "" for an image without versions."""
     if "/versions/" in image:
         return image.rpartition("/versions/")[2]
     return "" if image.startswith("/") else image.rpartition(":")[2]
 
 
-def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
-    """What an automatic rollback is to do: its legs, and what cannot be brought back."""
-    found: JsonDict = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
-    if model.fingerprint(found) != state.fingerprint:
+def make_rollback_entry(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
+    """The journal's entry of an automatic rollback: its legs, and what cannot be rolled back."""
+    current: JsonDict = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
+    if model.fingerprint(current) != state.fingerprint:
         return {"legs": [], "unreturnable": [DRIFTED]}
-    return legs_back(arm, found, touched(state), state, first)
+    return make_legs(arm, current, reached_instances(state), state, first)
 
 
-def rollback_of(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:
-    """The plan that takes back what these entries did. Each upgrade can be taken back; a rollback cannot."""
-    first, state = _journal.begun(entries), _journal.fold(entries)
+def make_rollback_plan(arm: Arm, entries: list[dict[str, Any]], *, over_later_changes: bool = False) -> Plan:
+    """Plan the rollback of the upgrade in these entries.
+
+    Raises: PlanRefused for the journal of a rollback, after a later change of the model unless `over_later_changes`,
+    and when nothing can be rolled back.
+    """
+    first, state = _journal.begin_entry(entries), _journal.fold(entries)
     if first.get("takes_back"):
-        raise PlanRefused("that journal is of a rollback itself: plan an upgrade instead")
+        raise PlanRefused("that journal is of a rollback, which cannot be rolled back: plan an upgrade instead")
     if (state.verdict or {}).get("outcome") == "rolled-back":
         raise PlanRefused("that upgrade has been rolled back already: plan an upgrade instead")
     address = ScaleSet.parse(first["scale_set"])
-    found: JsonDict = {**vmss.get_vmss(arm, *address)}
-    made = legs_back(arm, found, touched(state), state, first)
-    _refuse_a_later_change(found, state, first, made["legs"], over_later_changes=over_later_changes)
-    if made["unreturnable"] and not made["legs"]:
-        raise PlanRefused(f"nothing can be brought back: {'; '.join(made['unreturnable'])}")
-    return _planned(arm, address, state, first, made)
+    current: JsonDict = {**vmss.get_vmss(arm, *address)}
+    parts = make_legs(arm, current, reached_instances(state), state, first)
+    _refuse_a_later_change(current, state, first, parts["legs"], over_later_changes=over_later_changes)
+    if parts["unreturnable"] and not parts["legs"]:
+        raise PlanRefused(f"nothing can be rolled back: {'; '.join(parts['unreturnable'])}")
+    return _plan_legs(arm, address, state, first, parts)
 
 
 def _refuse_a_later_change(
-    found: JsonDict, state: State, first: Entry, legs: list[JsonDict], *, over_later_changes: bool
+    current: JsonDict, state: State, first: Entry, legs: list[JsonDict], *, over_later_changes: bool
 ) -> None:
-    """A model that somebody else has written since is taken away only where that was asked for."""
-    shown = model.fingerprint(found)
+    """Refuse to overwrite a model that another writer has changed since, unless `over_later_changes`."""
+    fingerprint = model.fingerprint(current)
     ours = {state.fingerprint, first["fingerprint_before"], first["fingerprint_after"]}
     known = ours | {leg["after"] for leg in legs} | {leg.after for leg in state.legs}
-    if not over_later_changes and shown not in known and model.outline(found) not in _outlines(state, legs):
+    if not over_later_changes and fingerprint not in known and model.outline(current) not in _outlines(state, legs):
         raise PlanRefused(
-            "somebody has written the model since that upgrade, and a rollback would take that away too: "
+            "another writer has changed the model since that upgrade, and a rollback would revert that too: "
             "over_later_changes=True allows it"
         )
 
@@ -179,41 +189,41 @@ def _outlines(state: State, legs: list[JsonDict]) -> set[str]:
     return {leg["outline"] for leg in legs} | {leg.outline for leg in state.legs}
 
 
-def _planned(arm: Arm, address: ScaleSet, state: State, first: Entry, made: Mapping[str, Any]) -> Plan:
-    """The plan of the first leg, with the batches of the others after it."""
+def _plan_legs(arm: Arm, address: ScaleSet, state: State, first: Entry, parts: Mapping[str, Any]) -> Plan:
+    """One plan of all legs, in their order."""
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=None, zones=None, update_domains=None, fault_domains=None)
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
     goal = {"broken": broken, "deallocated": left_deallocated(state)}
-    plans = [_of_leg(arm, address, leg, policy, goal) for leg in made["legs"]]
-    versions = ", ".join(dict.fromkeys(leg["version"] for leg in made["legs"] if leg["version"]))
-    notes = [f"cannot be brought back: {text}" for text in made["unreturnable"]]
+    plans = [_plan_leg(arm, address, leg, policy, goal) for leg in parts["legs"]]
+    versions = ", ".join(dict.fromkeys(leg["version"] for leg in parts["legs"] if leg["version"]))
+    notes = [f"cannot be rolled back: {text}" for text in parts["unreturnable"]]
     notes += [f"afterwards the model names {versions}"] * bool(versions)
-    if first.get("withheld") and not made["unreturnable"]:
+    if first.get("withheld") and not parts["unreturnable"]:
         notes.append(
-            "the passwords, customData or protected settings that the upgrade wrote stay: no GET shows old ones"
+            "the passwords, customData or protected settings of the upgrade stay: GET does not show the old ones"
         )
-    wanted = functools.reduce(_joined, plans)
+    whole = functools.reduce(_join_plans, plans)
     return replace(
-        wanted,
+        whole,
         takes_back=True,
-        legs=tuple(made["legs"]),
-        unreturnable=tuple(made["unreturnable"]),
+        legs=tuple(parts["legs"]),
+        unreturnable=tuple(parts["unreturnable"]),
         broken=tuple(sorted(broken)),
-        warnings=(*wanted.warnings, *notes),
+        warnings=(*whole.warnings, *notes),
     )
 
 
-def _of_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, goal: Mapping[str, Any]) -> Plan:
+def _plan_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, goal: Mapping[str, Any]) -> Plan:
     only = frozenset(leg["instances"])
-    return planned(arm, address, _change(leg), policy, accept_failed=True, only=only, image=str(leg["image"]), **goal)
+    return make_plan(arm, address, _change(leg), policy, accept_failed=True, only=only, image=str(leg["image"]), **goal)
 
 
 def _change(leg: JsonDict) -> Any:
-    return lambda found: model_of(leg, found)
+    return lambda current: model_of(leg, current)
 
 
-def _joined(first: Plan, second: Plan) -> Plan:
+def _join_plans(first: Plan, second: Plan) -> Plan:
     lowest = {place: min(count, second.lowest.get(place, count)) for place, count in first.lowest.items()}
     changes = (*first.changes, *(change for change in second.changes if change not in first.changes))
     return replace(
@@ -229,15 +239,15 @@ def _joined(first: Plan, second: Plan) -> Plan:
     )
 
 
-def undo(wanted: Plan) -> JsonDict:
-    """The patch that takes the change of a plan back."""
-    after: Any = model.without_secrets(model.apply_patch(wanted.before, wanted.patch))
-    before: Any = model.without_secrets(wanted.before)
+def undo_patch(plan: Plan) -> JsonDict:
+    """The JSON merge patch that reverts the change of a plan."""
+    after: Any = model.without_secrets(model.apply_patch(plan.before, plan.patch))
+    before: Any = model.without_secrets(plan.before)
     return _difference(after, before)
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> JsonDict:
-    """The smallest JSON merge that turns one model into the other: it is never sent, only applied."""
+    """The smallest JSON merge patch that turns one model into the other. It is applied here, never sent."""
     patch: JsonDict = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

@@ -1,7 +1,7 @@
-"""Does what the machine decides and writes it down: one action a step, so that anybody's loop may own it.
+"""Run one upgrade step by step. `machine` decides each action; the Runner performs it and writes the journal.
 
-Nothing is decided here. Before each request on instances an intent stands in the journal, after it what came of it;
-whatever happens between the two is settled by the machine on a new snapshot, here or in another process.
+Before each request on instances the journal gets an intent, after it the result. If the process ends between the two,
+the machine finds out from a new snapshot what happened. The caller owns the loop, see docs/how-to/embedding.md.
 """
 
 import logging
@@ -60,34 +60,40 @@ def _always() -> bool:
 
 
 class Runner:
-    """One upgrade under way. `step()` does one thing and says how long to wait; None when it has ended."""
+    """A running upgrade. `step()` performs one action and returns the seconds to wait, None at the end.
+
+    `journal`: with the entries of the upgrade, at least the first. `on_event`: called with each Event. `gate`: required
+    if the upgrade started with one.
+
+    Raises: InvalidInput for wrong arguments, for a journal that is not of an upgrade, and for a missing gate.
+    """
 
     def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
         arguments.typed(Arm, arm=arm)
         arguments.typed(Journal, journal=journal)
         checks.of_run(None, gate, on_event, _never)
         self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
-        first = _journal.begun(journal.entries)
+        first = _journal.begin_entry(journal.entries)
         if first.get("gated") and gate is None:
-            raise InvalidInput("this upgrade was begun with a gate: give it here too, as gate=…")
+            raise InvalidInput("this upgrade was begun with a gate: pass it again, as gate=…")
         self._first = first
         self.address = ScaleSet.parse(first["scale_set"])
         self.policy = Policy.from_dict(first["policy"])
         self.state: State = _journal.fold(journal.entries)
-        self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
-        self._protecting: dict[str, Operation] = {}  # by instance
-        self._protection_error: AzurermLiteError | None = None  # of the last writes of protection
-        self._hanging: Operation | None = None  # what did not end in time, as it is polled
+        self._operations: list[Operation] = self._stored_operations()  # the batch's or the model's running operation
+        self._protecting: dict[str, Operation] = {}  # writes of protection, by instance id
+        self._protection_error: AzurermLiteError | None = None  # the first error of these writes
+        self._late_operation: Operation | None = None  # an operation that did not end in time, polled on
         self._lowest = self.state.lowest
-        self.seen: Snapshot | None = None  # the newest snapshot, kept for who watches
-        self.found: Vmss | None = None  # the model of the newest snapshot
-        self._worked_out: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
-        self._answer = ""  # the fingerprint of the model as Azure answered its write
-        self._greeted = False
+        self.snapshot: Snapshot | None = None  # the newest snapshot; events carry it
+        self.current: Vmss | None = None  # the model that was read with the newest snapshot
+        self._cached_model: tuple[Any, Model] | None = None  # the newest Model and the values it is computed from
+        self._answer = ""  # the fingerprint of the model in the response to its write
+        self._has_told_start = False
         self._last = ""  # the kind of the newest action
-        self._done_at = 0.0  # when the last thing that this process did was over
-        self.should_stop: Stop = _never  # asked before each step
-        self._patch: Any = None  # the change with its secrets, which the journal does not have
+        self._done_at = 0.0  # the time when the last action of this process ended
+        self.should_stop: Stop = _never  # called before each step
+        self._patch: Any = None  # the change with its secrets, which are not in the journal
 
     @property
     def patch(self) -> Any:
@@ -111,11 +117,11 @@ class Runner:
 
     @property
     def lowest(self) -> int | None:
-        """The fewest available instances so far."""
+        """The fewest available instances so far, None before the first snapshot."""
         return self._lowest
 
     def take_up(self) -> None:
-        """Go on with what was paused or cancelled, or left by a process that is gone. What a rule ended stays so."""
+        """Go on with an upgrade that was paused, cancelled or interrupted. One that a rule has ended stays ended."""
         final = ("succeeded", "stopped", "rolled-back", "rollback-failed")
         if self.verdict is None or self.verdict.outcome not in final:
             self._write({"kind": "resumed", "at": self.arm.time()})
@@ -124,17 +130,17 @@ class Runner:
 
     @conceal_locals
     def step(self) -> float | None:
-        """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
+        """Perform the next action. Returns the seconds until the next step, None when the upgrade has ended."""
         if self.state.verdict is not None:
             return None
-        self._greet()
-        wait = self._once()
+        self._tell_start()
+        wait = self._act_once()
         while wait is not None and self._last in _LEADS:
-            wait = self._once()
+            wait = self._act_once()
         return wait
 
-    def _once(self) -> float | None:
-        """One action. A snapshot and an intent age, so what follows from them is done in the same step."""
+    def _act_once(self) -> float | None:
+        """Perform one action. Returns the seconds to wait, None when the upgrade has ended."""
         if not self.state.stopping and self.should_stop():
             self._note({"kind": "stop", "at": self.arm.time()})
         self._done_at = self.arm.time()
@@ -147,15 +153,15 @@ class Runner:
         return wait
 
     def next_action(self) -> Action:
-        """What the machine wants done now."""
-        return machine.decide(self.state, self.seen, self.arm.time())
+        """The machine's decision for the present state."""
+        return machine.decide(self.state, self.snapshot, self.arm.time())
 
     def cost(self) -> Cost:
-        """What the next step may ask of Compute."""
+        """The most Compute requests that the next step may send, by throttling bucket."""
         return _COSTS.get(self.next_action().kind, {})
 
     def _perform(self, action: Action) -> float:
-        """Do it; an error of Azure or of the network is one more thing that the machine is told."""
+        """Perform an action and return the seconds to wait. Without a writable journal the upgrade pauses."""
         try:
             if action.kind in machine.RECORDING:
                 self._record(action.entry)
@@ -166,6 +172,7 @@ class Runner:
             return 0.0
 
     def _act(self, action: Action) -> float:
+        """Perform an action; errors of Azure and of the network become entries for the machine."""
         before = self.state.wait
         try:
             seconds = _ACTS[action.kind](self, action)
@@ -176,68 +183,68 @@ class Runner:
             facts = trouble_of(error)
             facts["cause"] = {"lost": "outage", "inactive": "refused"}.get(facts["cause"], facts["cause"])
             if action.kind == "look" and isinstance(error, ProtocolError):
-                facts["cause"] = "outage"  # a snapshot that cannot be read is read again
+                facts["cause"] = "outage"  # an unreadable snapshot is read again
             self._record({"kind": "trouble", "of": action.kind, **facts})
             return 0.0
-        if before is not None and self.state.wait is before:  # what was in trouble before, perhaps, is no more
+        if before is not None and self.state.wait is before:  # the trouble of before may be over
             self._note({"kind": "answered", "of": action.kind, "at": self.arm.time()})
         return seconds
 
-    # --- looking -----------------------------------------------------------------------------------------------------
+    # --- snapshots ---------------------------------------------------------------------------------------------------
 
-    def _look(self, action: Action) -> float:
-        """Read the model, unless the instances alone are asked for, then all instances."""
-        self.found = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
-        seen = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
-        seen = seen._replace(
+    def _take_snapshot(self, action: Action) -> float:
+        """Read the model, unless only the instances are requested, and all instances."""
+        self.current = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
+        snapshot = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
+        snapshot = snapshot._replace(
             source=self.state.source,
-            reports=self.state.reports or seen.reports,
+            reports=self.state.reports or snapshot.reports,
             ended=self.arm.time(),
-            model=None if self.found is None else self._model(self.found),
+            model=None if self.current is None else self._model(self.current),
         )
-        self.seen = seen
-        self._note(machine.seen_entry(self.state, seen))
-        self._lowest = machine.least(self._lowest, sum(map(seen.fit, seen.members.values())))
-        self._tell({"kind": "seen", "at": seen.ended_at}, seen)
+        self.snapshot = snapshot
+        self._note(machine.seen_entry(self.state, snapshot))
+        self._lowest = machine.least(self._lowest, sum(map(snapshot.fit, snapshot.members.values())))
+        self._tell({"kind": "seen", "at": snapshot.ended_at}, snapshot)
         return 0.0
 
-    def _model(self, found: Vmss) -> Model:
-        """The model as the machine compares it. One that has not changed since the last snapshot is worked out once."""
+    def _model(self, current: Vmss) -> Model:
+        """The model in the form that the machine compares; computed again only when the model has changed."""
         leg, is_written = self.state.goal, self.state.model == "written"
-        facts, before = (leg.stored, is_written, found), self._worked_out
+        facts, before = (leg.stored, is_written, current), self._cached_model
         if before is not None and before[0] == facts:
             return before[1]
-        properties: Any = found.get("properties") or {}
-        capacity: Any = (found.get("sku") or {}).get("capacity")
-        patch = {} if is_written else legs.patch_of(leg.stored, found)
-        shown = Model(
-            model.fingerprint(found),
-            model.outline(found),
+        properties: Any = current.get("properties") or {}
+        capacity: Any = (current.get("sku") or {}).get("capacity")
+        patch = {} if is_written else legs.patch_of(leg.stored, current)
+        snapshot_model = Model(
+            model.fingerprint(current),
+            model.outline(current),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
-            model.reflects(found, patch),
+            model.reflects(current, patch),
         )
-        self._worked_out = facts, shown
-        return shown
+        self._cached_model = facts, snapshot_model
+        return snapshot_model
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
     def _write_model(self, _action: Action) -> float:
-        found = self.found
-        assert found is not None  # noqa: S101  (decided on a snapshot)
+        current = self.current
+        assert current is not None  # noqa: S101  (decided on a snapshot)
         if self.state.direction == "back" or self._first["takes_back"]:
-            patch = legs.patch_of(self.state.goal.stored, found)
+            patch = legs.patch_of(self.state.goal.stored, current)
         else:
             patch = self._first["patch"] if self._patch is None else self._patch
-            patch = legs.on_present_tags(patch, self._first["undo"], found)
-        operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=found.get("etag"))
+            patch = legs.keep_present_tags(patch, self._first["undo"], current)
+        operation = vmss.patch_vmss(self.arm, *self.address, patch, if_match=current.get("etag"))
         self._operations = [operation]
         self._answer = _fingerprint(operation.resource)
         self._note({"kind": "model-posted", "at": self.arm.time()})
         return 0.0 if operation.done else operation.next_poll_seconds()
 
     def _follow_model(self, _action: Action) -> float:
-        """Look how the write does. It is not waited for here, so that one thread can drive many upgrades."""
+        """Poll the write of the model once. It does not wait, so that one thread can run many upgrades."""
         operation = self._operations[0]
         if not operation.done:
             operation.poll()
@@ -247,26 +254,26 @@ class Runner:
         self._operations = []
         if operation.error is not None:
             raise operation.error
-        taken = self._as_taken(operation.resource)
-        if not taken:
+        fingerprint = self._written_fingerprint(operation.resource)
+        if not fingerprint:
             self._note({"kind": "model-answered", "at": self.arm.time()})
             return 0.0
-        self._record({"kind": "model-written", "fingerprint": taken, "request_id": operation.request_id})
+        self._record({"kind": "model-written", "fingerprint": fingerprint, "request_id": operation.request_id})
         return 0.0
 
-    def _as_taken(self, resource: Json) -> str:
-        """The fingerprint of the model as the write's final response shows it, "" where it shows another one."""
-        shown = _fingerprint(resource)
-        if not shown or not isinstance(resource, Mapping):
+    def _written_fingerprint(self, resource: Json) -> str:
+        """The fingerprint of the model in the write's final response, "" when it is not the model that was written."""
+        fingerprint = _fingerprint(resource)
+        if not fingerprint or not isinstance(resource, Mapping):
             return ""
         leg = self.state.goal
-        known = shown in (self._answer, leg.after) or model.outline(resource) == leg.outline
-        return shown if known else ""
+        known = fingerprint in (self._answer, leg.after) or model.outline(resource) == leg.outline
+        return fingerprint if known else ""
 
     # --- requests on instances ---------------------------------------------------------------------------------------
 
     def _send(self, action: Action) -> float:
-        """Send it once. What is not known to have arrived, and what was refused, goes back to the machine."""
+        """Send a request once. A refusal or a lost answer becomes an entry for the machine."""
         ids = list(action.ids)
         try:
             operation = self._send_once(action.request, ids)
@@ -294,7 +301,7 @@ class Runner:
         return sent.read_by(self.arm)
 
     def _follow(self, action: Action) -> float:
-        """Look how the request does, by one poll."""
+        """Poll the batch's operation once."""
         operation = self._operations[0]
         if not operation.done:
             operation.poll()
@@ -307,12 +314,12 @@ class Runner:
         return 0.0
 
     def _follow_hanging(self, action: Action) -> float:
-        """Whether an operation that did not end in time has ended since."""
+        """Poll once an operation that did not end in time."""
         stored = self.state.hanging
         assert stored is not None  # noqa: S101  (decided on it)
-        if self._hanging is None or self._hanging.request_id != stored["request_id"]:
-            self._hanging = Operation.from_dict(self.arm, stored)
-        operation = self._hanging  # the same at each poll: it looks at the instances when its status is gone for good
+        if self._late_operation is None or self._late_operation.request_id != stored["request_id"]:
+            self._late_operation = Operation.from_dict(self.arm, stored)
+        operation = self._late_operation  # reused for each poll: without a status it reads the instances
         operation.poll()
         if operation.done:
             self._note({"kind": "released", "at": self.arm.time()})
@@ -327,8 +334,8 @@ class Runner:
     # --- guards ------------------------------------------------------------------------------------------------------
 
     def _check_repairs(self, _action: Action) -> float:
-        """Whether automatic repairs are running, so that it is ours to suspend them. The entry comes before the act."""
-        ours = not self.state.flexible and guards.repairs_on(self.arm, self.address)
+        """Check whether automatic repairs are running and must be suspended; write that before suspending them."""
+        ours = not self.state.flexible and guards.are_repairs_running(self.arm, self.address)
         if ours:
             self._record({"kind": "guarded", "on": True})
         else:
@@ -346,8 +353,11 @@ class Runner:
         return 0.0
 
     def _protect(self, action: Action) -> float:
-        """Protect a batch from scale-in before it is sent. Who was protected before is not ours to set free."""
-        ours = guards.unprotected(self.arm, self.address, action.ids)
+        """Protect a batch from scale-in before it is sent.
+
+        Instances that were protected before are not recorded, so their protection stays after the upgrade.
+        """
+        ours = guards.list_unprotected(self.arm, self.address, action.ids)
         self._record({"kind": "shielded", "ids": ours, "batch": list(action.ids)})
         writes = guards.protect(self.arm, self.address, ours, True)
         self._protecting, self._protection_error = writes.operations, writes.error
@@ -357,16 +367,16 @@ class Runner:
         writes = guards.protect(self.arm, self.address, action.ids, False)
         self._protecting, self._protection_error = writes.operations, writes.error
         self._note({"kind": "protection", "protection": "removing", "at": self.arm.time()})
-        self._freed(list(writes.unneeded))
+        self._record_freed(list(writes.unneeded))
         return 0.0
 
-    def _freed(self, ids: list[str]) -> None:
-        """Instances that are protected by us no more."""
+    def _record_freed(self, ids: list[str]) -> None:
+        """Record the instances that this upgrade no longer protects."""
         if ids:
             self._record({"kind": "freed", "ids": ids})
 
     def _follow_protection(self, _action: Action) -> float:
-        """Look how the writes of protection do."""
+        """Poll the writes of protection until one has not ended yet."""
         while self._protecting:
             name, first = next(iter(self._protecting.items()))
             if not first.done:
@@ -378,7 +388,7 @@ class Runner:
             if first.error is not None:
                 self._protection_error = self._protection_error or first.error
             elif self.state.protection == "removing":
-                self._freed([name])
+                self._record_freed([name])
         if self._protection_error is not None:
             error, self._protection_error = self._protection_error, None
             raise error
@@ -391,11 +401,11 @@ class Runner:
     # --- gates, waits, rollbacks, the end ----------------------------------------------------------------------------
 
     def _ask_gate(self, action: Action) -> float:
-        assert self.gate is not None  # noqa: S101  (no upgrade is gated without one)
-        assert self.seen is not None  # noqa: S101  (decided on a snapshot)
-        members = [self.seen.members[name] for name in action.ids if name in self.seen.members]
-        said, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
-        self._record({"kind": "gate", "said": said, "reason": why, "ids": list(action.ids)})
+        assert self.gate is not None  # noqa: S101  (__init__ has required it)
+        assert self.snapshot is not None  # noqa: S101  (decided on a snapshot)
+        members = [self.snapshot.members[name] for name in action.ids if name in self.snapshot.members]
+        answer, why = health.ask(self.gate, members, self.policy.gate_timeout_seconds)
+        self._record({"kind": "gate", "said": answer, "reason": why, "ids": list(action.ids)})
         return 0.0
 
     def _wait(self, action: Action) -> float:
@@ -403,15 +413,15 @@ class Runner:
         return max(0.5, action.seconds)
 
     def _roll_back(self, action: Action) -> float:
-        """What is to be done to undo what was done stands in the journal before any of it is."""
-        made = legs.way_back(self.arm, self.state, self._first)
-        self._record({"kind": "rollback", "reason": action.reason, **made})
+        """Write the rollback into the journal, before its first request."""
+        parts = legs.make_rollback_entry(self.arm, self.state, self._first)
+        self._record({"kind": "rollback", "reason": action.reason, **parts})
         return 0.0
 
     def _end(self, action: Action) -> float:
-        """Write down how it came out."""
-        classes = verdict_classes(self.state, self.seen)
-        reasons = {**failure_reasons(self.state, self.seen), **self.state.reasons}
+        """Write the verdict into the journal."""
+        classes = verdict_classes(self.state, self.snapshot)
+        reasons = {**failure_reasons(self.state, self.snapshot), **self.state.reasons}
         failures = {name: reasons.get(name, "") for name, kind in classes.items() if kind == "failed"}
         entry = {"kind": "end", "at": self.arm.time(), "verdict": {}}
         entry["verdict"] = self._verdict(action, classes, failures).to_dict()
@@ -425,58 +435,61 @@ class Runner:
     def _verdict(self, action: Action, classes: dict[str, str], failures: dict[str, str]) -> Verdict:
         where = str(self.journal.path) if self.journal.path else None
         took, version = self.arm.time() - float(self._first["at"]), self.state.legs[-1].version
-        texts = (action.reason, self._away(action, classes), self._deallocated(), self._outstanding())
+        texts = (
+            action.reason,
+            self._in_flight_text(action, classes),
+            self._deallocated_text(),
+            self._outstanding_text(),
+        )
         reason = "; ".join(filter(None, texts))
         counts = (self.state.settled_batches, took, self._lowest)
         return Verdict(action.outcome, reason, classes, version, *counts, where, failures)
 
     @staticmethod
-    def _away(action: Action, classes: Mapping[str, str]) -> str:
+    def _in_flight_text(action: Action, classes: Mapping[str, str]) -> str:
         away = [name for name, kind in classes.items() if kind == "in-flight"]
         return f"still in flight: {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
-    def _deallocated(self) -> str:
-        """The instances that wait for a start, as far as the newest snapshot shows."""
-        members = {} if self.seen is None else self.seen.members
+    def _deallocated_text(self) -> str:
+        """A text on the instances that still need a start, by the newest snapshot; "" for none."""
+        members = {} if self.snapshot is None else self.snapshot.members
         ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
         return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
 
-    def _outstanding(self) -> str:
-        """What guards could not be removed, and how they can be."""
+    def _outstanding_text(self) -> str:
+        """A text on the guards that could not be removed, and on how to remove them; "" for none."""
         texts, why = [], self.state.outstanding
         if self.state.guarded:
             reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
             texts.append(f"automatic repairs are still suspended{reason}; clean_up(auth, journal) resumes them")
         if self.state.shielded:
-            members = self.state.shielded if self.seen is None else self.seen.members
+            members = self.state.shielded if self.snapshot is None else self.snapshot.members
             ids = markup.listing([name for name in self.state.shielded if name in members])
-            texts.append(
-                f"still protected from scale-in: {ids}; resume, or clean_up(auth, journal) later, takes it back"
-            )
+            texts.append(f"still protected from scale-in: {ids}; resume or clean_up(auth, journal) removes that")
         return "; ".join(texts)
 
     def release(self) -> None:
-        """Remove the guards after an exception that ended the run, as far as that is possible now."""
+        """Try to remove the guards after an exception has ended the run. Raises nothing but interruptions."""
         try:
             if self.state.guarded:
                 self._resume_repairs(Action("resume-repairs"))
             if self.state.shielded:
-                guards.unprotect(self.arm, self.address, self.state.shielded, self._freed)
+                guards.unprotect(self.arm, self.address, self.state.shielded, self._record_freed)
                 self._record({"kind": "shielded", "ids": [], "batch": []})
         except Exception as error:
-            log.warning("guards are left behind: %s; clean_up(auth, journal) removes them", error)
+            log.warning("guards could not be removed: %s; clean_up(auth, journal) removes them", error)
 
     @conceal_locals
     def end(self) -> None:
-        """End at the next safe point: what was deallocated is started, and guards are removed. `resume` goes on."""
+        """Stop at the next safe point: start deallocated instances and remove the guards. `resume` goes on later."""
         self.should_stop = _always
         while (wait := self.step()) is not None:
             self.arm.pause(wait)
 
-    # --- writing down and telling ------------------------------------------------------------------------------------
+    # --- entries and events ------------------------------------------------------------------------------------------
 
     def _record(self, entry: Entry) -> None:
-        """An entry in the journal, then in the state, then to whoever watches."""
+        """Write an entry to the journal, apply it to the state, and report it as an event."""
         whole = {"kind": entry["kind"], "at": self.arm.time(), **entry}
         self._done_at = whole["at"]
         self._write(whole)
@@ -488,37 +501,37 @@ class Runner:
         self._note(entry)
 
     def _note(self, entry: Entry) -> None:
-        """What only this process needs to know."""
+        """Apply an entry to the state without writing it to the journal."""
         self.state = machine.apply(self.state, entry)
         self._lowest = machine.least(self._lowest, self.state.lowest)
 
-    def _tell(self, entry: Mapping[str, Any], seen: Snapshot | None = None) -> None:
-        """Tell it to whoever watches. "begin", "seen", "polled" and "waiting" are told only, and in no journal."""
+    def _tell(self, entry: Mapping[str, Any], snapshot: Snapshot | None = None) -> None:
+        """Call `on_event`. The events "begin", "seen", "polled" and "waiting" are not in the journal."""
         self._done_at = self.arm.time()
         if self.on_event is _silent:
             return
-        self.seen = seen or self.seen
-        where = (self.state.phase, self.state, self.state.took, self.seen, self._lowest)
+        self.snapshot = snapshot or self.snapshot
+        where = (self.state.phase, self.state, self.state.took, self.snapshot, self._lowest)
         now = events.Now(self._first, self.policy, *where, entry["at"], self.arm.is_emulator)
         try:
             self.on_event(events.event(entry, now))
         except Exception:
             log.exception("on_event failed at %r; the upgrade goes on", entry["kind"])
 
-    def _greet(self) -> None:
-        """What is about to be done, or gone on with, before the first step."""
-        if self._greeted:
+    def _tell_start(self) -> None:
+        """Report the start, or the resumption, before the first step."""
+        if self._has_told_start:
             return
-        self._greeted = True
+        self._has_told_start = True
         kind = "begin" if len(self.journal.entries) == 1 else "resumed"
         texts = {key: self._first[key] for key in ("scale_set", "version", "changes", "warnings", "takes_back")}
         self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **texts})
 
 
 _QUIET = frozenset(["resumed", "ending", "freed"])
-_LEADS = frozenset(["look", "intend", "intend-model"])  # actions that are nothing without the one that follows
+_LEADS = frozenset(["look", "intend", "intend-model"])  # the next action follows in the same step, since these age
 _ACTS: Mapping[str, Callable[[Runner, Action], float]] = {
-    "look": Runner._look,
+    "look": Runner._take_snapshot,
     "write-model": Runner._write_model,
     "follow-model": Runner._follow_model,
     "send": Runner._send,
@@ -551,7 +564,7 @@ def _fingerprint(resource: Json) -> str:
 
 
 def _error_of(operation: Operation) -> dict[str, Any]:
-    """What Azure said of an operation that failed, and whether it left its instances as they were."""
+    """The error of a failed operation, and whether its instances are as they were before it."""
     error = operation.error
     if error is None:
         return {"error": ""}
@@ -563,14 +576,14 @@ def _error_of(operation: Operation) -> dict[str, Any]:
 
 
 def trouble_of(error: AzurermLiteError) -> dict[str, Any]:
-    """The cause of an error, and when to come back, as an entry of the journal has it."""
+    """The cause of an error and the seconds to wait, as the fields of a journal entry."""
     return {"cause": _cause(error), "reason": str(error), "retry_after": getattr(error, "retry_after", None)}
 
 
 def _cause(error: AzurermLiteError) -> str:
     if isinstance(error, OutcomeUnknown):
         return "lost"
-    if isinstance(error, guards.InMotion | BusyError):
+    if isinstance(error, guards.InstanceBusy | BusyError):
         return "busy"
     if isinstance(error, ThrottledError):
         return "throttled"

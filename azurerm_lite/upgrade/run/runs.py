@@ -1,7 +1,6 @@
-"""Whole runs of the engine: begin one from a plan, take one up from its journal, take one back, tidy up after one.
+"""Run an upgrade: start it from a plan, resume it from its journal, roll it back, clean up after it.
 
-Here is what surrounds the steps: the lock on this machine, the journal's file, the loop that waits between two steps.
-What one step does is `runner`'s.
+This module takes the lock, opens the journal and waits between the steps. The steps are in `runner`.
 """
 
 from typing import Any
@@ -23,12 +22,12 @@ from . import guards
 from . import journal as _journal
 from .gates import Gate
 from .journal import Journal
-from .planning import Plan, is_flexible, seen_model, take_snapshot
-from .rollbacks import patch_of, rollback_of, undo
+from .planning import Plan, is_flexible, snapshot_model, take_snapshot
+from .rollbacks import make_rollback_plan, patch_of, undo_patch
 from .runner import OnEvent, Runner, Stop, _never, _silent
 
-STOP_SECONDS = 5.0  # how soon a wish to stop is heard
-FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
+STOP_SECONDS = 5.0  # the longest time between two calls of `should_stop`
+FRESH_SECONDS = 30.0  # the instances are not read again for a younger plan
 
 
 @conceal_locals
@@ -41,99 +40,108 @@ def upgrade(
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
 ) -> Verdict:
-    """Do what the plan says, batch by batch; the Verdict says how it came out, instance by instance.
+    """Carry out a plan batch by batch and return the Verdict, with a class for each instance.
 
-    `journal`: a new file in which each step stands before it is taken; `resume(auth, journal)` goes on from it in any
-    process. `gate` is asked of each batch once Azure calls it healthy: only True lets it pass (see `health`).
-    `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
-    the plan, Locked when this machine upgrades that scale set already, another ArmError when Azure refuses the first
-    read: nothing was begun then. An outage is waited for from the start, and pauses the run.
+    `plan`: as `plan` returned it. `journal`: the path of a new file, which gets each step before it is taken; with it
+    `resume(auth, journal)` goes on in any process. `gate`: called with each batch once Azure shows it healthy; only
+    True lets the batch pass. `on_event`: called with each event. `should_stop`: called between steps; after True the
+    upgrade ends at the next safe point. An outage of Azure is waited out, and pauses the upgrade when it lasts.
+
+    Raises, before anything is changed: PlanRefused when the scale set has changed since the plan, Locked when another
+    process on this machine upgrades the scale set, ArmError when Azure refuses the first read, TransportError without
+    an answer, InvalidInput for wrong arguments. Later errors are in the Verdict.
     """
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
         raise InvalidInput(f"plan must be a Plan, as plan() returns it, not {short_repr(plan)}")
-    runner = opened(lasting(auth), plan, journal, gate=gate, on_event=on_event)
+    runner = start_runner(renewable_arm(auth), plan, journal, gate=gate, on_event=on_event)
     return _run(runner, should_stop)
 
 
-def opened(
+def start_runner(
     arm: Arm, plan: Plan, journal: str | None, *, gate: Gate | None = None, on_event: OnEvent = _silent
 ) -> Runner:
-    """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
-    kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
+    """Return a Runner at the start of a plan, with its journal open and the scale set locked on this machine.
+
+    Raises: PlanRefused, Locked, ArmError, InvalidInput, as `upgrade` does.
+    """
+    journal_file = Journal(journal)
+    journal_file.lock(plan.address.resource_id, arm.place, arm.correlation_id)
     try:
-        baseline = _refuse_a_moved_world(arm, plan)
-        kept.create()
+        baseline = _find_baseline(arm, plan)
+        journal_file.create()
         entry = first_entry(plan, arm.time(), gated=gate is not None, baseline=baseline)
-        kept.append({**entry, **_origin(arm, plan)})
-        runner = Runner(arm, kept, on_event, gate)
+        journal_file.append({**entry, **_origin(arm, plan)})
+        runner = Runner(arm, journal_file, on_event, gate)
         runner.patch = plan.patch
-        runner.seen = None if on_event is _silent else plan.observation
+        runner.snapshot = None if on_event is _silent else plan.observation
         return runner
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
 
 
-def taken_up(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent) -> Runner:
-    """A Runner where the journal ends, its file open and the scale set locked on this machine."""
-    kept = reopened(arm, journal)
+def resume_runner(arm: Arm, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent) -> Runner:
+    """Return a Runner that goes on where the journal ends, with its file open and the scale set locked.
+
+    Raises: Locked, InvalidInput, as `resume` does.
+    """
+    journal_file = reopen_journal(arm, journal)
     try:
-        runner = Runner(arm, kept, on_event, gate)
+        runner = Runner(arm, journal_file, on_event, gate)
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
     runner.take_up()
     return runner
 
 
-def reopened(arm: Arm, journal: str) -> Journal:
-    """The journal of an upgrade, to be gone on with; the scale set is locked on this machine."""
-    kept = Journal(journal)
-    first = _journal.begun(_journal.read_trusted(journal))
+def reopen_journal(arm: Arm, journal: str) -> Journal:
+    """Open the journal of an upgrade to append to it, and lock the scale set on this machine."""
+    journal_file = Journal(journal)
+    first = _journal.begin_entry(_journal.read_trusted(journal))
     trust.refuse_other_endpoint(first, arm.base)
-    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
+    journal_file.lock(first["scale_set"], arm.place, arm.correlation_id)
     try:
-        kept.reopen()
-        if kept.entries[:1] != [first]:
-            raise InvalidInput(f"the journal {kept.path} became another one while it was opened: try again")
-        found = _refuse_other_world(arm, first)
-        if found is not None:
-            _refuse_other_plan(first, _journal.fold(kept.entries), found)
+        journal_file.reopen()
+        if journal_file.entries[:1] != [first]:
+            raise InvalidInput(f"the journal {journal_file.path} was replaced while it was opened: try again")
+        current = _refuse_other_world(arm, first)
+        if current is not None:
+            _refuse_other_plan(first, _journal.fold(journal_file.entries), current)
     except BaseException:
-        kept.close()
+        journal_file.close()
         raise
-    return kept
+    return journal_file
 
 
 def _refuse_other_world(arm: Arm, first: _journal.Entry) -> JsonDict | None:
-    """The model as it is now; InvalidInput when another world answers than the one that the journal is of.
+    """Read the model; InvalidInput unless the Azure or the emulator that answers is the one of the journal.
 
-    None where nothing answers: the run finds that out by itself, and what is known of the world stands.
+    Returns None without an answer: the run will wait for one.
     """
     try:
-        found: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
+        current: JsonDict | None = {**vmss.get_vmss(arm, *ScaleSet.parse(first["scale_set"]))}
     except (ArmError, TransportError):
-        found = None
-    if found is not None or arm.world is not None:
+        current = None
+    if current is not None or arm.world is not None:
         trust.refuse_other_world(first, arm.world or "")
-    return found
+    return current
 
 
-def _refuse_other_plan(first: _journal.Entry, state: State, found: JsonDict) -> None:
-    """InvalidInput when a model that is still to be written is not one of the plan."""
+def _refuse_other_plan(first: _journal.Entry, state: State, current: JsonDict) -> None:
+    """InvalidInput when a model that is still to be written does not match the plan in the first entry."""
     for number, leg in enumerate(state.legs[state.leg :]):
         if number or state.model != "written":
-            trust.refuse_other_change(first, leg.stored, found, _model_after(leg.stored, found))
+            trust.refuse_other_change(first, leg.stored, current, _model_after(leg.stored, current))
 
 
-def _model_after(leg: Any, found: JsonDict) -> JsonDict:
-    return dict(model.apply_patch(model.without_read_only(found), patch_of(leg, found)))
+def _model_after(leg: Any, current: JsonDict) -> JsonDict:
+    return dict(model.apply_patch(model.without_read_only(current), patch_of(leg, current)))
 
 
 def _origin(arm: Arm, plan: Plan) -> dict[str, Any]:
-    """Where the journal is from, and the paths that its patches may change."""
+    """The fields "endpoint", "world" (the id of an emulator, "" for Azure) and "paths" (which patches may change)."""
     legs = plan.legs or ({"patch": plan.patch},)
     paths = {path for leg in legs for path in trust.paths_of(plan.before, _model_after(leg, plan.before))}
     return {"endpoint": arm.base, "world": arm.world or "", "paths": sorted(paths)}
@@ -153,12 +161,17 @@ def _run(runner: Runner, should_stop: Stop) -> Verdict:
 def resume(
     auth: Auth, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
 ) -> Verdict:
-    """Go on with an upgrade from its journal, in this process, without repeating what was done.
+    """Go on with an upgrade from its journal and return the Verdict.
 
-    One that was begun with a gate needs it again.
+    No completed step is repeated. An upgrade that has ended is not changed, and its Verdict is returned; one that was
+    paused or cancelled goes on. `journal`: the path of its journal. `gate`: required if the upgrade started with one.
+    `on_event`, `should_stop`: as in `upgrade`.
+
+    Raises: InvalidInput for wrong arguments and for a journal that is of another endpoint, may have been written by
+    another user, or was changed after it was written; Locked when another process on this machine upgrades it.
     """
     checks.of_resume(journal, gate, on_event, should_stop)
-    runner = taken_up(lasting(auth), journal, gate=gate, on_event=on_event)
+    runner = resume_runner(renewable_arm(auth), journal, gate=gate, on_event=on_event)
     if runner.verdict is not None:
         runner.journal.close()
         return runner.verdict
@@ -176,116 +189,131 @@ def rollback(
     should_stop: Stop = _never,
     over_later_changes: bool = False,
 ) -> Verdict:
-    """Bring the instances that the upgrade in `journal` has touched back to the exact versions that they ran before.
+    """Roll an upgrade back: return its instances to the exact versions that they ran before, and the model too.
 
-    The model is brought back with them, and names that version afterwards; several old versions are several writes.
-    What GET never shows (passwords, protected settings) is not sent. `plan_rollback` shows what it would do. Raises
-    PlanRefused where somebody has written the model since, unless `over_later_changes`; InvalidInput for a journal of
-    another endpoint, or one that others may have written. A rollback cannot be taken back itself.
+    Afterwards the model names the old version. With several old versions the model is written several times. Passwords
+    and protected settings, which GET does not show, are not restored. `plan_rollback` shows what would be done. A
+    rollback cannot be rolled back.
+
+    `journal`: the path of the upgrade's journal. `new_journal`: the path of a new file for the journal of the rollback.
+    `over_later_changes`: roll back even when another writer has changed the model since. `gate`, `on_event`,
+    `should_stop`: as in `upgrade`.
+
+    Raises: PlanRefused for what cannot be rolled back and for later changes of the model; InvalidInput for wrong
+    arguments and for a journal of another endpoint or user; Locked when another process upgrades the scale set;
+    ArmError, TransportError.
     """
     checks.of_resume(journal, gate, on_event, should_stop)
     checks.path(new_journal, "new_journal")
-    arm = lasting(auth)
-    wanted = plan_rollback(arm, journal, over_later_changes=over_later_changes)
-    return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
+    arm = renewable_arm(auth)
+    rollback_plan = plan_rollback(arm, journal, over_later_changes=over_later_changes)
+    return upgrade(arm, rollback_plan, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
 @conceal_locals
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
-    """The plan that rolls an upgrade back, from its journal.
+    """Plan the rollback of an upgrade from its journal, with read requests only.
 
-    Only reads are sent. Each instance that was touched goes back to the exact version that it ran before, and the model
-    names that version afterwards. `over_later_changes`: plan it even when another writer has changed the model since.
+    Each instance that the upgrade reached returns to the exact version that it ran before, and the model names that
+    version afterwards. `journal`: the path of the upgrade's journal. `over_later_changes`: plan the rollback even when
+    another writer has changed the model since.
 
-    Raises: PlanRefused for what cannot be brought back and for a journal of a rollback, InvalidInput for a journal that
-    may not be acted on, another ArmError, TransportError.
+    Raises: PlanRefused for what cannot be rolled back and for the journal of a rollback; InvalidInput for a journal of
+    another endpoint or user; ArmError, TransportError.
     """
     checks.of_resume(journal, None, _silent, _never)
     arguments.switch(over_later_changes, "over_later_changes")
     arm, entries = arm_of(auth), _journal.read_trusted(journal)
-    first = _journal.begun(entries)
+    first = _journal.begin_entry(entries)
     trust.refuse_other_endpoint(first, arm.base)
-    found = _refuse_other_world(arm, first)
-    if found is not None and not first["takes_back"]:
-        trust.refuse_other_undo(first, found)
-    return rollback_of(arm, entries, over_later_changes=over_later_changes)
+    current = _refuse_other_world(arm, first)
+    if current is not None and not first["takes_back"]:
+        trust.refuse_other_undo(first, current)
+    return make_rollback_plan(arm, entries, over_later_changes=over_later_changes)
 
 
 @conceal_locals
 def clean_up(auth: Auth, journal: str) -> bool:
-    """Take back what an upgrade that did not end has left behind: resume automatic repairs, end the protection from
-    scale-in. Whether there was any.
+    """Remove the guards of an unfinished upgrade; return True when there were any.
 
-    Safe at any time; `resume` does the same when it ends. Raises AzurermLiteError for an instance that is still being
-    upgraded.
+    Automatic repairs are resumed, and the protection from scale-in is removed. It may be called at any time; an upgrade
+    that is resumed does the same at its end. `journal`: the path of the upgrade's journal.
+
+    Raises: AzurermLiteError for an instance that is still being upgraded, Locked while another process on this machine
+    upgrades the scale set, InvalidInput for wrong arguments or a journal of another endpoint or user.
     """
     checks.of_resume(journal, None, _silent, _never)
     arm = arm_of(auth)
-    kept = reopened(arm, journal)
+    journal_file = reopen_journal(arm, journal)
     try:
-        state, address = _journal.fold(kept.entries), ScaleSet.parse(_journal.begun(kept.entries)["scale_set"])
+        state, address = (
+            _journal.fold(journal_file.entries),
+            ScaleSet.parse(_journal.begin_entry(journal_file.entries)["scale_set"]),
+        )
         if state.guarded:
             guards.set_repairs(arm, address, "Resume")
-            kept.append({"kind": "guarded", "at": arm.time(), "on": False})
+            journal_file.append({"kind": "guarded", "at": arm.time(), "on": False})
         if state.shielded:
 
             def note(ids: list[str]) -> None:
-                kept.append({"kind": "freed", "at": arm.time(), "ids": ids})
+                journal_file.append({"kind": "freed", "at": arm.time(), "ids": ids})
 
             guards.unprotect(arm, address, state.shielded, note)
-            kept.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
+            journal_file.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
         return state.guarded or bool(state.shielded)
     finally:
-        kept.close()
+        journal_file.close()
 
 
 @conceal_locals
-def lasting(auth: Auth) -> Arm:
+def renewable_arm(auth: Auth) -> Arm:
+    """The Arm of `auth`; InvalidInput for a bare token, which expires during an upgrade."""
     arm = arm_of(auth)
     if not arm.credential.lasting:
         raise InvalidInput(
-            "an upgrade outlives a bare token, which cannot be renewed: give it a credential, or connect()"
+            "an upgrade takes longer than a bare token is valid: pass a credential, or the result of connect()"
         )
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Snapshot:
-    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was.
+def _find_baseline(arm: Arm, plan: Plan) -> Snapshot:
+    """The instances at the start of a run; PlanRefused when the model or the instances of the plan have changed.
 
-    In an outage those of the plan: the run waits for Azure, and compares the model before it writes anything.
+    In an outage the Snapshot of the plan is returned. The run waits for Azure and compares the model before it writes.
     """
     try:
-        return _baseline(arm, plan)
+        return _read_baseline(arm, plan)
     except (ArmError, TransportError) as error:
         if arm.world is None or not wire.is_passing(error):
             raise
         return plan.observation
 
 
-def _baseline(arm: Arm, plan: Plan) -> Snapshot:
-    """The instances at the begin of a run; PlanRefused when the plan does not fit them any more."""
-    found = vmss.get_vmss(arm, *plan.address)
-    if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
+def _read_baseline(arm: Arm, plan: Plan) -> Snapshot:
+    """The instances at the start of a run; PlanRefused when the plan no longer fits them."""
+    current = vmss.get_vmss(arm, *plan.address)
+    if model.fingerprint(current) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
         return plan.observation
-    seen = take_snapshot(arm, plan.address, flexible=is_flexible(found))
-    mine = {one for ids in plan.batches for one in ids}
-    if gone := [one for one in mine if one not in seen.members]:
+    snapshot = take_snapshot(arm, plan.address, flexible=is_flexible(current))
+    mine = {name for ids in plan.batches for name in ids}
+    if gone := [name for name in mine if name not in snapshot.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
-    return seen._replace(source=plan.observation.source, model=seen_model(found))
+    return snapshot._replace(source=plan.observation.source, model=snapshot_model(current))
 
 
 def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapshot | None = None) -> dict[str, Any]:
-    """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it.
+    """Return the first entry of a journal: everything that resuming or rolling back the upgrade needs.
 
-    `baseline`: the instances when the run begins, which what they become is compared with; else those of the plan.
+    `at`: seconds since 1970. `gated`: whether the upgrade has a gate. `baseline`: the Snapshot at the start of the run,
+    against which later ones are compared; the plan's own by default.
     """
-    seen = plan.observation if baseline is None else baseline
-    begun = selection.plain(plan.policy, seen, plan.version)
+    snapshot = plan.observation if baseline is None else baseline
+    start = selection.plain(plan.policy, snapshot, plan.version)
     disk = ((plan.before.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
     images: dict[str, list[str]] = {}
-    for member in seen.members.values():
+    for member in snapshot.members.values():
         images.setdefault(member.image, []).append(member.instance_id)
     return {
         "kind": "begin",
@@ -295,11 +323,11 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapsho
         "patch": model.without_secrets(plan.patch),
         "withheld": model.without_secrets(plan.patch) != plan.patch,
         "legs": _legs(plan),
-        "undo": undo(plan),
+        "undo": undo_patch(plan),
         "fingerprint_before": plan.fingerprint_before,
         "fingerprint_after": plan.fingerprint_after,
         "flexible": is_flexible(plan.before),
-        "reports": seen.reports,
+        "reports": snapshot.reports,
         "source": plan.source,
         "grace_seconds": preflight.grace_seconds(model.apply_patch(plan.before, plan.patch)),
         "gated": gated,
@@ -310,11 +338,11 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapsho
         "anew": plan.anew,
         "hosted": plan.hosted,
         "size": preflight.size(model.apply_patch(plan.before, plan.patch)),
-        "capacity": begun.capacity,
-        "zone_sizes": dict(begun.zone_sizes),
-        "unavailable": sorted(begun.unavailable),
+        "capacity": start.capacity,
+        "zone_sizes": dict(start.zone_sizes),
+        "unavailable": sorted(start.unavailable),
         "deallocated": list(plan.deallocated),
-        "known": sorted(begun.known),
+        "known": sorted(start.known),
         "images": [{"image": image, "instances": names} for image, names in images.items()],
     }
 
@@ -338,17 +366,17 @@ def _forward_leg(plan: Plan) -> dict[str, Any]:
 
 
 def _drive(runner: Runner, should_stop: Stop) -> Verdict:
-    """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
+    """Take steps until the upgrade has ended or is paused."""
     runner.should_stop = should_stop
     while (wait := runner.step()) is not None:
-        # A wish that the machine knows of and has not followed yet cuts no wait short.
-        _rest(runner.arm, wait, _never if runner.state.stopping else should_stop)
+        # Once the machine knows that it should stop, its waits are not cut short.
+        _pause(runner.arm, wait, _never if runner.state.stopping else should_stop)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
     return runner.verdict
 
 
-def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
-    """Wait, but not on when somebody asks to stop: the step after it could begin another batch."""
+def _pause(arm: Arm, seconds: float, should_stop: Stop) -> None:
+    """Wait until `seconds` are over or `should_stop` returns True."""
     while seconds > 0 and not should_stop():
         arm.pause(min(seconds, STOP_SECONDS))
         seconds -= STOP_SECONDS
