@@ -383,7 +383,7 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
         version,
         0,
         run.arm.time() - run.begun,
-        sum(map(after.fit, after.members.values())),
+        sum(map(after.is_available, after.members.values())),
         failures={one: _failure(run, after, one) for one, kind in classes.items() if kind == "failed"},
     )
 
@@ -453,11 +453,11 @@ def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) ->
 
 def _of_reached(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
     """The class of an instance that is on the model."""
-    if after.fit(now):
+    if after.is_available(now):
         return "already-current" if current(was, version) and was == now else "updated"
-    if now.settling:
+    if now.is_settling:
         return "in-flight"
-    if not before.fit(was) and not was.settling:
+    if not before.is_available(was) and not was.is_settling:
         return "still-unavailable"
     return "evicted" if now.is_stopped else "failed"
 

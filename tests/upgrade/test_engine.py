@@ -262,7 +262,7 @@ def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
     made = stage(capacity=10, health_source="extension")
     made.simulation.health.set_health(made.scale_set, made.scale_set.instances["4"], "")
     seen = wanted(made).observation
-    assert not seen.fit(seen.members["4"])
+    assert not seen.is_available(seen.members["4"])
     assert run(made).ok  # Initializing after each upgrade, waited out
 
 
@@ -809,7 +809,7 @@ def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[Instanc
     flat = [one for ids in found.batches for one in ids]
     assert len(flat) == len(set(flat))
     assert not any(seen.members[one].protected for one in flat)
-    fit = [one for one in seen.members.values() if seen.fit(one)]
+    fit = [one for one in seen.members.values() if seen.is_available(one)]
     need = math.ceil(policy.min_healthy_instance_percent * len(seen.members) / 100)
     first = [one for one in found.batches[0] if one not in health.free] if found.batches else []
     moving = any(seen.members[one].state in ("Creating", "Updating") for one in first)

@@ -50,7 +50,7 @@ def test_how_long_a_cause_is_waited_for(cause: str, field: str) -> None:
     ],
 )
 def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Snapshot, doubtful: Any) -> None:
-    entry = machine.seen_entry(tables.state(**values), snapshot)
+    entry = machine.build_snapshot_entry(tables.state(**values), snapshot)
     assert (entry["doubtful"], entry["ids"], entry["at"]) == (doubtful, frozenset(snapshot.members), snapshot.at)
 
 
@@ -70,7 +70,7 @@ def test_a_failed_upgrade_is_not_sent_again_when_lists_had_lost_its_instance(
     facts = {"absent": frozenset("0"), "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
     before = tables.state(**{**facts, **shown})
     snapshot = seen(instance("0", **values), instance("1"), instance("2"))
-    after = machine.apply(before, machine.seen_entry(before, snapshot))
+    after = machine.apply(before, machine.build_snapshot_entry(before, snapshot))
     assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, frozenset())
 
 
@@ -119,7 +119,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "batch": Batch(("0",), ("vm0",), NOW, True, request_ids=("0",), stopped=frozenset("0")),
             "posted": frozenset("0"),
             "operation": None,
-            "left": 2,
+            "available_left": 2,
             "protections": 0,
         },
     ),
@@ -136,7 +136,9 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "stage, of a part, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"], "batch": ["0"]}, {}),
     "stage, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"]}, {}),
     "posted": (
-        changed(STATE, batch=INTENDED, left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}),
+        changed(
+            STATE, batch=INTENDED, available_left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}
+        ),
         {"kind": "posted", "operation": {"url": "u"}},
         {
             "batch": changed(INTENDED, status="sent", sent=NOW, followed=True),
@@ -317,9 +319,9 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "ended, without a batch": (STATE, {"kind": "ended"}, {}),
-    "fit": (changed(STATE, batch=ENDED), {"kind": "fit"}, {"batch": changed(ENDED, fit_since=NOW)}),
+    "fit": (changed(STATE, batch=ENDED), {"kind": "fit"}, {"batch": changed(ENDED, available_since=NOW)}),
     "relapsed": (
-        changed(STATE, batch=changed(ENDED, fit_since=0.0, watched=0.0)),
+        changed(STATE, batch=changed(ENDED, available_since=0.0, watched=0.0)),
         {"kind": "relapsed"},
         {"batch": changed(ENDED, relapses=1)},
     ),
@@ -464,7 +466,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "gap": (
-        changed(STATE, due=5.0, model_since=1.0, wait=Wait("floor", 2.0), batch=changed(SENT, fit_since=4.0)),
+        changed(STATE, due=5.0, model_since=1.0, wait=Wait("floor", 2.0), batch=changed(SENT, available_since=4.0)),
         {"kind": "gap", "seconds": 100.0},
         {
             "due": None,
@@ -537,7 +539,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"batch": changed(INTENDED, status="lost", sent=NOW, watched=NOW), **STALE},
     ),
     "resumed, ended": (
-        changed(STATE, batch=changed(ENDED, fit_since=5.0, watched=0.0)),
+        changed(STATE, batch=changed(ENDED, available_since=5.0, watched=0.0)),
         {"kind": "resumed"},
         {"batch": ENDED, **STALE},
     ),

@@ -23,7 +23,7 @@ Place = tuple[str, str]  # subscription id and region
 
 
 class _Bucket(NamedTuple):
-    left: float
+    requests: float
     at: float
 
 
@@ -36,12 +36,12 @@ class Budget:
 
     def draw(self, place: Place, cost: Cost, now: float) -> float:
         """Take what a step costs out of its buckets; the seconds until it may be spent, 0.0 for at once."""
-        return max((self._drawn(place, kind, count, now) for kind, count in cost.items()), default=0.0)
+        return max((self._draw_kind(place, kind, count, now) for kind, count in cost.items()), default=0.0)
 
-    def _drawn(self, place: Place, kind: str, count: int, now: float) -> float:
+    def _draw_kind(self, place: Place, kind: str, count: int, now: float) -> float:
         rate = self._rates[kind] / 60
         most = rate * 60 * HELD_MINUTES
         before = self._buckets.get((place, kind), _Bucket(most, now))
-        left = min(most, before.left + max(0.0, now - before.at) * rate) - count
-        self._buckets[place, kind] = _Bucket(left, max(now, before.at))
-        return max(0.0, -left / rate)
+        requests = min(most, before.requests + max(0.0, now - before.at) * rate) - count
+        self._buckets[place, kind] = _Bucket(requests, max(now, before.at))
+        return max(0.0, -requests / rate)

@@ -22,7 +22,7 @@ Event = dict[str, Any]
 class Now(NamedTuple):
     """How an upgrade stands. `first`: what its journal begins with; `phase`: model, batches or ended.
 
-    `took`: seconds of each batch so far. `seen`: the newest look at the set, None before the first; `at`: the time.
+    `took`: seconds of each batch so far. `snapshot`: the newest look at the set, None before the first; `at`: the time.
     """
 
     first: Mapping[str, Any]
@@ -30,7 +30,7 @@ class Now(NamedTuple):
     phase: str
     progress: State
     took: tuple[float, ...]
-    seen: Snapshot | None
+    snapshot: Snapshot | None
     lowest: int | None
     at: float
     emulator: bool
@@ -53,37 +53,41 @@ class Now(NamedTuple):
     def batches(self) -> int:
         """How many there will be: those that were, and those of the plan that still have somebody to upgrade."""
         touched = self.progress.posted | set(self.progress.classes)
-        gone = set() if self.seen is None else self.progress.known - set(self.seen.members)
+        gone = set() if self.snapshot is None else self.progress.known - set(self.snapshot.members)
         return self.batch_number + sum(not (touched | gone).issuperset(ids) for ids in self.first["batches"])
 
     @property
     def instances(self) -> int:
-        return self.progress.capacity if self.seen is None else len(self.seen.members)
+        return self.progress.capacity if self.snapshot is None else len(self.snapshot.members)
 
     @property
     def available(self) -> int | None:
         """How many are fit to serve: by the newest look, less a batch that was begun after it."""
-        if self.seen is None:
+        if self.snapshot is None:
             return None
         away = self._away()
-        return sum(self.seen.fit(one) for one in self.seen.members.values() if one.instance_id not in away)
+        return sum(
+            self.snapshot.is_available(instance)
+            for instance in self.snapshot.members.values()
+            if instance.instance_id not in away
+        )
 
     def _away(self) -> tuple[str, ...]:
-        gone = self.batch is not None and self.seen is not None and self.seen.at <= self.batch.begun
+        gone = self.batch is not None and self.snapshot is not None and self.snapshot.at <= self.batch.intended_at
         return self.batch.ids if gone and self.batch is not None else ()
 
     @property
     def floor(self) -> int:
         """How many must be fit when a batch begins."""
-        if self.seen is not None:
-            return selection.needed(self.progress, self.seen)
+        if self.snapshot is not None:
+            return selection.needed(self.progress, self.snapshot)
         return selection.floor(self.policy.min_healthy_instance_percent, self.progress.capacity)
 
     @property
     def classes(self) -> Mapping[str, str]:
         """Every instance in its class, as in the Verdict; besides, "in-batch" for those under way."""
         under_way = dict.fromkeys(self.batch.ids if self.batch else (), "in-batch")
-        return {**verdict_classes(self.progress, self.seen), **under_way}
+        return {**verdict_classes(self.progress, self.snapshot), **under_way}
 
     @property
     def seconds_left(self) -> float | None:
@@ -94,7 +98,7 @@ class Now(NamedTuple):
         usual = USUAL_BATCH_SECONDS * len(self.first["stages"])
         each = (fmean(self.took) if self.took else usual) + bake
         ahead = self.batches - self.batch_number
-        here = 0.0 if self.batch is None else max(0.0, each - (self.at - self.batch.begun))
+        here = 0.0 if self.batch is None else max(0.0, each - (self.at - self.batch.intended_at))
         return here + ahead * (each + pause)
 
     def numbers(self) -> dict[str, Any]:

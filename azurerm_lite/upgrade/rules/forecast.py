@@ -57,8 +57,8 @@ def forecast(policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: 
     more, half = len(sizes) - SIMULATED, SIMULATED // 2
     if more <= 0 or len(world.settled) < SIMULATED:
         return Forecast(world.now, round(world.requests))
-    (begun, first), (ended, last) = world.settled[half - 1], world.settled[-1]
-    seconds = world.now + more * (ended - begun) / half
+    (start, first), (end, last) = world.settled[half - 1], world.settled[-1]
+    seconds = world.now + more * (end - start) / half
     return Forecast(seconds, round(world.requests + more * (last - first) / half))
 
 
@@ -68,9 +68,9 @@ class _World:
     def __init__(self, policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: int) -> None:
         self.needs, self.list_requests, self.now = needs, list_requests, 0.0
         self.requests = 1  # the model is read before anything else
-        self.members = {name: _member(name, needs) for name in map(str, range(len(sizes)))}
-        self.sizes = dict(zip(self.members, sizes, strict=True))
-        self.state = _state(policy, needs, frozenset(self.members))
+        self.instances = {name: _instance(name, needs) for name in map(str, range(len(sizes)))}
+        self.sizes = dict(zip(self.instances, sizes, strict=True))
+        self.state = _state(policy, needs, frozenset(self.instances))
         self.snapshot: Snapshot | None = None
         self.written, self.operations, self.ends = not needs.writes, 0, 0.0
         self.healthy_at: dict[str, float] = {}
@@ -103,17 +103,17 @@ class _World:
         whole = action.request != "instances"
         self.requests += self.list_requests + whole
         fingerprint = _NEW if self.written else _OLD
-        model = Model(fingerprint, _NEW, len(self.members), shows=self.written) if whole else None
-        listed = {name: self._shown(member) for name, member in self.members.items()}
+        model = Model(fingerprint, _NEW, len(self.instances), shows=self.written) if whole else None
+        listed = {name: self._with_health(instance) for name, instance in self.instances.items()}
         self.snapshot = Snapshot(listed, self.now, self.needs.reports, ended=self.now, model=model)
-        self.note(machine.seen_entry(self.state, self.snapshot))
+        self.note(machine.build_snapshot_entry(self.state, self.snapshot))
         return 0.0
 
-    def _shown(self, member: InstanceStatus) -> InstanceStatus:
+    def _with_health(self, instance: InstanceStatus) -> InstanceStatus:
         if not self.needs.reports:
-            return member
-        warm = self.now >= self.healthy_at.get(member.instance_id, 0.0)
-        return member._replace(health="healthy" if warm else "initializing")
+            return instance
+        warm = self.now >= self.healthy_at.get(instance.instance_id, 0.0)
+        return instance._replace(health="healthy" if warm else "initializing")
 
     def write_model(self, _action: Action) -> float:
         self.requests += 1
@@ -135,7 +135,7 @@ class _World:
         self.ends = self.now + seconds * PACE.get(batch.request, 1.0)
         self.operations += 1
         for name in action.ids:
-            self.members[name] = self.members[name]._replace(state="Updating")
+            self.instances[name] = self.instances[name]._replace(state="Updating")
         self.note({"kind": "posted", "operation": {}, "request": action.request})
         return 5.0
 
@@ -146,7 +146,7 @@ class _World:
         batch = self.state.batch
         assert batch is not None and batch.sent is not None  # noqa: S101, PT018  (there is one to follow)
         for name in batch.request_ids:
-            self.members[name] = _after(self.members[name], batch.request, self.state)
+            self.instances[name] = _after(self.instances[name], batch.request, self.state)
             self.healthy_at[name] = self.ends + APPLICATION_SECONDS
         took = self.ends - batch.sent if len(self.state.stages) == 1 else None
         self.note({"kind": "ended", "took": took, "error": "", "request": batch.request})
@@ -213,7 +213,7 @@ _ACTS: Mapping[str, Callable[[_World, Action], float]] = {
 }
 
 
-def _member(name: str, needs: Needs) -> InstanceStatus:
+def _instance(name: str, needs: Needs) -> InstanceStatus:
     behind = InstanceStatus(name, "", "", "", 0, 0, False, _OLD, "Succeeded", "running", "", False, size=_OLD)
     return behind._replace(health="healthy") if needs.reports else behind
 
@@ -253,14 +253,14 @@ def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
     )
 
 
-def _after(member: InstanceStatus, request: Request, state: State) -> InstanceStatus:
+def _after(instance: InstanceStatus, request: Request, state: State) -> InstanceStatus:
     """An instance after a request that went well."""
-    member = member._replace(state="Succeeded")
+    instance = instance._replace(state="Succeeded")
     if request == "deallocate":
-        return member._replace(power="deallocated")
+        return instance._replace(power="deallocated")
     if request == "start":
-        return member._replace(power="running")
+        return instance._replace(power="running")
     if request == "reimage":
-        return member._replace(version=_NEW)
-    version = member.version if state.anew == "shown" else _NEW
-    return member._replace(latest=True, version=version, size=_NEW)
+        return instance._replace(version=_NEW)
+    version = instance.version if state.anew == "shown" else _NEW
+    return instance._replace(latest=True, version=version, size=_NEW)

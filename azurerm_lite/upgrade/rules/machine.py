@@ -202,8 +202,8 @@ def _limited(
     limit = limit_of(state.policy, cause)
     if now >= wait.since + limit:
         return _end(state, outcome, cause, f"{reason}, for {limit:g} s")
-    left = wait.since + limit - now
-    return Action("wait", seconds=min(seconds, left), cause=cause, deadline=wait.since + limit, reason=reason)
+    remaining = wait.since + limit - now
+    return Action("wait", seconds=min(seconds, remaining), cause=cause, deadline=wait.since + limit, reason=reason)
 
 
 def _about_wait(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
@@ -275,7 +275,7 @@ def _fresh(snapshot: Snapshot, now: float) -> Action | None:
     return Action("look") if now > snapshot.ended_at + FRESH_SECONDS else None
 
 
-def seen_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
+def build_snapshot_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
     """What a snapshot changes in the state: who was listed, and what of it is to be doubted until it is seen twice."""
     names = frozenset(snapshot.members)
     again = [
@@ -294,7 +294,10 @@ def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
     """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
     names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
     failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
-    return {one.instance_id: one.trouble or "it was not listed after its upgrade, and is Failed" for one in failed}
+    return {
+        instance.instance_id: instance.trouble or "it was not listed after its upgrade, and is Failed"
+        for instance in failed
+    }
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -314,11 +317,11 @@ def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action 
         return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     assert snapshot.model is not None  # noqa: S101
-    leg, shown = state.goal, snapshot.model
+    leg, model = state.goal, snapshot.model
     before = leg.before or state.fingerprint
     if _is_written(state, leg, before, snapshot):
-        return Action("adopt-model", {"kind": "model-written", "fingerprint": shown.fingerprint})
-    if state.model == "answered" or shown.fingerprint != before:
+        return Action("adopt-model", {"kind": "model-written", "fingerprint": model.fingerprint})
+    if state.model == "answered" or model.fingerprint != before:
         return _end(state, "stopped", "drift", "the model has changed since it was planned: plan again")
     if state.withheld:
         return _end(state, "stopped", "secrets", "the change has secrets, which no journal keeps: plan again")
@@ -331,12 +334,12 @@ def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action 
 
 def _is_written(state: State, leg: Leg, before: str, snapshot: Snapshot) -> bool:
     """Whether the model shows the change: as it is wanted, or as Azure completes what was sent."""
-    shown = snapshot.model
-    assert shown is not None  # noqa: S101  (asked by _look)
+    model = snapshot.model
+    assert model is not None  # noqa: S101  (asked by _look)
     if leg.after == before:  # the change shows in no fingerprint: capacity, tags
-        return shown.fingerprint == before and (state.model == "answered" or (shown.shows and not leg.hidden))
+        return model.fingerprint == before and (state.model == "answered" or (model.shows and not leg.hidden))
     sent = state.model in ("intended", "answered")
-    return shown.fingerprint == leg.after or (sent and shown.fingerprint != before and shown.outline == leg.outline)
+    return model.fingerprint == leg.after or (sent and model.fingerprint != before and model.outline == leg.outline)
 
 
 def _drift(state: State, snapshot: Snapshot) -> bool:
@@ -389,22 +392,22 @@ def _end_request(batch: Batch, error: str = "", **facts: Any) -> Action:
 def _signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
     """Who shows that a request has reached Azure: who is being changed, or is where the request brings it."""
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
-    there = {one: snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)}
-    return tuple(name for name in batch.request_ids if name in there and _shows(batch, there[name], leg))
+    instances = {name: snapshot.members[name] for name, vm in pairs if _is_same(snapshot.members.get(name), vm)}
+    return tuple(name for name in batch.request_ids if name in instances and _shows(batch, instances[name], leg))
 
 
-def _is_same(member: InstanceStatus | None, vm_id: str) -> bool:
-    return member is not None and not (vm_id and member.vm_id and member.vm_id != vm_id)
+def _is_same(instance: InstanceStatus | None, vm_id: str) -> bool:
+    return instance is not None and not (vm_id and instance.vm_id and instance.vm_id != vm_id)
 
 
-def _shows(batch: Batch, member: InstanceStatus, leg: Leg) -> bool:
-    if member.state == "Updating" or (member.state == "Failed" and member.instance_id not in batch.failed):
+def _shows(batch: Batch, instance: InstanceStatus, leg: Leg) -> bool:
+    if instance.state == "Updating" or (instance.state == "Failed" and instance.instance_id not in batch.failed):
         return True
     if batch.request == "deallocate":
-        return member.power == "deallocated" and member.instance_id not in batch.stopped
+        return instance.power == "deallocated" and instance.instance_id not in batch.stopped
     if batch.request == "start":
-        return member.power in ("running", "starting")
-    return reached(leg, member) if batch.request == "reimage" else member.latest
+        return instance.power in ("running", "starting")
+    return reached(leg, instance) if batch.request == "reimage" else instance.latest
 
 
 def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
@@ -422,19 +425,24 @@ def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> A
 def _watch(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """A request without a handle is over when none of its instances is being changed any more."""
     assert batch.sent is not None  # noqa: S101  (set when it was found)
-    there = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
+    instances = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
     deadline = batch.sent + state.policy.operation_timeout_seconds
-    moving = [member.instance_id for member in there if member.state == "Updating"]
+    moving = [instance.instance_id for instance in instances if instance.state == "Updating"]
     if now > deadline and moving:  # by this request, or by somebody else: nobody knows
         reason = f"{', '.join(moving[:10])} being changed for {now - batch.sent:.0f} s"
         return _end(state, "paused", "operation", reason)
-    quiet, shown = now >= batch.sent + QUIET_SECONDS, all(_shows(batch, member, state.goal) for member in there)
-    if moving or not (quiet or shown):
+    quiet, has_arrived = (
+        now >= batch.sent + QUIET_SECONDS,
+        all(_shows(batch, instance, state.goal) for instance in instances),
+    )
+    if moving or not (quiet or has_arrived):
         reason = f"Azure works on {', '.join(moving[:10]) or 'the batch'}"
         return Action("wait", seconds=HEALTH_SECONDS, cause="operation", deadline=deadline, reason=reason)
-    failed = [one for one in there if one.state == "Failed" and one.instance_id not in batch.failed]
-    error = "; ".join(one.trouble or "Failed" for one in failed) if len(state.stages) > 1 else ""
-    return _end_request(batch, error, returned=not (batch.request == "start" and shown))
+    failed = [
+        instance for instance in instances if instance.state == "Failed" and instance.instance_id not in batch.failed
+    ]
+    error = "; ".join(instance.trouble or "Failed" for instance in failed) if len(state.stages) > 1 else ""
+    return _end_request(batch, error, returned=not (batch.request == "start" and has_arrived))
 
 
 def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
@@ -464,14 +472,14 @@ def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> 
 
 def _parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
     """Who of a batch was deallocated by us, and cannot be started while others change it."""
-    names = [one for one in batch.ids if one in state.deallocated and one in snapshot.members]
-    return [one for one in names if snapshot.members[one].state in selection.MOVING]
+    names = [name for name in batch.ids if name in state.deallocated and name in snapshot.members]
+    return [name for name in names if snapshot.members[name].state in selection.MOVING]
 
 
 def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
     """Whether all of a batch that are there are where they were to come, or on their way."""
-    there = [snapshot.members[one] for one in batch.ids if one in snapshot.members]
-    return all(reached(state.goal, member) or member.state in selection.MOVING for member in there)
+    instances = [snapshot.members[name] for name in batch.ids if name in snapshot.members]
+    return all(reached(state.goal, instance) or instance.state in selection.MOVING for instance in instances)
 
 
 def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
@@ -480,30 +488,30 @@ def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: boo
     `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
     """
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
-    there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
+    instances = [snapshot.members[name] for name, vm in pairs if _is_same(snapshot.members.get(name), vm)]
     for request in ORDER:
         if batch.done.count(request) >= (MOST_STARTS if request == "start" else 1) or (drifted and request != "start"):
             continue
-        ids = tuple(member.instance_id for member in there if needs_request(state, member, request))
+        ids = tuple(instance.instance_id for instance in instances if needs_request(state, instance, request))
         if ids:
             return request, ids
     return "upgrade", ()
 
 
-def needs_request(state: State, member: InstanceStatus, request: Request) -> bool:
+def needs_request(state: State, instance: InstanceStatus, request: Request) -> bool:
     """Whether an instance needs this request, by what it shows."""
-    if member.state in selection.MOVING or (member.protected and request != "start"):
+    if instance.state in selection.MOVING or (instance.protected and request != "start"):
         return False
     if request == "deallocate":
-        other_size = bool(state.size) and member.size.lower() != state.size.lower()
-        return not state.hosted and other_size and member.power != "deallocated"
+        other_size = bool(state.size) and instance.size.lower() != state.size.lower()
+        return not state.hosted and other_size and instance.power != "deallocated"
     if request == "upgrade":
-        return not member.latest
+        return not instance.latest
     if request == "start":
-        return selection.is_parked(state, member)
-    if member.state == "Failed" or not member.latest or not state.anew:
+        return selection.is_parked(state, instance)
+    if instance.state == "Failed" or not instance.latest or not state.anew:
         return False
-    return member.instance_id not in state.reimaged if state.anew == "always" else not reached(state.goal, member)
+    return instance.instance_id not in state.reimaged if state.anew == "always" else not reached(state.goal, instance)
 
 
 def _next_stage(
@@ -533,12 +541,14 @@ def _facts(state: State, snapshot: Snapshot, health: Health, ids: Sequence[str])
 
     What we have deallocated was available before that.
     """
-    there = [snapshot.members[name] for name in ids if name in snapshot.members]
-    parked = [member.instance_id for member in there if selection.is_parked(state, member)]
+    instances = [snapshot.members[name] for name in ids if name in snapshot.members]
+    parked = [instance.instance_id for instance in instances if selection.is_parked(state, instance)]
     return {
         "unavailable": [name for name in ids if name in health.unavailable and name not in parked],
-        "stopped": [member.instance_id for member in there if member.is_stopped and member.instance_id not in parked],
-        "failed": [member.instance_id for member in there if member.state == "Failed"],
+        "stopped": [
+            instance.instance_id for instance in instances if instance.is_stopped and instance.instance_id not in parked
+        ],
+        "failed": [instance.instance_id for instance in instances if instance.state == "Failed"],
     }
 
 
@@ -547,42 +557,42 @@ def _facts(state: State, snapshot: Snapshot, health: Health, ids: Sequence[str])
 
 def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     classes = {
-        one: class_of(state, batch, snapshot, one, vm, now) for one, vm in zip(batch.ids, batch.vm_ids, strict=True)
+        name: class_of(state, batch, snapshot, name, vm, now) for name, vm in zip(batch.ids, batch.vm_ids, strict=True)
     }
-    waiting = tuple(one for one, kind in classes.items() if not kind)
-    good = tuple(one for one, kind in classes.items() if kind in ("updated", "rolled-back"))
-    if waiting and batch.fit_since is not None:
+    waiting = tuple(name for name, kind in classes.items() if not kind)
+    good = tuple(name for name, kind in classes.items() if kind in ("updated", "rolled-back"))
+    if waiting and batch.available_since is not None:
         return Action("note-health", {"kind": "relapsed", "ids": list(waiting)}, ids=waiting)
     if waiting and _is_silent(snapshot):
         reason = "no instance reports its health"
         return _limited(state, now, "silence", reason, FLOOR_SECONDS)
     if waiting:
-        deadline = batch.watched + max(_patience(state, snapshot.members.get(one)) for one in waiting)
+        deadline = batch.watched + max(_patience(state, snapshot.members.get(name)) for name in waiting)
         reason = f"{len(waiting)} not healthy yet"
         return Action("wait", seconds=HEALTH_SECONDS, cause="health", deadline=deadline, reason=reason)
     spent = not _within_budget(state, classes)
-    if good and batch.fit_since is None:
+    if good and batch.available_since is None:
         return Action("note-health", {"kind": "fit", "ids": list(good), "of": len(batch.ids)}, ids=good)
     bake = state.policy.canary_bake_seconds if batch.canary else state.policy.bake_seconds
-    if good and batch.fit_since is not None and now < batch.fit_since + bake and not spent:
-        end = batch.fit_since + bake
+    if good and batch.available_since is not None and now < batch.available_since + bake and not spent:
+        end = batch.available_since + bake
         return Action("wait", seconds=min(30.0, end - now), cause="bake", deadline=end, reason="baking")
     if state.gated and good and not batch.gate and not spent:
         return Action("gate", ids=good)
     refused = good if batch.gate == "fail" else ()
     classes |= dict.fromkeys(refused, "failed")
-    reasons = {one: _why(batch, snapshot, one) for one, kind in classes.items() if kind == "failed"}
+    reasons = {name: _why(batch, snapshot, name) for name, kind in classes.items() if kind == "failed"}
     reasons |= dict.fromkeys(refused, "the gate refused it")
-    absent = [one for one in batch.ids if one not in snapshot.members]
+    absent = [name for name in batch.ids if name not in snapshot.members]
     entry = {"kind": "settled", "classes": classes, "reasons": reasons, "absent": absent}
     return Action("settle", entry, ids=batch.ids)
 
 
 def _is_silent(snapshot: Snapshot) -> bool:
     """Whether a health source reports of no instance at all: an outage of its own, and no instance's failure."""
-    members = snapshot.members.values()
+    instances = snapshot.members.values()
     expected = snapshot.source == "required" or (snapshot.source == "kept" and snapshot.reports)
-    return expected and not any(member.health for member in members)
+    return expected and not any(instance.health for instance in instances)
 
 
 def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
@@ -591,59 +601,59 @@ def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
 
 def _failures(state: State, classes: Mapping[str, str]) -> list[str]:
     """Who has failed by our doing; in a rollback those that had begun it do not count."""
-    return [one for one, kind in classes.items() if kind == "failed" and one not in state.broken]
+    return [name for name, kind in classes.items() if kind == "failed" and name not in state.broken]
 
 
 def _why(batch: Batch, snapshot: Snapshot, name: str) -> str:
-    member = snapshot.members.get(name)
-    trouble = member.trouble if member is not None else ""
+    instance = snapshot.members.get(name)
+    trouble = instance.trouble if instance is not None else ""
     late = "it was available and fell back again and again" if batch.relapses else "it was not healthy in time"
     return "; ".join(filter(None, (trouble, batch.error))) or late
 
 
-def _patience(state: State, member: InstanceStatus | None) -> float:
+def _patience(state: State, instance: InstanceStatus | None) -> float:
     """How long an instance may take until it is available: as long as its model grants, where it says so."""
     patience = state.policy.health_timeout_seconds
-    return max(patience, state.grace) if member is not None and member.health == "initializing" else patience
+    return max(patience, state.grace) if instance is not None and instance.health == "initializing" else patience
 
 
 def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: str, now: float) -> str:
     """How an instance of a batch came out, "" while that is open."""
-    member = snapshot.members.get(name)
-    if member is None or not _is_same(member, vm_id) or member.state == "Deleting":
+    instance = snapshot.members.get(name)
+    if instance is None or not _is_same(instance, vm_id) or instance.state == "Deleting":
         return "vanished"
-    late = now >= batch.watched + _patience(state, member) and not _is_silent(snapshot)
-    if not reached(state.goal, member):
-        return _not_reached(state, batch, member, late)
-    if snapshot.fit(member):
+    late = now >= batch.watched + _patience(state, instance) and not _is_silent(snapshot)
+    if not reached(state.goal, instance):
+        return _not_reached(state, batch, instance, late)
+    if snapshot.is_available(instance):
         return "rolled-back" if state.direction == "back" else "updated"
     if name in batch.unavailable:
-        return "still-unavailable" if late or (name in batch.stopped and member.is_stopped) else ""
-    if member.power == "deallocated" and "deallocate" not in batch.done and name not in state.deallocated:
+        return "still-unavailable" if late or (name in batch.stopped and instance.is_stopped) else ""
+    if instance.power == "deallocated" and "deallocate" not in batch.done and name not in state.deallocated:
         return "evicted"
-    if late or batch.relapses >= MOST_RELAPSES or member.state == "Failed":
+    if late or batch.relapses >= MOST_RELAPSES or instance.state == "Failed":
         return "failed"
-    return "failed" if batch.fit_since is not None and member.health == "unhealthy" else ""
+    return "failed" if batch.available_since is not None and instance.health == "unhealthy" else ""
 
 
-def _not_reached(state: State, batch: Batch, member: InstanceStatus, late: bool) -> str:
+def _not_reached(state: State, batch: Batch, instance: InstanceStatus, late: bool) -> str:
     """How an instance came out that is not where it was to come, "" while that is open."""
-    moves, name = member.state in ("Updating", "Creating"), member.instance_id
+    moves, name = instance.state in ("Updating", "Creating"), instance.instance_id
     if moves and not late:
         return ""
     if late and len(state.stages) > 1 and not state.sends.get(name):
         return "unchanged"  # others changed it all the time, and no upgrade of it was sent
     if moves:
         return "failed"
-    if member.state == "Failed" and name not in batch.failed:
+    if instance.state == "Failed" and name not in batch.failed:
         return "failed"
-    if member.protected and len(state.stages) > 1:
+    if instance.protected and len(state.stages) > 1:
         return "skipped-protected"  # since the batch began: no further request of ours is on it
     if batch.error and "start" in batch.done:
         return "failed"  # before it was evicted, if it is
-    if member.state == "Failed" and batch.returned and not batch.followed:
+    if instance.state == "Failed" and batch.returned and not batch.followed:
         return "failed"  # Azure was seen to work on it, and nothing says that this had no effect
-    if batch.returned or (member.power == "deallocated" and name not in batch.stopped | state.deallocated):
+    if batch.returned or (instance.power == "deallocated" and name not in batch.stopped | state.deallocated):
         again = state.sends.get(name, 0) < selection.MOST_SENDS
         return "unchanged" if again else "failed"
     return "failed" if batch.error or late else ""  # where Azure says that all went well, the list may be an old one
@@ -676,7 +686,7 @@ def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
     if percent := _checkpoint(state, len(waiting)):
         return Action("checkpoint", {"kind": "checkpoint", "percent": percent})
     if state.hanging is not None:
-        waiting, coming = [member for member in waiting if selection.is_parked(state, member)], ()
+        waiting, coming = [instance for instance in waiting if selection.is_parked(state, instance)], ()
         if not (waiting and _has_hung(state, now)):
             return _hang(state, now)
     return _begin_batch(state, snapshot, health, now, waiting, coming)
@@ -686,7 +696,7 @@ def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action
     """Stop, once what we have deallocated is started again."""
     health = health_of(snapshot, state.broken)
     waiting = selection.candidates(state, snapshot, health)
-    parked = [member for member in waiting if selection.is_parked(state, member)]
+    parked = [instance for instance in waiting if selection.is_parked(state, instance)]
     return (
         _begin_batch(state, snapshot, health, now, parked, ()) if parked else _end(state, "stopped", "drift", DRIFTED)
     )
@@ -697,7 +707,7 @@ def _spent(state: State) -> Action | None:
     failures = _failures(state, state.classes)
     if len(failures) > state.policy.failure_budget:
         names = ", ".join(failures[:10])
-        why = "; ".join(dict.fromkeys(filter(None, (state.reasons.get(one, "") for one in failures))))[:600]
+        why = "; ".join(dict.fromkeys(filter(None, (state.reasons.get(name, "") for name in failures))))[:600]
         reason = f"{len(failures)} failed ({names}), more than the budget of {state.policy.failure_budget}"
         return _end(state, "stopped", "budget", f"{reason}: {why}" if why else reason)
     if state.gate_refused:
@@ -712,12 +722,14 @@ def _forbidden(state: State, snapshot: Snapshot) -> Action | None:
     policy, selected = state.policy, selection.choice(state.policy, state.goal)
     if policy.on_protected != "fail" and policy.on_stopped != "fail":
         return None
-    open_ = [one for one in snapshot.members.values() if selected(one) and selection.needs_it(state, one)]
-    protected = [one.instance_id for one in open_ if one.protected and policy.on_protected == "fail"]
+    open_ = [
+        instance for instance in snapshot.members.values() if selected(instance) and selection.needs_it(state, instance)
+    ]
+    protected = [instance.instance_id for instance in open_ if instance.protected and policy.on_protected == "fail"]
     if protected:
         return _end(state, "stopped", "protected", f"protected from scale-set actions: {', '.join(protected[:10])}")
-    still = [member for member in open_ if member.is_stopped and not selection.is_parked(state, member)]
-    stopped = [member.instance_id for member in still if policy.on_stopped == "fail"]
+    still = [instance for instance in open_ if instance.is_stopped and not selection.is_parked(state, instance)]
+    stopped = [instance.instance_id for instance in still if policy.on_stopped == "fail"]
     if stopped and state.direction == "forward":
         return _end(state, "stopped", "stopped-instances", f"not running: {', '.join(stopped[:10])}")
     return None
@@ -734,13 +746,13 @@ def _newly_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
     """Those that were not available before are known and do not count, nor do those that others are changing."""
     known = ("failed", "still-unavailable")
     counted = [
-        one
-        for one in snapshot.members
-        if one in health.unavailable
-        and one not in state.unavailable
-        and snapshot.members[one].state not in selection.MOVING
-        and not selection.is_parked(state, snapshot.members[one])
-        and state.classes.get(one) not in known
+        name
+        for name in snapshot.members
+        if name in health.unavailable
+        and name not in state.unavailable
+        and snapshot.members[name].state not in selection.MOVING
+        and not selection.is_parked(state, snapshot.members[name])
+        and state.classes.get(name) not in known
     ]
     if 100 * len(counted) <= state.policy.max_unhealthy_instance_percent * len(snapshot.members):
         return ""
@@ -752,8 +764,8 @@ def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str
     most, kinds = state.policy.max_unhealthy_upgraded_instance_percent, ("updated", "failed")
     if most == 100:
         return ""
-    upgraded = [one for one, kind in state.classes.items() if kind in kinds and one in snapshot.members]
-    bad = [one for one in upgraded if state.classes[one] == "failed" or one in health.unavailable]
+    upgraded = [name for name, kind in state.classes.items() if kind in kinds and name in snapshot.members]
+    bad = [name for name in upgraded if state.classes[name] == "failed" or name in health.unavailable]
     if 100 * len(bad) <= most * len(upgraded):
         return ""
     return f"{len(bad)} of {len(upgraded)} upgraded instances are not healthy ({', '.join(bad[:10])})"
@@ -762,9 +774,13 @@ def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str
 def _coming(state: State, snapshot: Snapshot) -> tuple[str, ...]:
     """Who is being made or changed by others, and may need the upgrade when they are through."""
     selected = selection.choice(state.policy, state.goal)
-    moving = [one for one in snapshot.members.values() if one.state in ("Creating", "Updating") and selected(one)]
-    still = [(one.instance_id, one._replace(state="")) for one in moving]
-    return tuple(name for name, member in still if selection.is_open(state, member))
+    moving = [
+        instance
+        for instance in snapshot.members.values()
+        if instance.state in ("Creating", "Updating") and selected(instance)
+    ]
+    still = [(instance.instance_id, instance._replace(state="")) for instance in moving]
+    return tuple(name for name, instance in still if selection.is_open(state, instance))
 
 
 def _checkpoint(state: State, waiting: int) -> int:
@@ -773,7 +789,7 @@ def _checkpoint(state: State, waiting: int) -> int:
         return 0
     settled = len(state.classes)
     share = 100 * settled // max(1, settled + waiting)
-    return max((one for one in state.policy.checkpoints if state.checkpoint < one <= share), default=0)
+    return max((percent for percent in state.policy.checkpoints if state.checkpoint < percent <= share), default=0)
 
 
 def _hang(state: State, now: float) -> Action:
@@ -834,7 +850,7 @@ def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
 
 
 def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...]) -> Action:
-    vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
+    vm_ids = tuple(snapshot.members[name].vm_id for name in ids)
     draft = Batch(ids, vm_ids, 0.0)
     is_start_only = state.hanging is not None or _drift(state, snapshot)
     request, request_ids = next_request(state, draft, snapshot, drifted=is_start_only)
@@ -847,7 +863,7 @@ def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ..
         "request": request,
         "request_ids": list(request_ids or ids),
         "fit": available,
-        "left": available - sum(one not in health.unavailable for one in ids),
+        "left": available - sum(name not in health.unavailable for name in ids),
         **_facts(state, snapshot, health, ids),
     }
     return Action("intend", entry, ids=ids, request=request)
@@ -865,18 +881,18 @@ def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> 
     if state.direction == "back" or (state.takes_back and _problems(state, snapshot)):
         return _about_return(state, snapshot)
     rejected = [
-        one
-        for one, count in state.turned_down.items()
-        if count >= selection.MOST_REFUSALS and one not in state.classes and one in snapshot.members
+        name
+        for name, count in state.turned_down.items()
+        if count >= selection.MOST_REFUSALS and name not in state.classes and name in snapshot.members
     ]
     if rejected:
         return _end(state, "paused", "inactive", f"Azure lists {', '.join(rejected[:10])} and calls them not active")
     fallen = [
-        one
-        for one, kind in state.classes.items()
+        name
+        for name, kind in state.classes.items()
         if kind == "updated"
-        and one in snapshot.members
-        and not selection.has_image(state.leg_for(one), snapshot.members[one])
+        and name in snapshot.members
+        and not selection.has_image(state.leg_for(name), snapshot.members[name])
     ]
     if fallen:
         return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
@@ -887,7 +903,7 @@ def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> 
 
 def _below(state: State, snapshot: Snapshot, health: Health) -> str:
     """Which floor the set is below, "" for none."""
-    missing = {place: -left for place, left in selection.room(state, snapshot, health).items() if left < 0}
+    missing = {place: -count for place, count in selection.room(state, snapshot, health).items() if count < 0}
     if not missing:
         return ""
     places = ", ".join(f"{place or 'the set'} lacks {count}" for place, count in missing.items())
@@ -905,7 +921,7 @@ def _about_return(state: State, snapshot: Snapshot) -> Action:
 
 def _problems(state: State, snapshot: Snapshot) -> list[str]:
     """What a rollback has not brought back."""
-    astray = sorted(one for one in _returning(state) if not _is_back(state, snapshot, one))
+    astray = sorted(name for name in _returning(state) if not _is_back(state, snapshot, name))
     text = f"not on the version that they ran before: {', '.join(astray[:10])}"
     return [*state.unreturnable, *[text] * bool(astray)]
 
@@ -915,10 +931,21 @@ def _returning(state: State) -> frozenset[str]:
 
 
 def _is_back(state: State, snapshot: Snapshot, name: str) -> bool:
-    member = snapshot.members.get(name)
-    if member is None or state.classes.get(name) == "vanished":
+    instance = snapshot.members.get(name)
+    if instance is None or state.classes.get(name) == "vanished":
         return True
-    return selection.has_image(state.leg_for(name), member) and state.classes.get(name) != "failed"
+    return selection.has_image(state.leg_for(name), instance) and state.classes.get(name) != "failed"
 
 
-__all__ = ["PASSING", "RECORDING", "Action", "Kind", "apply", "decide", "fold", "least", "limit_of", "seen_entry"]
+__all__ = [
+    "PASSING",
+    "RECORDING",
+    "Action",
+    "Kind",
+    "apply",
+    "build_snapshot_entry",
+    "decide",
+    "fold",
+    "least",
+    "limit_of",
+]

@@ -39,7 +39,7 @@ class InstanceStatus(NamedTuple):
     trouble: str = ""
 
     @property
-    def fit(self) -> bool:
+    def is_healthy(self) -> bool:
         """Provisioned, known to run, and healthy by its own report if there is one."""
         return self.state == "Succeeded" and self.power == "running" and self.health in ("", "healthy")
 
@@ -54,7 +54,7 @@ class InstanceStatus(NamedTuple):
         return self.power in ("stopped", "deallocated", "stopping", "deallocating")
 
     @property
-    def settling(self) -> bool:
+    def is_settling(self) -> bool:
         """On its way: what it is will show later."""
         return self.state in ("Creating", "Updating", "Deleting") or self.health == "initializing"
 
@@ -93,38 +93,42 @@ class Snapshot(NamedTuple):
         """When the list had been read to its end."""
         return self.at if self.ended is None else self.ended
 
-    def expects_report(self, member: InstanceStatus) -> bool:
+    def expects_report(self, instance: InstanceStatus) -> bool:
         """Whether this instance should report its health, so that its silence says that it is not healthy."""
         if self.source == "arrives":
-            return member.latest
+            return instance.latest
         if self.source == "required":
             return True
         return self.source == "kept" and self.reports
 
-    def fit(self, member: InstanceStatus) -> bool:
+    def is_available(self, instance: InstanceStatus) -> bool:
         """Whether an instance is available: running, and healthy by the health source that it has."""
-        if self.source == "leaves" and member.latest:
-            return member.is_running
-        return member.fit and (member.health == "healthy" or not self.expects_report(member))
+        if self.source == "leaves" and instance.latest:
+            return instance.is_running
+        return instance.is_healthy and (instance.health == "healthy" or not self.expects_report(instance))
 
-    def is_free(self, member: InstanceStatus) -> bool:
+    def is_free(self, instance: InstanceStatus) -> bool:
         """Whether an instance is known to be out of service, so that to take it is no loss."""
         return (
-            member.power not in ("", "running")
-            or (bool(member.power) and member.health in ("unhealthy", "initializing"))
-        ) and not (self.source == "leaves" and member.latest)
+            instance.power not in ("", "running")
+            or (bool(instance.power) and instance.health in ("unhealthy", "initializing"))
+        ) and not (self.source == "leaves" and instance.latest)
 
 
 def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Snapshot:
     """The members in a list of instances with their instance views, in numeric order."""
-    members = [_member(item) for item in instances if isinstance(item, dict) and item.get("instanceId")]
-    members.sort(key=lambda member: natural(member.instance_id))
-    return Snapshot({member.instance_id: member for member in members}, at, any(one.health for one in members))
+    statuses = [_instance_status(item) for item in instances if isinstance(item, dict) and item.get("instanceId")]
+    statuses.sort(key=lambda status: natural(status.instance_id))
+    return Snapshot(
+        {status.instance_id: status for status in statuses}, at, any(instance.health for instance in statuses)
+    )
 
 
-def behind(seen: Snapshot) -> Snapshot:
+def behind(snapshot: Snapshot) -> Snapshot:
     """The same instances, once the model has moved on."""
-    return seen._replace(members={key: member._replace(latest=False) for key, member in seen.members.items()})
+    return snapshot._replace(
+        members={key: instance._replace(latest=False) for key, instance in snapshot.members.items()}
+    )
 
 
 def natural(text: str) -> tuple[int, int, str]:
@@ -132,12 +136,12 @@ def natural(text: str) -> tuple[int, int, str]:
     return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
 
 
-def _member(instance: Mapping[str, Any]) -> InstanceStatus:
+def _instance_status(instance: Mapping[str, Any]) -> InstanceStatus:
     properties = _object(instance.get("properties"))
     view = _object(properties.get("instanceView"))
     storage = _object(properties.get("storageProfile"))
     zones = instance.get("zones")
-    health = _reported(view)
+    health = _read_health(view)
     return InstanceStatus(
         str(instance["instanceId"]),
         str(properties.get("vmId") or ""),
@@ -162,8 +166,8 @@ def _member(instance: Mapping[str, Any]) -> InstanceStatus:
 
 def image_version(image: Mapping[str, Any]) -> str:
     """What an image reference says of the version: its number where there is one, else the id of the image."""
-    if said := image.get("exactVersion") or image.get("version"):
-        return str(said)
+    if version := image.get("exactVersion") or image.get("version"):
+        return str(version)
     resource = str(image.get("id") or "")
     return resource.rpartition("/versions/")[2] if "/versions/" in resource else resource
 
@@ -222,14 +226,14 @@ def _power(statuses: Any) -> str:
 def _trouble(statuses: Any) -> str:
     """Azure's code and message of a provisioning that failed."""
     for status in statuses if isinstance(statuses, list) else ():
-        found = _object(status)
-        code = found.get("code")
+        fields = _object(status)
+        code = fields.get("code")
         if isinstance(code, str) and code.startswith("ProvisioningState/failed/"):
-            return f"{code.rpartition('/')[2]}: {found.get('message') or ''}".rstrip(": ")
+            return f"{code.rpartition('/')[2]}: {fields.get('message') or ''}".rstrip(": ")
     return ""
 
 
-def _reported(view: JsonDict) -> str:
+def _read_health(view: JsonDict) -> str:
     """The last part of HealthState/healthy, "" when nothing reports."""
     if "vmHealth" not in view:
         return ""

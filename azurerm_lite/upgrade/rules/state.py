@@ -72,14 +72,15 @@ class Batch:
     """Instances that are upgraded together.
 
     `request`, `request_ids`: what is intended or under way, and for which of them; `done`: what has ended.
-    `unavailable`, `stopped`, `failed`: who was that when the batch was intended. `sent`: since when Azure has had the
-    request, in observed time. `ended`: when the last request was through. `returned`: Azure gave it back without an
-    effect. `watched`: since when health is waited for; `fit_since`: since when all that came through are available.
+    `unavailable`, `stopped`, `failed`: the instances in that condition when the batch was intended. `sent`: when Azure
+    received the request, in observed time. `ended`: when the last request ended. `returned`: Azure ended the request
+    without an effect. `watched`: when waiting for health began. `available_since`: when all instances that have
+    reached the goal were available.
     """
 
     ids: tuple[str, ...]
     vm_ids: tuple[str, ...]
-    begun: float
+    intended_at: float
     canary: bool = False
     request: Request = "upgrade"
     request_ids: tuple[str, ...] = ()
@@ -94,7 +95,7 @@ class Batch:
     error: str = ""
     returned: bool = False
     watched: float = 0.0
-    fit_since: float | None = None
+    available_since: float | None = None
     relapses: int = 0
     gate: str = ""
 
@@ -200,7 +201,7 @@ class State:
     verdict: Mapping[str, Any] | None = None
     took: tuple[float, ...] = ()
     lowest: int | None = None
-    left: int | None = None
+    available_left: int | None = None
 
     @property
     def goal(self) -> Leg:
@@ -253,7 +254,7 @@ def left_deallocated(state: State) -> frozenset[str]:
 def begin(entry: Entry) -> State:
     """The state of an upgrade of which only the first entry has been written."""
     known = frozenset(entry["known"])
-    images = {one: item["image"] for item in entry.get("images", ()) for one in item["instances"]}
+    images = {name: item["image"] for item in entry.get("images", ()) for name in item["instances"]}
     return State(
         Policy.from_dict(entry["policy"]),
         tuple(leg_of(stored) for stored in entry["legs"]),

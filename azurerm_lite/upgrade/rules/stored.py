@@ -145,7 +145,7 @@ def _is_policy(value: Any) -> bool:
 
 
 def _is_verdict(value: Any) -> bool:
-    names = {one.name for one in fields(Verdict)}
+    names = {field.name for field in fields(Verdict)}
     if not isinstance(value, dict) or not _VERDICT_NEEDS <= set(value) <= names | {"counts"}:
         return False
     tests = {**_FIELDS, "batches": _is_count}

@@ -21,8 +21,8 @@ def paths_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return sorted({change.path for change in model.diff(_plain(before), _plain(after))})
 
 
-def _plain(found: Mapping[str, Any]) -> Any:
-    return model.without_secrets(model.without_read_only(found))
+def _plain(vmss: Mapping[str, Any]) -> Any:
+    return model.without_secrets(model.without_read_only(vmss))
 
 
 def refuse_other_endpoint(first: Entry, endpoint: str) -> None:
@@ -44,34 +44,34 @@ def refuse_other_world(first: Entry, world: str) -> None:
         raise InvalidInput(f"that journal is of {was}, and here answers {answers}: a world that it knows nothing of")
 
 
-def refuse_other_change(first: Entry, leg: Entry, found: JsonDict, after: JsonDict) -> None:
+def refuse_other_change(first: Entry, leg: Entry, vmss: JsonDict, after: JsonDict) -> None:
     """InvalidInput when a model that is to be written is not one that was planned.
 
-    `leg`: what is to be written, as the journal has it; `found`: the model as it is now; `after`: what would become of
+    `leg`: what is to be written, as the journal has it; `vmss`: the model as it is now; `after`: what would become of
     it. A forward change of a model that is not the one which was planned on is left to the run, which ends for it.
     """
-    now, other = model.fingerprint(found), "patch" in leg and leg["patch"] != first["patch"]
+    now, other = model.fingerprint(vmss), "patch" in leg and leg["patch"] != first["patch"]
     if not other and "patch" in leg and now != leg.get("before"):
         return
     leads = now != leg.get("before") or model.fingerprint(after) == leg.get("after")
-    if other or not leads or _beside(first, found, after):
+    if other or not leads or _beside(first, vmss, after):
         raise InvalidInput("the patch in that journal is not the change that it names: plan the upgrade anew")
 
 
-def refuse_other_undo(first: Entry, found: JsonDict) -> None:
-    """InvalidInput when the way back does not undo the planned change. `found`: the model as it is now."""
-    back: Any = model.merged(model.without_read_only(found), first["undo"])
-    planned = model.fingerprint(found) == first["fingerprint_after"]
+def refuse_other_undo(first: Entry, vmss: JsonDict) -> None:
+    """InvalidInput when the way back does not undo the planned change. `vmss`: the model as it is now."""
+    back: Any = model.merged(model.without_read_only(vmss), first["undo"])
+    planned = model.fingerprint(vmss) == first["fingerprint_after"]
     leads = not planned or model.fingerprint(back) == first["fingerprint_before"]
-    if not leads or _beside(first, found, back):
+    if not leads or _beside(first, vmss, back):
         raise InvalidInput(
             "the way back in that journal does not undo the change that it names: plan an upgrade instead"
         )
 
 
-def _beside(first: Entry, found: JsonDict, after: JsonDict) -> list[str]:
+def _beside(first: Entry, vmss: JsonDict, after: JsonDict) -> list[str]:
     """The paths that a change would touch beside those of the plan; an image may become exact by any of its fields."""
     planned = set(first["paths"])
     moves_image = any(path.startswith(_IMAGE) for path in planned)
-    others = [path for path in paths_of(found, after) if path not in planned]
+    others = [path for path in paths_of(vmss, after) if path not in planned]
     return [path for path in others if not (moves_image and path.startswith(_IMAGE))]

@@ -73,15 +73,17 @@ def verdict_classes(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
     classes = {**state.forward, **state.classes}
     snapshot = None if snapshot is None else _as_planned(state, snapshot)
-    members = {} if snapshot is None else snapshot.members
+    instances = {} if snapshot is None else snapshot.members
     if state.batch is not None:
         pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
         classes |= {name: _unsettled(state, state.batch, snapshot, name, vm) for name, vm in pairs}
     classes |= {name: _good(state) for name, kind in state.classes.items() if _is_over(state, snapshot, name, kind)}
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
-    for name, member in members.items():
+    for name, instance in instances.items():
         if name not in classes:
-            classes[name] = _rest(state, member, selected, is_available=snapshot is not None and snapshot.fit(member))
+            classes[name] = _rest(
+                state, instance, selected, is_available=snapshot is not None and snapshot.is_available(instance)
+            )
     for name in state.known:
         classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
     return classes
@@ -93,18 +95,20 @@ def _good(state: State) -> str:
 
 def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> bool:
     """Whether an instance that was not available after its upgrade, as before it, is available by now."""
-    member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
-    if snapshot is None or member is None:
+    instance = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
+    if snapshot is None or instance is None:
         return False
-    return snapshot.fit(member) and selection.has_image(state.leg_for(name), member)
+    return snapshot.is_available(instance) and selection.has_image(state.leg_for(name), instance)
 
 
 def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
     if state.batch is None or snapshot is None:
         return {}
-    there = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
-    return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
+    instances = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
+    return {
+        instance.instance_id: "; ".join(filter(None, (instance.trouble, state.batch.error))) for instance in instances
+    }
 
 
 def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
@@ -115,37 +119,37 @@ def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
 
 def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str, vm_id: str) -> str:
     """The class of an instance whose batch is not over."""
-    member = None if snapshot is None else snapshot.members.get(name)
+    instance = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
     if snapshot is None or batch.status in ("sent", "lost", "intended") or snapshot.at < (batch.ended or 0.0):
         return "in-flight"
-    if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
+    if instance is None or (vm_id and instance.vm_id and instance.vm_id != vm_id):
         return "vanished"
     pinned = bool(state.goal.version or state.goal.image)
-    unmade = selection.is_unmade(state, member)
-    there = (selection.has_image(state.goal, member) if pinned else member.latest) and not unmade
-    if member.state == "Failed" and name not in batch.failed:
+    unmade = selection.is_unmade(state, instance)
+    is_current = (selection.has_image(state.goal, instance) if pinned else instance.latest) and not unmade
+    if instance.state == "Failed" and name not in batch.failed:
         return "failed"
-    if not there:
-        return "not-reached" if (pinned or unmade) and member.state == "Succeeded" else "in-flight"
-    if not snapshot.fit(member):
+    if not is_current:
+        return "not-reached" if (pinned or unmade) and instance.state == "Succeeded" else "in-flight"
+    if not snapshot.is_available(instance):
         return "in-flight"
     return _good(state)
 
 
-def _rest(state: State, member: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
+def _rest(state: State, instance: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
     """The class of an instance that no settled batch has."""
-    if member.state == "Deleting":
+    if instance.state == "Deleting":
         return "vanished"
-    is_there = selection.reached(state.goal, member) and not selection.is_unmade(state, member)
-    if state.sends.get(member.instance_id) and is_there:
+    is_there = selection.reached(state.goal, instance) and not selection.is_unmade(state, instance)
+    if state.sends.get(instance.instance_id) and is_there:
         return _good(state) if is_available else "still-unavailable"
     if state.direction == "forward" and is_there:
-        return "already-current" if member.instance_id in state.known else "arrived-current"
-    if not selected(member):
+        return "already-current" if instance.instance_id in state.known else "arrived-current"
+    if not selected(instance):
         return "not-selected"
-    if member.protected:
+    if instance.protected:
         return "skipped-protected"
-    skipped = state.policy.on_stopped == "skip" and member.is_stopped
+    skipped = state.policy.on_stopped == "skip" and instance.is_stopped
     return "skipped-stopped" if skipped else "not-reached"

@@ -196,8 +196,8 @@ class Runner:
             model=None if self.found is None else self._model(self.found),
         )
         self.seen = seen
-        self._note(machine.seen_entry(self.state, seen))
-        self._lowest = machine.least(self._lowest, sum(map(seen.fit, seen.members.values())))
+        self._note(machine.build_snapshot_entry(self.state, seen))
+        self._lowest = machine.least(self._lowest, sum(map(seen.is_available, seen.members.values())))
         self._tell({"kind": "seen", "at": seen.ended_at}, seen)
         return 0.0
 
