@@ -33,7 +33,7 @@ from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
 from .rules import checks, preflight, selection
 from .rules.preflight import PlanRefused
-from .rules.selection import current
+from .rules.selection import is_current
 from .rules.snapshot import InstanceStatus, Snapshot, behind
 from .rules.verdict import Verdict
 from .run.planning import is_flexible, pin, resolved, take_snapshot
@@ -447,14 +447,14 @@ def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) ->
     if now is None or (was is not None and was.vm_id and now.vm_id and was.vm_id != now.vm_id):
         return "vanished"
     if was is None:
-        return "arrived-current" if current(now, version) else "not-reached"
-    return _of_reached(before, after, was, now, version) if current(now, version) else _of_outdated(was, now)
+        return "arrived-current" if is_current(now, version) else "not-reached"
+    return _of_reached(before, after, was, now, version) if is_current(now, version) else _of_outdated(was, now)
 
 
 def _of_reached(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
     """The class of an instance that is on the model."""
     if after.is_available(now):
-        return "already-current" if current(was, version) and was == now else "updated"
+        return "already-current" if is_current(was, version) and was == now else "updated"
     if now.is_settling:
         return "in-flight"
     if not before.is_available(was) and not was.is_settling:

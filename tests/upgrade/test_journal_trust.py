@@ -226,7 +226,7 @@ def resealed(path: Path, change: Callable[[dict[str, Any]], Any], number: int = 
     found, seal, lines = journals.read(path), "", list[bytes]()
     change(found[number])
     for entry in found:
-        line, seal = stored.sealed(entry, seal)
+        line, seal = stored.seal_entry(entry, seal)
         lines.append(line)
     path.write_bytes(b"".join(lines))
 

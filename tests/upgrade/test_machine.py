@@ -8,7 +8,7 @@ import pytest
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
 from azurerm_lite.upgrade.rules.snapshot import Snapshot
-from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
+from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, find_deallocated
 from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
 from .search import tables
@@ -655,7 +655,7 @@ def test_a_journal_leads_to_the_state_that_its_entries_led_to() -> None:
     ],
 )
 def test_which_instances_are_left_deallocated(batch: Batch | None, names: str) -> None:
-    assert left_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
+    assert find_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
 
 
 def test_the_phases_of_an_upgrade() -> None:

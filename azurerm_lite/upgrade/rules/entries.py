@@ -100,14 +100,14 @@ def _apply_posted(state: State, entry: Entry) -> State:
         wait=None,
         unsent=0,
         gaps=0,
-        turned_down=_drop_names(state.turned_down, batch.request_ids),
+        turned_down=_without(state.turned_down, batch.request_ids),
     )
     if batch.request == "deallocate":
         sent = changed(sent, deallocated=state.deallocated | set(batch.request_ids) - batch.stopped)
     return _change_batch(changed(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
 
 
-def _drop_names(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+def _without(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
     gone = set(names)
     return {name: count for name, count in counts.items() if name not in gone}
 

@@ -80,7 +80,7 @@ class Now(NamedTuple):
     def floor(self) -> int:
         """How many must be fit when a batch begins."""
         if self.snapshot is not None:
-            return selection.needed(self.progress, self.snapshot)
+            return selection.count_needed(self.progress, self.snapshot)
         return selection.floor(self.policy.min_healthy_instance_percent, self.progress.capacity)
 
     @property

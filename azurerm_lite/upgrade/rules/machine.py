@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from . import polling, selection
 from .entries import BUSY_SECONDS, LOOK_SECONDS, PASSING, apply, fold, least
 from .policy import Policy
-from .selection import Health, health_of, reached
+from .selection import Health, has_reached, health_of
 from .snapshot import InstanceStatus, Snapshot
 from .state import ORDER, Batch, Cause, Entry, Leg, Outcome, Request, State
 
@@ -166,8 +166,8 @@ def _finish(state: State, now: float) -> Action:
     if wait is not None and wait.of in ("resume-repairs", "unprotect", "follow-protection") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
     pending = state.protection in ("writing", "removing")
-    if pending and now <= _protected_by(state):
-        return Action("follow-protection", deadline=_protected_by(state))
+    if pending and now <= _protection_deadline(state):
+        return Action("follow-protection", deadline=_protection_deadline(state))
     in_flight = state.batch is not None and state.batch.status in ("sent", "lost")
     if state.shielded and not pending and not in_flight and "unprotect" not in state.outstanding:
         return Action("unprotect", ids=state.shielded)
@@ -190,7 +190,7 @@ def limit_of(policy: Policy, cause: str) -> float:
     return 0.0 if cause == "refused" else policy.floor_timeout_seconds
 
 
-def _limited(
+def _wait_or_end(
     state: State, now: float, cause: Cause, reason: str, seconds: float, outcome: Outcome = "paused"
 ) -> Action:
     """Wait for something that may pass; after its limit the run pauses, or stops where a rule says so."""
@@ -242,9 +242,9 @@ _WORDS: Mapping[str, str] = {
 def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
-        if now > _protected_by(state):
+        if now > _protection_deadline(state):
             return _end(state, "paused", "operation", "the writes of protection did not end in time")
-        return Action("follow-protection", deadline=_protected_by(state))
+        return Action("follow-protection", deadline=_protection_deadline(state))
     if state.protection == "unneeded":
         return Action("unprotect", ids=state.shielded)
     if state.repairs == "unknown":
@@ -252,7 +252,7 @@ def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Actio
     return Action("suspend-repairs") if state.repairs == "suspending" else None
 
 
-def _protected_by(state: State) -> float:
+def _protection_deadline(state: State) -> float:
     """Until when writes of protection may take."""
     return state.protected_at + state.policy.operation_timeout_seconds
 
@@ -266,7 +266,9 @@ def _look(state: State, snapshot: Snapshot | None, now: float, *, whole: bool = 
         return Action("look", request="" if whole else "instances")
     if state.doubted:
         names = ", ".join(sorted(state.doubted)[:10])
-        return _limited(state, now, "implausible", f"the list of instances is to be read again ({names})", LOOK_SECONDS)
+        return _wait_or_end(
+            state, now, "implausible", f"the list of instances is to be read again ({names})", LOOK_SECONDS
+        )
     return None
 
 
@@ -342,7 +344,7 @@ def _is_written(state: State, leg: Leg, before: str, snapshot: Snapshot) -> bool
     return model.fingerprint == leg.after or (sent and model.fingerprint != before and model.outline == leg.outline)
 
 
-def _drift(state: State, snapshot: Snapshot) -> bool:
+def _has_drifted(state: State, snapshot: Snapshot) -> bool:
     """Whether the model is another one than instances are brought to."""
     return snapshot.model is not None and snapshot.model.fingerprint != state.fingerprint
 
@@ -389,7 +391,7 @@ def _end_request(batch: Batch, error: str = "", **facts: Any) -> Action:
     return Action("end-request", {"kind": "ended", "error": error, "request": batch.request, **facts})
 
 
-def _signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
+def _find_signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
     """Who shows that a request has reached Azure: who is being changed, or is where the request brings it."""
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     instances = {name: snapshot.members[name] for name, vm in pairs if _is_same(snapshot.members.get(name), vm)}
@@ -407,12 +409,12 @@ def _shows(batch: Batch, instance: InstanceStatus, leg: Leg) -> bool:
         return instance.power == "deallocated" and instance.instance_id not in batch.stopped
     if batch.request == "start":
         return instance.power in ("running", "starting")
-    return reached(leg, instance) if batch.request == "reimage" else instance.latest
+    return has_reached(leg, instance) if batch.request == "reimage" else instance.latest
 
 
 def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """Nobody knows whether the request arrived: the instances say so, after as long as a list may be old."""
-    if _signs(batch, snapshot, state.goal):
+    if _find_signs(batch, snapshot, state.goal):
         entry = {"kind": "posted", "operation": None, "found_again": True, "request": batch.request}
         return Action("take-for-sent", entry, ids=batch.request_ids)
     assert batch.sent is not None  # noqa: S101  (set when it was lost)
@@ -449,7 +451,7 @@ def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> 
     """The last request is through: the next one that the instances need, or wait for health, bake, gate and settle."""
     if snapshot.model is None and not _all_reached(state, batch, snapshot):
         return Action("look")  # by the model of somebody else, perhaps
-    drifted = _drift(state, snapshot)
+    drifted = _has_drifted(state, snapshot)
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
@@ -462,15 +464,15 @@ def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> 
             return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
         if ids:
             return _next_stage(state, snapshot, health, now, request, ids)
-        if parked := _parked(state, batch, snapshot):
+        if parked := _find_parked(state, batch, snapshot):
             reason = f"deallocated, and being changed by others: {', '.join(parked[:10])}"
-            return _limited(state, now, "others", reason, FLOOR_SECONDS)
+            return _wait_or_end(state, now, "others", reason, FLOOR_SECONDS)
     if drifted:
         return _end(state, "stopped", "drift", DRIFTED)
     return _about_health(state, batch, snapshot, now)
 
 
-def _parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
+def _find_parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
     """Who of a batch was deallocated by us, and cannot be started while others change it."""
     names = [name for name in batch.ids if name in state.deallocated and name in snapshot.members]
     return [name for name in names if snapshot.members[name].state in selection.MOVING]
@@ -479,7 +481,7 @@ def _parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
 def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
     """Whether all of a batch that are there are where they were to come, or on their way."""
     instances = [snapshot.members[name] for name in batch.ids if name in snapshot.members]
-    return all(reached(state.goal, instance) or instance.state in selection.MOVING for instance in instances)
+    return all(has_reached(state.goal, instance) or instance.state in selection.MOVING for instance in instances)
 
 
 def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
@@ -511,7 +513,9 @@ def needs_request(state: State, instance: InstanceStatus, request: Request) -> b
         return selection.is_parked(state, instance)
     if instance.state == "Failed" or not instance.latest or not state.anew:
         return False
-    return instance.instance_id not in state.reimaged if state.anew == "always" else not reached(state.goal, instance)
+    return (
+        instance.instance_id not in state.reimaged if state.anew == "always" else not has_reached(state.goal, instance)
+    )
 
 
 def _next_stage(
@@ -521,9 +525,9 @@ def _next_stage(
 
     As much of the batch goes as can be spared. The rest leaves the batch and is chosen again after it.
     """
-    part = ids if request == "start" else selection.spared(state, snapshot, health, ids)
+    part = ids if request == "start" else selection.choose_spare(state, snapshot, health, ids)
     if not part:
-        return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
+        return _wait_or_end(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
     if (take_snapshot := _fresh(snapshot, now)) is not None:
         return take_snapshot
     entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(part)}
@@ -565,7 +569,7 @@ def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) ->
         return Action("note-health", {"kind": "relapsed", "ids": list(waiting)}, ids=waiting)
     if waiting and _is_silent(snapshot):
         reason = "no instance reports its health"
-        return _limited(state, now, "silence", reason, FLOOR_SECONDS)
+        return _wait_or_end(state, now, "silence", reason, FLOOR_SECONDS)
     if waiting:
         deadline = batch.watched + max(_patience(state, snapshot.members.get(name)) for name in waiting)
         reason = f"{len(waiting)} not healthy yet"
@@ -596,10 +600,10 @@ def _is_silent(snapshot: Snapshot) -> bool:
 
 
 def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
-    return len(_failures(state, {**state.classes, **classes})) <= state.policy.failure_budget
+    return len(_list_failures(state, {**state.classes, **classes})) <= state.policy.failure_budget
 
 
-def _failures(state: State, classes: Mapping[str, str]) -> list[str]:
+def _list_failures(state: State, classes: Mapping[str, str]) -> list[str]:
     """Who has failed by our doing; in a rollback those that had begun it do not count."""
     return [name for name, kind in classes.items() if kind == "failed" and name not in state.broken]
 
@@ -623,7 +627,7 @@ def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: s
     if instance is None or not _is_same(instance, vm_id) or instance.state == "Deleting":
         return "vanished"
     late = now >= batch.watched + _patience(state, instance) and not _is_silent(snapshot)
-    if not reached(state.goal, instance):
+    if not has_reached(state.goal, instance):
         return _not_reached(state, batch, instance, late)
     if snapshot.is_available(instance):
         return "rolled-back" if state.direction == "back" else "updated"
@@ -663,20 +667,20 @@ def _not_reached(state: State, batch: Batch, instance: InstanceStatus, late: boo
 
 
 def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
-    if (stop := _spent(state)) is not None:
+    if (stop := _check_failures(state)) is not None:
         return stop
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
-    if _drift(state, snapshot):
+    if _has_drifted(state, snapshot):
         return _about_foreign_write(state, snapshot, now)
-    if (stop := _forbidden(state, snapshot)) is not None:
+    if (stop := _check_instances(state, snapshot)) is not None:
         return stop
     health = health_of(snapshot, state.broken)
     if why := _too_unhealthy(state, snapshot, health):
-        return _limited(state, now, "unhealthy", why, FLOOR_SECONDS, "stopped")
+        return _wait_or_end(state, now, "unhealthy", why, FLOOR_SECONDS, "stopped")
     waiting = selection.candidates(state, snapshot, health)
-    coming = _coming(state, snapshot)
+    coming = _find_changing(state, snapshot)
     if not waiting and not coming:
         return _about_end(state, snapshot, health, now)
     paused_until = 0.0 if state.closed_at is None else state.closed_at + state.policy.pause_seconds
@@ -702,9 +706,9 @@ def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action
     )
 
 
-def _spent(state: State) -> Action | None:
+def _check_failures(state: State) -> Action | None:
     """Stop, when more has failed than may, or when a gate has refused."""
-    failures = _failures(state, state.classes)
+    failures = _list_failures(state, state.classes)
     if len(failures) > state.policy.failure_budget:
         names = ", ".join(failures[:10])
         why = "; ".join(dict.fromkeys(filter(None, (state.reasons.get(name, "") for name in failures))))[:600]
@@ -717,7 +721,7 @@ def _spent(state: State) -> Action | None:
     return None
 
 
-def _forbidden(state: State, snapshot: Snapshot) -> Action | None:
+def _check_instances(state: State, snapshot: Snapshot) -> Action | None:
     """Stop, when an instance is protected or does not run, and the policy does not put up with that."""
     policy, selected = state.policy, selection.choice(state.policy, state.goal)
     if policy.on_protected != "fail" and policy.on_stopped != "fail":
@@ -771,7 +775,7 @@ def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str
     return f"{len(bad)} of {len(upgraded)} upgraded instances are not healthy ({', '.join(bad[:10])})"
 
 
-def _coming(state: State, snapshot: Snapshot) -> tuple[str, ...]:
+def _find_changing(state: State, snapshot: Snapshot) -> tuple[str, ...]:
     """Who is being made or changed by others, and may need the upgrade when they are through."""
     selected = selection.choice(state.policy, state.goal)
     moving = [
@@ -795,7 +799,7 @@ def _checkpoint(state: State, waiting: int) -> int:
 def _hang(state: State, now: float) -> Action:
     """An operation of our own has not ended: nothing is begun beside it, but for the starts of `_has_hung`."""
     reason = "another operation has held the scale set: one of this upgrade that did not end in time"
-    waiting = _limited(state, now, "busy", reason, BUSY_SECONDS)
+    waiting = _wait_or_end(state, now, "busy", reason, BUSY_SECONDS)
     return waiting._replace(kind="follow-hanging") if waiting.kind == "wait" else waiting
 
 
@@ -824,25 +828,25 @@ def _begin_batch(
         return Action("unprotect", ids=state.shielded)
     if not ids and not waiting:
         names = ", ".join(coming[:10])
-        return _limited(state, now, "others", f"{len(coming)} being changed by others ({names})", FLOOR_SECONDS)
+        return _wait_or_end(state, now, "others", f"{len(coming)} being changed by others ({names})", FLOOR_SECONDS)
     if not ids:
-        return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
+        return _wait_or_end(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
     if (take_snapshot := _fresh(snapshot, now)) is not None:
         return take_snapshot
     if state.policy.protect_from_scale_in and only is None:
         if state.protections >= MOST_PROTECTIONS:
-            return _limited(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
+            return _wait_or_end(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
         return Action("protect", ids=ids)
     return _intend(state, snapshot, health, ids)
 
 
 def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why no further instance can be spared."""
-    refused = selection.refused(state, snapshot)
-    available, need = len(snapshot.members) - len(health.unavailable | refused), selection.needed(state, snapshot)
+    refused = selection.list_inactive(state, snapshot)
+    available, need = len(snapshot.members) - len(health.unavailable | refused), selection.count_needed(state, snapshot)
     unknown = sorted(health.unavailable - health.free)
     names = f"; of {', '.join(unknown[:10])} nothing shows that they serve" if unknown else ""
-    beyond = selection.surplus(state, snapshot)
+    beyond = selection.count_surplus(state, snapshot)
     inactive = f"; Azure calls each of {', '.join(sorted(refused)[:10])} not an active instance" if refused else ""
     more = f"; the list has {beyond} more than the capacity, which may be gone" if beyond else ""
     text = f"{available} are available, {need} are needed{names}{inactive}{more}"
@@ -852,7 +856,7 @@ def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
 def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...]) -> Action:
     vm_ids = tuple(snapshot.members[name].vm_id for name in ids)
     draft = Batch(ids, vm_ids, 0.0)
-    is_start_only = state.hanging is not None or _drift(state, snapshot)
+    is_start_only = state.hanging is not None or _has_drifted(state, snapshot)
     request, request_ids = next_request(state, draft, snapshot, drifted=is_start_only)
     available = len(snapshot.members) - len(health.unavailable)
     entry = {
@@ -896,12 +900,12 @@ def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> 
     ]
     if fallen:
         return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
-    if short := _below(state, snapshot, health):
-        return _limited(state, now, "floor", short, FLOOR_SECONDS)
+    if short := _find_shortage(state, snapshot, health):
+        return _wait_or_end(state, now, "floor", short, FLOOR_SECONDS)
     return _end(state, "succeeded", "", "")
 
 
-def _below(state: State, snapshot: Snapshot, health: Health) -> str:
+def _find_shortage(state: State, snapshot: Snapshot, health: Health) -> str:
     """Which floor the set is below, "" for none."""
     missing = {place: -count for place, count in selection.room(state, snapshot, health).items() if count < 0}
     if not missing:
@@ -916,17 +920,19 @@ def _about_return(state: State, snapshot: Snapshot) -> Action:
     if state.takes_back:
         return _end(state, "stopped", "rollback", "; ".join(problems))
     outcome: Outcome = "rollback-failed" if problems else "rolled-back"
-    return _end(state, outcome, "rollback", "; ".join(problems) or f"taken back: {len(_returning(state))} instances")
+    return _end(
+        state, outcome, "rollback", "; ".join(problems) or f"taken back: {len(_list_returning(state))} instances"
+    )
 
 
 def _problems(state: State, snapshot: Snapshot) -> list[str]:
     """What a rollback has not brought back."""
-    astray = sorted(name for name in _returning(state) if not _is_back(state, snapshot, name))
+    astray = sorted(name for name in _list_returning(state) if not _is_back(state, snapshot, name))
     text = f"not on the version that they ran before: {', '.join(astray[:10])}"
     return [*state.unreturnable, *[text] * bool(astray)]
 
 
-def _returning(state: State) -> frozenset[str]:
+def _list_returning(state: State) -> frozenset[str]:
     return frozenset().union(*(leg.instances or frozenset() for leg in state.legs))
 
 

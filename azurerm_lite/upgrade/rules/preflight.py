@@ -326,7 +326,7 @@ def warnings(
         for what, affected in groups
         if affected
     ]
-    messages += left_deallocated(snapshot, deallocated, journal)
+    messages += explain_deallocated(snapshot, deallocated, journal)
     capacity = snapshot.model.capacity if snapshot.model is not None else 0
     if len(snapshot.members) < capacity:
         messages.append(
@@ -347,14 +347,14 @@ def warnings(
         )
     if not snapshot.reports and snapshot.source != "required":
         messages.append("nothing reports the health of the application: running and provisioned is all that is known")
-    if silent := selection.silent(snapshot):
+    if silent := selection.list_silent(snapshot):
         messages.append(f"{markup.listing(silent)}: running, and nothing reports their health: they are not available")
     if str(image(after).get("version", "")) == "latest":
         messages.append("the model says `latest`: a newer image shows in no instance until a version is named")
     return messages
 
 
-def left_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
+def explain_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
     """How to start the other deallocated instances, where an upgrade may have left them so: see `warnings`."""
     ids = [
         name

@@ -22,19 +22,19 @@ MOST_SENDS = 3  # of one instance: Azure may give it back unchanged so often
 MOST_REFUSALS = 3  # of one instance: Azure may call it not active so often
 
 
-def current(instance: InstanceStatus, version: str) -> bool:
+def is_current(instance: InstanceStatus, version: str) -> bool:
     """On the latest model, and on the pinned image: the flag alone does not say what is on the disk."""
-    return instance.latest and runs(instance, version)
+    return instance.latest and runs_version(instance, version)
 
 
-def runs(instance: InstanceStatus, version: str) -> bool:
+def runs_version(instance: InstanceStatus, version: str) -> bool:
     """Whether an instance runs this version; what shows no version is taken at its model's word."""
     if not version or not instance.version:
         return True
     return instance.version.lower() == version.lower()  # ids come back in a casing of Azure's own
 
 
-def reached(leg: Leg, instance: InstanceStatus) -> bool:
+def has_reached(leg: Leg, instance: InstanceStatus) -> bool:
     """Whether an instance is where this leg brings it."""
     return instance.latest and has_image(leg, instance)
 
@@ -43,7 +43,7 @@ def has_image(leg: Leg, instance: InstanceStatus) -> bool:
     """Whether an instance runs the image of this leg, whatever its model says."""
     if leg.image and instance.image:
         return instance.image.lower() == leg.image.lower()
-    return runs(instance, leg.version)
+    return runs_version(instance, leg.version)
 
 
 # --- places ----------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def needs_it(state: State, instance: InstanceStatus) -> bool:
         return False
     if is_parked(state, instance) or is_unmade(state, instance):
         return True
-    if reached(state.goal, instance):
+    if has_reached(state.goal, instance):
         return False
     if state.policy.on_stopped == "skip" and instance.is_stopped and state.direction == "forward":
         return False
@@ -191,7 +191,7 @@ def size_of(state: State, snapshot: Snapshot) -> int:
     return size if state.policy.floor_follows_capacity else max(size, state.capacity)
 
 
-def needed(state: State, snapshot: Snapshot) -> int:
+def count_needed(state: State, snapshot: Snapshot) -> int:
     """How many must be available when a request of ours is sent."""
     return floor(state.policy.min_healthy_instance_percent, size_of(state, snapshot))
 
@@ -202,13 +202,13 @@ def room(state: State, snapshot: Snapshot, health: Health) -> dict[str, int]:
     Lists may have instances that are gone: what Azure calls not active is not available, nor are as many of the others
     as the list has more than the capacity asks for. Nobody knows which, so they count in every place.
     """
-    gone, beyond = refused(state, snapshot), surplus(state, snapshot)
+    gone, beyond = list_inactive(state, snapshot), count_surplus(state, snapshot)
     every, away = (
         by_place(snapshot.members.values()),
         by_place(map(snapshot.members.__getitem__, health.unavailable | gone)),
     )
     follows, percent = state.policy.floor_follows_capacity, state.policy.min_healthy_zone_percent
-    needs = {"": needed(state, snapshot)}
+    needs = {"": count_needed(state, snapshot)}
     for place in filter(None, every):
         whole = every[place] if follows else max(every[place], state.zone_sizes.get(place, 0))
         needs[place] = floor(percent, whole)
@@ -217,7 +217,7 @@ def room(state: State, snapshot: Snapshot, health: Health) -> dict[str, int]:
     return {place: count if needs[place] else max(1, count) for place, count in spare.items()}
 
 
-def surplus(state: State, snapshot: Snapshot) -> int:
+def count_surplus(state: State, snapshot: Snapshot) -> int:
     """How many more instances a list has than the capacity asks for, and nothing explains. Uniform sets only.
 
     A Flexible set may have VMs that its capacity does not count.
@@ -226,17 +226,17 @@ def surplus(state: State, snapshot: Snapshot) -> int:
     if not capacity or len(snapshot.members) <= capacity:
         return 0
     explained = {name for name, instance in snapshot.members.items() if instance.state in ("Creating", "Deleting")}
-    return max(0, len(snapshot.members) - len(explained | refused(state, snapshot)) - capacity)
+    return max(0, len(snapshot.members) - len(explained | list_inactive(state, snapshot)) - capacity)
 
 
-def refused(state: State, snapshot: Snapshot) -> frozenset[str]:
+def list_inactive(state: State, snapshot: Snapshot) -> frozenset[str]:
     """The listed instances that Azure calls not active, again and again."""
     return frozenset(
         [name for name, count in state.turned_down.items() if count >= MOST_REFUSALS and name in snapshot.members]
     )
 
 
-def spared(state: State, snapshot: Snapshot, health: Health, ids: Iterable[str]) -> tuple[str, ...]:
+def choose_spare(state: State, snapshot: Snapshot, health: Health, ids: Iterable[str]) -> tuple[str, ...]:
     """Those of these instances that may be taken out of service together, in order."""
     spare, chosen = room(state, snapshot, health), list[str]()
     for instance in (snapshot.members[name] for name in ids):
@@ -389,16 +389,16 @@ class _Availability:
         _heal(spare, healed)
 
 
-def silent(snapshot: Snapshot) -> list[str]:
+def list_silent(snapshot: Snapshot) -> list[str]:
     """The instances that run and should report their health, and do not."""
     instances = [instance for instance in snapshot.members.values() if instance.is_running and not instance.health]
     return [instance.instance_id for instance in instances if not snapshot.is_available(instance)]
 
 
 def _why_not(state: State, snapshot: Snapshot, spare: Mapping[str, int]) -> str:
-    quiet = len(silent(snapshot))
+    quiet = len(list_silent(snapshot))
     text = f" ({quiet} run, and report nothing to the health source of their model)" if quiet else ""
-    total, need = size_of(state, snapshot), needed(state, snapshot)
+    total, need = size_of(state, snapshot), count_needed(state, snapshot)
     if spare[""] <= 0:
         return (
             f"min_healthy_instance_percent={state.policy.min_healthy_instance_percent} of {total} means that {need} "

@@ -243,7 +243,7 @@ def changed(value: _Value, **changes: Any) -> _Value:
     return copy
 
 
-def left_deallocated(state: State) -> frozenset[str]:
+def find_deallocated(state: State) -> frozenset[str]:
     """The instances that an upgrade has deallocated, or perhaps has, and that it has not started again."""
     batch = state.batch
     if batch is None or batch.request != "deallocate" or batch.status not in ("intended", "lost", "sent"):

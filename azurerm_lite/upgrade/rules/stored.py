@@ -205,14 +205,14 @@ _FIELDS: Mapping[str, Test] = {
 # --- the seal --------------------------------------------------------------------------------------------------------
 
 
-def sealed(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
+def seal_entry(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
     """The line of an entry, which ends with its seal, and that seal. `before`: the seal of the entry before it."""
     entry = _readable(entry)
     seal = _seal_of(entry, before)
     return json.dumps({**entry, SEAL: seal}, separators=(",", ":"), allow_nan=False).encode() + b"\n", seal
 
 
-def unsealed(entries: Iterator[tuple[str, Entry]]) -> Iterator[tuple[Entry, str]]:
+def unseal_entries(entries: Iterator[tuple[str, Entry]]) -> Iterator[tuple[Entry, str]]:
     """Each entry without its seal, and that seal; InvalidInput for the first that was changed since it was written.
 
     `entries`: each with where it stands, for the message.

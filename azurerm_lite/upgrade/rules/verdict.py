@@ -142,7 +142,7 @@ def _rest(state: State, instance: InstanceStatus, selected: Choice, *, is_availa
     """The class of an instance that no settled batch has."""
     if instance.state == "Deleting":
         return "vanished"
-    is_there = selection.reached(state.goal, instance) and not selection.is_unmade(state, instance)
+    is_there = selection.has_reached(state.goal, instance) and not selection.is_unmade(state, instance)
     if state.sends.get(instance.instance_id) and is_there:
         return _good(state) if is_available else "still-unavailable"
     if state.direction == "forward" and is_there:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import AzurermLiteError, InvalidInput, printable
 from ..rules import checks, machine, stored
-from ..rules.state import State, begin, left_deallocated
+from ..rules.state import State, begin, find_deallocated
 from . import lock as _lock
 
 Entry = stored.Entry
@@ -73,7 +73,7 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write an entry, and be sure that it is there before going on."""
         if self._file is not None:
-            line, seal = stored.sealed(entry, self._seal)
+            line, seal = stored.seal_entry(entry, self._seal)
             self._write(self._file, line)
             self._seal = seal
         self.entries.append(entry)
@@ -106,7 +106,7 @@ class Journal:
         While instances are deallocated this machine remembers where the journal is: a new plan names it.
         """
         file, lock, self._file, self._lock = self._file, self._lock, None, None
-        if self._noted is not None and self.entries and not left_deallocated(machine.fold(self.entries)):
+        if self._noted is not None and self.entries and not find_deallocated(machine.fold(self.entries)):
             _lock.forget_journal(*self._noted)
         self._noted = None
         if file is not None:
@@ -212,7 +212,7 @@ def _unsealed(text: bytes, path: Path) -> tuple[list[Entry], str]:
     """The entries of a file, and the seal of the last; InvalidInput when any was changed after it was written."""
     found = list(_parsed(text, path))
     if found and found[0][1].get("schema") == SCHEMA:  # another schema is refused by its number
-        pairs = list(stored.unsealed(iter(found)))
+        pairs = list(stored.unseal_entries(iter(found)))
         return [entry for entry, _ in pairs], pairs[-1][1]
     return [entry for _, entry in found], ""
 

@@ -20,7 +20,7 @@ from ..rules.machine import DRIFTED
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
 from ..rules.snapshot import natural, reference_of
-from ..rules.state import ORDER, Entry, State, left_deallocated
+from ..rules.state import ORDER, Entry, State, find_deallocated
 from . import journal as _journal
 from .planning import Plan, image_problem, planned
 
@@ -184,7 +184,7 @@ def _planned(arm: Arm, address: ScaleSet, state: State, first: Entry, made: Mapp
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=None, zones=None, update_domains=None, fault_domains=None)
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
-    goal = {"broken": broken, "deallocated": left_deallocated(state)}
+    goal = {"broken": broken, "deallocated": find_deallocated(state)}
     plans = [_of_leg(arm, address, leg, policy, goal) for leg in made["legs"]]
     versions = ", ".join(dict.fromkeys(leg["version"] for leg in made["legs"] if leg["version"]))
     notes = [f"cannot be brought back: {text}" for text in made["unreturnable"]]

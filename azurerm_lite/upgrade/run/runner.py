@@ -33,7 +33,7 @@ from ..rules.events import Event
 from ..rules.machine import Action
 from ..rules.policy import Policy
 from ..rules.snapshot import Model, Snapshot, natural
-from ..rules.state import Entry, State, left_deallocated
+from ..rules.state import Entry, State, find_deallocated
 from ..rules.verdict import Verdict, failure_reasons, verdict_classes
 from . import gates as health
 from . import guards
@@ -438,7 +438,7 @@ class Runner:
     def _deallocated(self) -> str:
         """The instances that wait for a start, as far as the newest snapshot shows."""
         members = {} if self.seen is None else self.seen.members
-        ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
+        ids = [name for name in find_deallocated(self.state) if name not in members or members[name].is_stopped]
         return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
 
     def _outstanding(self) -> str:
