@@ -235,7 +235,7 @@ def test_instances_that_have_never_reported_to_the_health_source_are_not_availab
     silent = [
         text
         for text in lab.plan(policy=Policy(min_healthy_instance_percent=0, min_healthy_zone_percent=0)).warnings
-        if "nothing reports" in text
+        if "without a health report" in text
     ]
     assert len(silent) == 1
 

@@ -462,7 +462,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "stopped_for": "r",
             "unreturnable": ("0 is not",),
             **STALE,
-            "ending": Ending("rollback-failed", "rollback", "r; not taken back; 0 is not"),
+            "ending": Ending("rollback-failed", "rollback", "r; not rolled back; 0 is not"),
         },
     ),
     "gap": (

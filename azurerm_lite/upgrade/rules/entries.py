@@ -1,6 +1,6 @@
-"""What each entry of a journal makes of the state of an upgrade. PURE.
+"""How each entry of a journal changes the state of an upgrade. PURE.
 
-Nothing is decided here: an entry says what has happened or what was decided, and the state is what follows from it.
+Nothing is decided here: an entry records an event or a decision, and the state follows from the entries.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Any
 from .snapshot import HealthSource
 from .state import Batch, Ending, Entry, Protection, State, Wait, begin, changed, leg_of
 
-LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried again
+LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # before the next attempt
 
 
 def fold(entries: Sequence[Entry]) -> State:
-    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
+    """Return the state after these entries. The runner uses the same `apply`, so a resumed run has the same state."""
     state = begin(entries[0])
     for entry in entries[1:]:
         state = apply(state, entry)
@@ -21,7 +21,7 @@ def fold(entries: Sequence[Entry]) -> State:
 
 
 def apply(state: State, entry: Entry) -> State:
-    """The state after one entry more; entries of unknown kinds change nothing."""
+    """Return the state after one more entry. Entries of unknown kinds change nothing."""
     change = _APPLY.get(entry["kind"])
     return state if change is None else change(state, entry)
 
@@ -65,7 +65,7 @@ def _apply_intent(state: State, entry: Entry) -> State:
 
 
 def _apply_stage(state: State, entry: Entry) -> State:
-    """The next request of a batch; what is not in the entry's `batch`, where it has one, leaves the batch."""
+    """Intend the next request of a batch. Instances that are not in the entry's `batch` leave the batch."""
     ids = tuple(entry["ids"])
     state = _shrink_batch(state, frozenset(entry["batch"])) if "batch" in entry else state
     return _change_batch(
@@ -74,7 +74,7 @@ def _apply_stage(state: State, entry: Entry) -> State:
 
 
 def _shrink_batch(state: State, names: frozenset[str]) -> State:
-    """The batch has these instances only; the others may be chosen again."""
+    """Reduce the batch to these instances; the others may be chosen again."""
     batch = state.batch
     if batch is None:
         return state
@@ -123,11 +123,11 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "outage": LOOK_SECONDS,
     "model": LOOK_SECONDS,
 }
-_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
+_WEIGHTS = {"stale": 100, "inactive": 100}  # a time limit does not bound these causes, so each counts more
 
 
 def _apply_unposted(state: State, entry: Entry) -> State:
-    """A request that was not sent, or had no effect: it is decided anew."""
+    """Forget a request that was not sent or had no effect; the next decision starts again."""
     batch, cause = state.batch, entry.get("cause", "stale")
     if batch is None:
         return state
@@ -149,7 +149,7 @@ def _apply_unposted(state: State, entry: Entry) -> State:
 
 
 def _record_trouble(state: State, entry: Entry) -> State:
-    """Something that did not work, and when it may be tried again; since when that is so is kept."""
+    """Wait before the next attempt; the same cause as before keeps the begin of its wait."""
     cause, before = entry["cause"], state.wait
     same = before is not None and before.cause == cause
     since = before.since if before is not None and same else entry["at"]
@@ -161,7 +161,7 @@ def _record_trouble(state: State, entry: Entry) -> State:
 
 
 def _apply_trouble(state: State, entry: Entry) -> State:
-    """A request that failed, for now or for good. A guard that stays does not keep the run from its end."""
+    """Record a failed request. A guard that cannot be removed does not stop the run from ending."""
     of = entry.get("of", "")
     if of == "write-model":
         state = changed(state, model="intended")
@@ -180,13 +180,13 @@ def _apply_trouble(state: State, entry: Entry) -> State:
 
 
 def _apply_ended(state: State, entry: Entry) -> State:
-    """A request is through, well or not, or has taken too long."""
+    """Record that a request has ended, has failed or is overdue."""
     batch = state.batch
     if batch is None:
         return state
     at, request = entry["at"], batch.request
     elapsed = at - batch.intended_at
-    took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
+    took = min(entry.get("took") or elapsed, elapsed)  # Azure's figure, unless it is larger than the observed time
     state = changed(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
     if request == "start" and not entry.get("error") and not entry.get("returned"):
         state = changed(state, deallocated=state.deallocated - set(batch.request_ids))
@@ -218,7 +218,7 @@ def _apply_gate(state: State, entry: Entry) -> State:
 def _apply_settled(state: State, entry: Entry) -> State:
     given_back = {name for name, kind in entry["classes"].items() if kind == "unchanged"}
     classes = {**state.classes, **{name: kind for name, kind in entry["classes"].items() if name not in given_back}}
-    # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
+    # The next batch is a canary until one instance was healthy on the new model.
     has_updated = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
     return changed(
@@ -264,7 +264,7 @@ def _apply_shielded(state: State, entry: Entry) -> State:
 
 
 def _apply_freed(state: State, entry: Entry) -> State:
-    """These instances are protected by us no more, whatever becomes of the others."""
+    """Record that these instances are not protected by this upgrade any more."""
     return changed(state, shielded=tuple(name for name in state.shielded if name not in entry["ids"]))
 
 
@@ -280,7 +280,7 @@ _SOURCES_BACK: Mapping[HealthSource, HealthSource] = {"arrives": "leaves", "leav
 
 
 def _apply_rollback(state: State, entry: Entry) -> State:
-    """What was done is to be undone: the same machine, with other legs."""
+    """Begin the rollback: the same machine with other legs."""
     legs = tuple(leg_of(stored) for stored in entry["legs"])
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
     back = changed(
@@ -308,14 +308,14 @@ def _apply_rollback(state: State, entry: Entry) -> State:
     )
     if legs:
         return back
-    text = "; ".join(("not taken back", *back.unreturnable))
+    text = "; ".join(("not rolled back", *back.unreturnable))
     return changed(back, ending=Ending("rollback-failed", "rollback", f"{back.stopped_for}; {text}"))
 
 
 def _apply_gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+    """Leave out unobserved time: observations start again, and deadlines move by the same time.
 
-    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    After a clock change to an earlier time the seconds are negative, and planned times move back with the clock.
     """
     seconds, at = entry["seconds"], entry["at"]
     back, wait, batch = min(0.0, seconds), state.wait, state.batch
@@ -331,7 +331,7 @@ def _apply_gap(state: State, entry: Entry) -> State:
 
 
 def _apply_resumed(state: State, entry: Entry) -> State:
-    """Another process, or another day: deadlines start anew, and nothing that was seen counts."""
+    """Continue in another process: deadlines start again, and no earlier snapshot counts."""
     at, batch = entry["at"], state.batch
     model = "intended" if state.model in ("sent", "answered") else state.model
     protection = state.protection
@@ -379,7 +379,7 @@ def _apply_snapshot(state: State, entry: Entry) -> State:
         return changed(state, doubted=doubtful, doubts=state.doubts + 1)
     wait = None if wait is not None and wait.cause == "implausible" else wait
     names = frozenset(entry["ids"])
-    if back := state.absent & names:  # lists without them were wrong
+    if back := state.absent & names:  # earlier lists without them were incomplete
         failed = entry.get("failed", {})
         classes = {name: kind for name, kind in state.classes.items() if name not in back}
         classes |= dict.fromkeys(failed, "failed")
@@ -391,7 +391,7 @@ def _apply_snapshot(state: State, entry: Entry) -> State:
 
 def _apply_planned(state: State, entry: Entry) -> State:
     stale = state.stale or entry["due"] > entry["at"]
-    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait lies between
+    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait comes first
     return changed(state, due=entry["due"], stepped=entry["at"], stale=stale, looks=looks)
 
 
@@ -408,7 +408,7 @@ def _apply_released(state: State, _entry: Entry) -> State:
 
 
 def _apply_answered(state: State, entry: Entry) -> State:
-    """What did not work has worked: its trouble is over."""
+    """End the wait for a request that has succeeded now."""
     over = state.wait is not None and state.wait.of == entry["of"]
     return changed(state, wait=None) if over else state
 
@@ -423,7 +423,7 @@ def _apply_finished(state: State, entry: Entry) -> State:
 
 
 def least(first: int | None, second: int | None) -> int | None:
-    """The smaller of two numbers; None stands for nothing known."""
+    """Return the smaller number; None stands for an unknown one."""
     return min((number for number in (first, second) if number is not None), default=None)
 
 
@@ -463,7 +463,7 @@ _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
     "ending": _apply_ending,
     "end": _apply_finished,
 }
-# Kinds of entries that only this process needs: they change the state and stand in no journal.
+# Kinds of entries that only this process needs: they change the state and are not written to the journal.
 PASSING = frozenset(
     [
         *("seen", "planned", "stop", "in-hand", "released", "answered"),

@@ -1,7 +1,7 @@
 """How long an upgrade takes and how many requests it makes when nothing happens. PURE.
 
-The machine itself decides each step, in a small world in which all goes well: one instance stands for each batch, and
-operations take what Azure has been recorded to take. What a plan promises follows the engine by itself.
+The machine decides each step in a small simulation without faults: one instance stands for each batch, and operations
+take as long as recorded ones. So a change of the machine changes the forecast too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +14,21 @@ from .policy import Policy
 from .snapshot import InstanceStatus, Model, Snapshot
 from .state import Entry, Leg, Request, State
 
-# Eighths of what was recorded of Azure for one batch: 0.6 to 174 s, a median of 36 s.
+# Eight typical times of recorded batches; all of them took 0.6 to 174 s, with a median of 36 s.
 OPERATION_SECONDS = (32.8, 61.3, 21.1, 39.5, 90.4, 26.8, 48.3, 14.3)
-# Other requests take so many times as long.
+# The time of other requests, as a multiple of it.
 PACE: Mapping[Request, float] = {"deallocate": 1.7, "start": 0.8, "reimage": 4.3}
 APPLICATION_SECONDS = 25.0  # until the slowest application of a batch reports that it is healthy
-WRITE_SECONDS = 1.0  # until the write of a model, or of a protection, is looked at for the first time
-SIMULATED = 2 * len(OPERATION_SECONDS)  # batches; those after them cost what the last half of these cost
+WRITE_SECONDS = 1.0  # until the first poll of a write of the model or of protection
+SIMULATED = 2 * len(OPERATION_SECONDS)  # batches; later ones are estimated from the last half of these
 MOST_STEPS = 50_000
 _OLD, _NEW = "1", "2"
 
 
 class Needs(NamedTuple):
-    """What a plan knows of its change: as `State` has it, and whether the model is still to be written.
+    """Facts about the change of a plan: fields as in `State`, and `writes`: whether the model must be written.
 
-    `reports`: whether instances report health in the end; `repairs`: whether automatic repairs are there to suspend.
+    `reports`: whether instances report health at the end; `repairs`: whether automatic repairs are on.
     """
 
     stages: tuple[Request, ...] = ("upgrade",)
@@ -41,14 +41,14 @@ class Needs(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """About how many seconds and requests a run takes."""
+    """The estimated seconds and requests of a run."""
 
     seconds: float
     requests: int
 
 
 def forecast(policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: int) -> Forecast:
-    """The seconds and requests of a run with batches of these sizes, the plan's own not counted.
+    """Estimate the seconds and requests of a run with batches of these sizes, without those of the plan.
 
     `list_requests`: how many requests one list of the instances takes.
     """
@@ -63,11 +63,11 @@ def forecast(policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: 
 
 
 class _World:
-    """Where all goes well. `settled`: the time and the requests when each batch was settled."""
+    """A simulation without faults. `settled`: time and requests at the end of each batch."""
 
     def __init__(self, policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: int) -> None:
         self.needs, self.list_requests, self.now = needs, list_requests, 0.0
-        self.requests = 1  # the model is read before anything else
+        self.requests = 1  # the read of the model
         self.instances = {name: _instance(name, needs) for name in map(str, range(len(sizes)))}
         self.sizes = dict(zip(self.instances, sizes, strict=True))
         self.state = _state(policy, needs, frozenset(self.instances))
@@ -77,7 +77,7 @@ class _World:
         self.settled: list[tuple[float, int]] = []
 
     def run(self) -> None:
-        """Do what the machine decides until it ends."""
+        """Perform the actions of the machine until the upgrade ends."""
         for _ in range(MOST_STEPS):
             action = machine.decide(self.state, self.snapshot, self.now)
             if action.kind not in machine.RECORDING and action.kind not in _ACTS:
@@ -97,7 +97,7 @@ class _World:
     def note(self, entry: Entry) -> None:
         self.state = machine.apply(self.state, {"at": self.now, **entry})
 
-    # --- what the machine asks for -----------------------------------------------------------------------------------
+    # --- actions of the machine -----------------------------------------------------------------------------------
 
     def look(self, action: Action) -> float:
         whole = action.request != "instances"
@@ -121,7 +121,7 @@ class _World:
         return WRITE_SECONDS
 
     def follow_model(self, _action: Action) -> float:
-        """One poll, and the model as it is then."""
+        """One poll, and one read of the model."""
         self.requests += 2
         self.written = True
         self.note({"kind": "model-written", "fingerprint": _NEW})
@@ -131,7 +131,7 @@ class _World:
         self.requests += 1
         seconds = OPERATION_SECONDS[self.operations % len(OPERATION_SECONDS)]
         batch = self.state.batch
-        assert batch is not None  # noqa: S101  (there is one to send)
+        assert batch is not None  # noqa: S101  (there is a batch to send)
         self.ends = self.now + seconds * PACE.get(batch.request, 1.0)
         self.operations += 1
         for name in action.ids:
@@ -144,7 +144,7 @@ class _World:
         if self.now < self.ends:
             return action.seconds
         batch = self.state.batch
-        assert batch is not None and batch.sent is not None  # noqa: S101, PT018  (there is one to follow)
+        assert batch is not None and batch.sent is not None  # noqa: S101, PT018  (there is a batch to follow)
         for name in batch.request_ids:
             self.instances[name] = _after(self.instances[name], batch.request, self.state)
             self.healthy_at[name] = self.ends + APPLICATION_SECONDS
@@ -175,7 +175,7 @@ class _World:
         return WRITE_SECONDS
 
     def protect(self, action: Action) -> float:
-        """Each instance is read, read again, and written."""
+        """Two reads and one write for each instance."""
         self.requests += 3 * self._count(action.ids)
         self.note({"kind": "shielded", "ids": list(action.ids), "batch": list(action.ids)})
         return WRITE_SECONDS
@@ -186,7 +186,7 @@ class _World:
         return WRITE_SECONDS
 
     def follow_protection(self, _action: Action) -> float:
-        """One poll of each write, and the instance as it is then."""
+        """One poll of each write, and one read of the instance."""
         self.requests += 2 * self._count(self.state.shielded)
         removing = self.state.protection == "removing"
         on = {"kind": "protection", "protection": "on"}
@@ -219,7 +219,7 @@ def _instance(name: str, needs: Needs) -> InstanceStatus:
 
 
 def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
-    """An upgrade of one instance a batch, with the pauses, bakes and limits of the policy."""
+    """The state of an upgrade with one instance a batch, and the pauses, bakes and limits of the policy."""
     single = replace(
         policy,
         batch_by="batch",
@@ -254,7 +254,7 @@ def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
 
 
 def _after(instance: InstanceStatus, request: Request, state: State) -> InstanceStatus:
-    """An instance after a request that went well."""
+    """The instance after a successful request."""
     instance = instance._replace(state="Succeeded")
     if request == "deallocate":
         return instance._replace(power="deallocated")

@@ -1,7 +1,7 @@
-"""Every decision of an upgrade: `decide` says what is done next, `apply` takes the state one entry further. PURE.
+"""Every decision of an upgrade: `decide` returns the next action, `apply` adds one entry to the state. PURE.
 
-No function here acts, and the runner decides nothing. A request on instances is decided on a snapshot that was begun
-after the request before it had ended or was given back, and is sent within `FRESH_SECONDS` of the snapshot's end.
+No function here acts, and the runner decides nothing. Each request on instances is decided on a new snapshot: it began
+after the previous request had ended or had failed, and the request is sent within `FRESH_SECONDS` of its end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ Kind = Literal[
     "wait",
     "roll-back",
     "end",
-    # Those that only record what follows from what is known.
+    # Kinds that only record a conclusion from the state and the snapshot.
     "intend-model",
     "adopt-model",
     "intend",
@@ -49,28 +49,28 @@ Kind = Literal[
 ]
 RECORDING: frozenset[Kind] = frozenset(get_args(Kind)[get_args(Kind).index("intend-model") :])
 
-LATE_SECONDS = 60.0  # a step that comes so much later than planned starts observations anew
-FRESH_SECONDS = 30.0  # how old a snapshot may be when a request is decided on it and sent
-LAG_SECONDS = 30.0  # how much older than the request a list of instances may be
-QUIET_SECONDS = 60.0  # after so long without a change of its instances a request that nobody can follow has ended
-HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two looks
-START_SECONDS = 60.0  # after a start that failed, before the next one
-MOST_UNSENT = 2000  # requests in a row that were not sent; one that was stale or not active counts for 100
-MOST_LOOKS = 20  # in a row, without a wait or a request between them
-MOST_GAPS = 50  # steps that came late, since a request was sent or a batch was settled
-MOST_PROTECTIONS = 5  # batches in a row that were protected and could not be sent
-MOST_STARTS = 5  # of the instances of a batch that were deallocated: Azure may have no room for them at once
-MOST_RELAPSES = 5  # of a batch: its instances were available and are not any more
-DRIFTED = "somebody changed the model while the upgrade ran"
+LATE_SECONDS = 60.0  # after a step that is later than this, observations start again
+FRESH_SECONDS = 30.0  # the greatest age of a snapshot when a request is decided and sent
+LAG_SECONDS = 30.0  # a list of instances may show the state of so long ago
+QUIET_SECONDS = 60.0  # a request without an operation has ended when its instances did not change for so long
+HEALTH_SECONDS, FLOOR_SECONDS = 10.0, 15.0  # between two snapshots
+START_SECONDS = 60.0  # between a failed start and the next start
+MOST_UNSENT = 2000  # unsent requests in a row; a stale or inactive request counts as 100
+MOST_LOOKS = 20  # snapshots in a row, without a wait or a request between them
+MOST_GAPS = 50  # late steps since the last request or settled batch
+MOST_PROTECTIONS = 5  # protected batches in a row that could not be sent
+MOST_STARTS = 5  # start requests for one batch: Azure may lack capacity for its deallocated instances
+MOST_RELAPSES = 5  # times that the instances of one batch stopped being available
+DRIFTED = "the model was changed while the upgrade ran"
 
 
 _NOTHING: Entry = MappingProxyType({})
 
 
 class Action(NamedTuple):
-    """What is done next. `entry`: what is recorded for it; `seconds`: how long it is left alone after it.
+    """The next thing to do. `entry`: the entry to record; `seconds`: the pause before the next decision.
 
-    A wait has a `cause`, a `deadline` (None where it ends by itself) and a `reason` in words.
+    A wait has a `cause`, a `deadline` (None for no limit) and a `reason` in words.
     """
 
     kind: Kind
@@ -88,11 +88,13 @@ class Action(NamedTuple):
 
 
 def decide(state: State, snapshot: Snapshot | None, now: float) -> Action:
-    """What is done next; `end` again and again once it has ended."""
+    """Return the next action. After the end of the upgrade it is always `end`."""
     if state.verdict is not None:
         return Action("end")
     if state.gaps >= MOST_GAPS and state.ending is None:
-        return _end(state, "paused", "stale", "steps came later than planned, again and again: something holds them up")
+        return _end(
+            state, "paused", "stale", "many steps came later than planned: this process is suspended or overloaded"
+        )
     if state.due is not None and now > state.due + LATE_SECONDS and state.gaps < MOST_GAPS:
         return Action("note-gap", {"kind": "gap", "seconds": now - state.due})
     if state.due is not None and now < state.stepped - 1.0:  # the clock was put back
@@ -102,9 +104,7 @@ def decide(state: State, snapshot: Snapshot | None, now: float) -> Action:
     if state.stopping and not _must_start(state):
         return _cancel(state, snapshot)
     if state.looks >= MOST_LOOKS:
-        return _end(
-            state, "paused", "stale", "what was seen was too old to act on, again and again: lists take too long"
-        )
+        return _end(state, "paused", "stale", "snapshots were too old to act on: lists take too long")
     for rule in (_about_wait, _about_guards, _about_model, _about_batch):
         action = rule(state, snapshot, now)
         if action is not None:
@@ -116,38 +116,38 @@ def decide(state: State, snapshot: Snapshot | None, now: float) -> Action:
 
 
 def _must_start(state: State) -> bool:
-    """Whether instances of the batch are deallocated by us: no safe point, until they are being started."""
+    """Whether this upgrade has deallocated instances of the batch and must start them before it stops."""
     batch = state.batch
     if batch is None:
         return False
     if batch.request == "deallocate" and batch.status == "lost":
-        return True  # perhaps: the instances will show it
-    # A start whose answer was lost may be somebody else's change of the instance, until it is over.
+        return True  # the request may have arrived: the next snapshot shows it
+    # After a start without a response, a changing instance may be changed by another client.
     is_followed = batch.request == "start" and batch.status == "sent" and batch.followed
     being_started = batch.request_ids if is_followed else ()
     return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 
 def _cancel(state: State, snapshot: Snapshot | None) -> Action:
-    """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
+    """Stop on request: cancel an intended request, and let a sent request go on in Azure."""
     batch = state.batch
     if batch is not None and batch.status == "intended":
         return _give_up(batch, "stop", "asked to stop")
     looked = snapshot is not None and batch is not None and snapshot.at >= (batch.ended or 0.0)
     if batch is not None and batch.status == "ended" and not looked and state.wait is None:
-        return Action("look", request="instances")  # how its instances came out, as far as Azure shows it
+        return Action("look", request="instances")  # to classify the instances of the batch
     return _end(state, "cancelled", "stop", "stopped on request; resume goes on with it")
 
 
 def _end(state: State, outcome: Outcome, cause: str, reason: str) -> Action:
-    """End, or begin to: what a rule stopped is rolled back where the policy says so, and guards are removed first."""
+    """End the upgrade. A stopped upgrade is rolled back if the policy says so; guards are removed before the end."""
     written = state.model_written and state.policy.rollback_on_failure and not state.takes_back
     if outcome == "stopped" and state.direction == "back":
         outcome = "rollback-failed"
     elif outcome == "stopped" and written:
         if cause != "drift":
             return Action("roll-back", reason=reason, cause=cause)
-        outcome, reason = "rollback-failed", f"{reason}; not taken back: {DRIFTED}"
+        outcome, reason = "rollback-failed", f"{reason}; not rolled back: {DRIFTED}"
     if state.stopped_for and outcome in ("rolled-back", "rollback-failed"):
         reason = "; ".join(filter(None, (state.stopped_for, reason)))
     elif state.stopped_for:
@@ -161,7 +161,7 @@ def _end(state: State, outcome: Outcome, cause: str, reason: str) -> Action:
 def _finish(state: State, now: float) -> Action:
     """Remove the guards, then end."""
     ending = state.ending
-    assert ending is not None  # noqa: S101  (asked by decide)
+    assert ending is not None  # noqa: S101  (checked by decide)
     wait = state.wait
     if wait is not None and wait.of in ("resume-repairs", "unprotect", "follow-protection") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
@@ -180,7 +180,7 @@ _FAMILY: Mapping[str, str] = dict.fromkeys(("floor", "unhealthy", "unknown-healt
 
 
 def limit_of(policy: Policy, cause: str) -> float:
-    """How many seconds of observed time something may be waited for."""
+    """The longest wait for this cause, in seconds of observed time."""
     if cause in ("outage", "implausible", "stale", "lost-answer"):
         return policy.outage_timeout_seconds
     if cause == "throttled":
@@ -193,7 +193,7 @@ def limit_of(policy: Policy, cause: str) -> float:
 def _wait_or_end(
     state: State, now: float, cause: Cause, reason: str, seconds: float, outcome: Outcome = "paused"
 ) -> Action:
-    """Wait for something that may pass; after its limit the run pauses, or stops where a rule says so."""
+    """Wait for a condition to pass. After the limit of its cause, end the run with `outcome`."""
     wait = state.wait
     if wait is None or wait.cause != cause:
         same = wait is not None and _FAMILY.get(wait.cause, wait.cause) == _FAMILY.get(cause, cause)
@@ -207,7 +207,7 @@ def _wait_or_end(
 
 
 def _about_wait(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
-    """What Azure has refused for now is not tried again before its time, and not for ever."""
+    """Wait before the next attempt of a failed request; after the limit, pause the run."""
     wait = state.wait
     if wait is None or not wait.of:
         return None
@@ -222,7 +222,7 @@ def _about_wait(state: State, _snapshot: Snapshot | None, now: float) -> Action 
         seconds = wait.until - now
         return Action("wait", seconds=seconds, cause=wait.cause, deadline=deadline, reason=wait.reason)
     if state.unsent >= MOST_UNSENT:
-        return _end(state, "paused", "stale", f"no request could be sent, again and again: {wait.reason}")
+        return _end(state, "paused", "stale", f"no request could be sent after many attempts: {wait.reason}")
     return None
 
 
@@ -231,8 +231,8 @@ _WORDS: Mapping[str, str] = {
     "throttled": "Azure has refused for too many requests,",
     "busy": "another operation has held the scale set,",
     "inactive": "Azure has called instances not active,",
-    "model": "others have written the model at the same time,",
-    "stale": "what was seen was too old to act on,",
+    "model": "other clients have written the model at the same time,",
+    "stale": "snapshots have been too old to act on,",
 }
 
 
@@ -240,7 +240,7 @@ _WORDS: Mapping[str, str] = {
 
 
 def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
-    """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
+    """Set guards before the batch that needs them; remove protection that is not needed or not confirmed."""
     if state.protection in ("writing", "removing"):
         if now > _protection_deadline(state):
             return _end(state, "paused", "operation", "the writes of protection did not end in time")
@@ -253,7 +253,7 @@ def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Actio
 
 
 def _protection_deadline(state: State) -> float:
-    """Until when writes of protection may take."""
+    """The time by which writes of protection must have ended."""
     return state.protected_at + state.policy.operation_timeout_seconds
 
 
@@ -261,7 +261,7 @@ def _protection_deadline(state: State) -> float:
 
 
 def _look(state: State, snapshot: Snapshot | None, now: float, *, whole: bool = True) -> Action | None:
-    """A look, where what is known is no ground for anything; None where it is. `whole`: at the model too."""
+    """A look if there is no current, plausible snapshot, else None. `whole`: the snapshot must have the model too."""
     if snapshot is None or state.stale or (whole and snapshot.model is None):
         return Action("look", request="" if whole else "instances")
     if state.doubted:
@@ -273,12 +273,12 @@ def _look(state: State, snapshot: Snapshot | None, now: float, *, whole: bool = 
 
 
 def _fresh(snapshot: Snapshot, now: float) -> Action | None:
-    """A look, where a request that is decided now would be decided on too old a snapshot."""
+    """A look if the snapshot is too old for deciding on a request, else None."""
     return Action("look") if now > snapshot.ended_at + FRESH_SECONDS else None
 
 
 def build_snapshot_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
-    """What a snapshot changes in the state: who was listed, and what of it is to be doubted until it is seen twice."""
+    """The entry of a snapshot: the listed instances, and the doubtful ones that a second list must confirm."""
     names = frozenset(snapshot.members)
     again = [
         name
@@ -293,7 +293,7 @@ def build_snapshot_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
-    """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
+    """Instance id to reason, for upgrades that failed while no list had the instance: they are not sent again."""
     names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
     failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
     return {
@@ -306,7 +306,7 @@ def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
-    """Write the change, unless it is there; what is there instead of it ends the run."""
+    """Write the model unless it has the change already. Another change of the model ends the run."""
     if state.model == "written":
         return None
     if state.model == "sent":
@@ -317,7 +317,7 @@ def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action 
         return Action("follow-model", deadline=state.model_since + state.policy.operation_timeout_seconds)
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
-    assert snapshot is not None  # noqa: S101  (asked by _look)
+    assert snapshot is not None  # noqa: S101  (checked by _look)
     assert snapshot.model is not None  # noqa: S101
     leg, model = state.goal, snapshot.model
     before = leg.before or state.fingerprint
@@ -326,7 +326,7 @@ def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action 
     if state.model == "answered" or model.fingerprint != before:
         return _end(state, "stopped", "drift", "the model has changed since it was planned: plan again")
     if state.withheld:
-        return _end(state, "stopped", "secrets", "the change has secrets, which no journal keeps: plan again")
+        return _end(state, "stopped", "secrets", "the change has secrets, which are not in the journal: plan again")
     if (take_snapshot := _fresh(snapshot, now)) is not None:
         return take_snapshot
     if state.model == "unwritten":
@@ -335,17 +335,17 @@ def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action 
 
 
 def _is_written(state: State, leg: Leg, before: str, snapshot: Snapshot) -> bool:
-    """Whether the model shows the change: as it is wanted, or as Azure completes what was sent."""
+    """Whether the model has the change: as planned, or as Azure completed it after the write."""
     model = snapshot.model
-    assert model is not None  # noqa: S101  (asked by _look)
-    if leg.after == before:  # the change shows in no fingerprint: capacity, tags
+    assert model is not None  # noqa: S101  (checked by _look)
+    if leg.after == before:  # the fingerprint leaves out capacity and tags
         return model.fingerprint == before and (state.model == "answered" or (model.shows and not leg.hidden))
     sent = state.model in ("intended", "answered")
     return model.fingerprint == leg.after or (sent and model.fingerprint != before and model.outline == leg.outline)
 
 
 def _has_drifted(state: State, snapshot: Snapshot) -> bool:
-    """Whether the model is another one than instances are brought to."""
+    """Whether the model differs from the model of this upgrade."""
     return snapshot.model is not None and snapshot.model.fingerprint != state.fingerprint
 
 
@@ -360,11 +360,11 @@ def _about_batch(state: State, snapshot: Snapshot | None, now: float) -> Action 
         return _follow(state, batch, now)
     if batch.status == "intended":
         if snapshot is None or state.stale or now > snapshot.ended_at + FRESH_SECONDS:
-            return _give_up(batch, "stale", "what was seen is too old by now")
+            return _give_up(batch, "stale", "the snapshot is too old")
         return Action("send", ids=batch.request_ids, request=batch.request)
     if (take_snapshot := _look(state, snapshot, now, whole=len(state.stages) > 1)) is not None:
         return take_snapshot
-    assert snapshot is not None  # noqa: S101  (asked by _look)
+    assert snapshot is not None  # noqa: S101  (checked by _look)
     if batch.status == "lost":
         return _about_lost(state, batch, snapshot, now)
     if batch.status == "sent":
@@ -378,7 +378,7 @@ def _give_up(batch: Batch, cause: str, reason: str) -> Action:
 
 
 def _follow(state: State, batch: Batch, now: float) -> Action:
-    """Look how the request does, until it has taken too long."""
+    """Poll the operation of the request until it ends or is overdue."""
     assert batch.sent is not None  # noqa: S101  (set when it was sent)
     age, limit = now - batch.sent, state.policy.operation_timeout_seconds
     if age > limit:
@@ -392,7 +392,7 @@ def _end_request(batch: Batch, error: str = "", **facts: Any) -> Action:
 
 
 def _find_signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
-    """Who shows that a request has reached Azure: who is being changed, or is where the request brings it."""
+    """The instances that show that Azure has the request: they are changing, or have its result."""
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     instances = {name: snapshot.members[name] for name, vm in pairs if _is_same(snapshot.members.get(name), vm)}
     return tuple(name for name in batch.request_ids if name in instances and _shows(batch, instances[name], leg))
@@ -413,7 +413,7 @@ def _shows(batch: Batch, instance: InstanceStatus, leg: Leg) -> bool:
 
 
 def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
-    """Nobody knows whether the request arrived: the instances say so, after as long as a list may be old."""
+    """Decide from the instances whether a request without a response reached Azure; wait until lists are current."""
     if _find_signs(batch, snapshot, state.goal):
         entry = {"kind": "posted", "operation": None, "found_again": True, "request": batch.request}
         return Action("take-for-sent", entry, ids=batch.request_ids)
@@ -421,16 +421,16 @@ def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> A
     if now < batch.sent + LAG_SECONDS:
         reason, deadline = "no instance shows yet whether the request arrived", batch.sent + LAG_SECONDS
         return Action("wait", seconds=LOOK_SECONDS, cause="lost-answer", deadline=deadline, reason=reason)
-    return _give_up(batch, "lost", "its answer was lost, and no instance shows it")
+    return _give_up(batch, "lost", "the response was lost, and no instance shows the request")
 
 
 def _watch(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
-    """A request without a handle is over when none of its instances is being changed any more."""
+    """Wait for a request without an operation URL: it has ended when none of its instances is changing."""
     assert batch.sent is not None  # noqa: S101  (set when it was found)
     instances = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
     deadline = batch.sent + state.policy.operation_timeout_seconds
     moving = [instance.instance_id for instance in instances if instance.state == "Updating"]
-    if now > deadline and moving:  # by this request, or by somebody else: nobody knows
+    if now > deadline and moving:  # by this request or by another client: no list says which
         reason = f"{', '.join(moving[:10])} being changed for {now - batch.sent:.0f} s"
         return _end(state, "paused", "operation", reason)
     quiet, has_arrived = (
@@ -448,9 +448,9 @@ def _watch(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action
 
 
 def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
-    """The last request is through: the next one that the instances need, or wait for health, bake, gate and settle."""
+    """After a request has ended: send the next request of the batch, or wait for health, bake, gate, and settle."""
     if snapshot.model is None and not _all_reached(state, batch, snapshot):
-        return Action("look")  # by the model of somebody else, perhaps
+        return Action("look")  # another client may have changed the model
     drifted = _has_drifted(state, snapshot)
     if len(state.stages) > 1:
         health = health_of(snapshot, state.broken)
@@ -473,21 +473,21 @@ def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> 
 
 
 def _find_parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
-    """Who of a batch was deallocated by us, and cannot be started while others change it."""
+    """The instances of the batch that this upgrade deallocated and that other clients are changing."""
     names = [name for name in batch.ids if name in state.deallocated and name in snapshot.members]
     return [name for name in names if snapshot.members[name].state in selection.MOVING]
 
 
 def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
-    """Whether all of a batch that are there are where they were to come, or on their way."""
+    """Whether every listed instance of the batch has reached the goal or is changing."""
     instances = [snapshot.members[name] for name in batch.ids if name in snapshot.members]
     return all(has_reached(state.goal, instance) or instance.state in selection.MOVING for instance in instances)
 
 
 def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
-    """Which request the instances of a batch need next, and which of them do; "upgrade" and () for none.
+    """The next request that a batch needs, and the ids of the instances that need it; "upgrade" and () for none.
 
-    `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
+    `drifted`: another client has changed the model, so the only request is a start of deallocated instances.
     """
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     instances = [snapshot.members[name] for name, vm in pairs if _is_same(snapshot.members.get(name), vm)]
@@ -501,7 +501,7 @@ def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: boo
 
 
 def needs_request(state: State, instance: InstanceStatus, request: Request) -> bool:
-    """Whether an instance needs this request, by what it shows."""
+    """Whether an instance needs this request, judged by its status in the snapshot."""
     if instance.state in selection.MOVING or (instance.protected and request != "start"):
         return False
     if request == "deallocate":
@@ -523,7 +523,7 @@ def _next_stage(
 ) -> Action:
     """Intend the next request of a batch, once the floor allows it and the snapshot is fresh.
 
-    As much of the batch goes as can be spared. The rest leaves the batch and is chosen again after it.
+    If the floor allows only a part of the batch, the other instances leave it and are chosen again later.
     """
     part = ids if request == "start" else selection.choose_spare(state, snapshot, health, ids)
     if not part:
@@ -541,9 +541,9 @@ def _number(state: State, request: Request) -> int:
 
 
 def _facts(state: State, snapshot: Snapshot, health: Health, ids: Sequence[str]) -> dict[str, Any]:
-    """Who of these was not available, did not run, had failed, when a request on them was intended.
+    """The ids of instances that are unavailable, stopped or failed when a request on them is intended.
 
-    What we have deallocated was available before that.
+    Instances that this upgrade deallocated do not count: they were available before.
     """
     instances = [snapshot.members[name] for name in ids if name in snapshot.members]
     parked = [instance.instance_id for instance in instances if selection.is_parked(state, instance)]
@@ -593,7 +593,7 @@ def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) ->
 
 
 def _is_silent(snapshot: Snapshot) -> bool:
-    """Whether a health source reports of no instance at all: an outage of its own, and no instance's failure."""
+    """Whether the health source reports no instance at all: then the source has failed, not the instances."""
     instances = snapshot.members.values()
     expected = snapshot.source == "required" or (snapshot.source == "kept" and snapshot.reports)
     return expected and not any(instance.health for instance in instances)
@@ -604,25 +604,25 @@ def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
 
 
 def _list_failures(state: State, classes: Mapping[str, str]) -> list[str]:
-    """Who has failed by our doing; in a rollback those that had begun it do not count."""
+    """The instances that failed in this direction; a rollback does not count the failures that caused it."""
     return [name for name, kind in classes.items() if kind == "failed" and name not in state.broken]
 
 
 def _why(batch: Batch, snapshot: Snapshot, name: str) -> str:
     instance = snapshot.members.get(name)
     trouble = instance.trouble if instance is not None else ""
-    late = "it was available and fell back again and again" if batch.relapses else "it was not healthy in time"
+    late = "it became unavailable again repeatedly" if batch.relapses else "it was not healthy in time"
     return "; ".join(filter(None, (trouble, batch.error))) or late
 
 
 def _patience(state: State, instance: InstanceStatus | None) -> float:
-    """How long an instance may take until it is available: as long as its model grants, where it says so."""
+    """How many seconds an instance may take to become available; the model may grant a longer grace period."""
     patience = state.policy.health_timeout_seconds
     return max(patience, state.grace) if instance is not None and instance.health == "initializing" else patience
 
 
 def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: str, now: float) -> str:
-    """How an instance of a batch came out, "" while that is open."""
+    """The class of an instance of a batch, "" while it is undecided."""
     instance = snapshot.members.get(name)
     if instance is None or not _is_same(instance, vm_id) or instance.state == "Deleting":
         return "vanished"
@@ -641,26 +641,26 @@ def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: s
 
 
 def _not_reached(state: State, batch: Batch, instance: InstanceStatus, late: bool) -> str:
-    """How an instance came out that is not where it was to come, "" while that is open."""
+    """The class of an instance that has not reached the goal, "" while it is undecided."""
     moves, name = instance.state in ("Updating", "Creating"), instance.instance_id
     if moves and not late:
         return ""
     if late and len(state.stages) > 1 and not state.sends.get(name):
-        return "unchanged"  # others changed it all the time, and no upgrade of it was sent
+        return "unchanged"  # other clients kept changing it, and no upgrade was sent
     if moves:
         return "failed"
     if instance.state == "Failed" and name not in batch.failed:
         return "failed"
     if instance.protected and len(state.stages) > 1:
-        return "skipped-protected"  # since the batch began: no further request of ours is on it
+        return "skipped-protected"  # it was protected after the batch began: no request is sent
     if batch.error and "start" in batch.done:
-        return "failed"  # before it was evicted, if it is
+        return "failed"  # even if it was evicted later
     if instance.state == "Failed" and batch.returned and not batch.followed:
-        return "failed"  # Azure was seen to work on it, and nothing says that this had no effect
+        return "failed"  # Azure changed it, and the change may have had an effect
     if batch.returned or (instance.power == "deallocated" and name not in batch.stopped | state.deallocated):
         again = state.sends.get(name, 0) < selection.MOST_SENDS
         return "unchanged" if again else "failed"
-    return "failed" if batch.error or late else ""  # where Azure says that all went well, the list may be an old one
+    return "failed" if batch.error or late else ""  # after success the list may still be old
 
 
 # --- the next batch ---------------------------------------------------------------------------------------------------
@@ -671,7 +671,7 @@ def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
         return stop
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
-    assert snapshot is not None  # noqa: S101  (asked by _look)
+    assert snapshot is not None  # noqa: S101  (checked by _look)
     if _has_drifted(state, snapshot):
         return _about_foreign_write(state, snapshot, now)
     if (stop := _check_instances(state, snapshot)) is not None:
@@ -697,7 +697,7 @@ def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
 
 
 def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action:
-    """Stop, once what we have deallocated is started again."""
+    """Stop because another client changed the model; start deallocated instances first."""
     health = health_of(snapshot, state.broken)
     waiting = selection.candidates(state, snapshot, health)
     parked = [instance for instance in waiting if selection.is_parked(state, instance)]
@@ -707,7 +707,7 @@ def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action
 
 
 def _check_failures(state: State) -> Action | None:
-    """Stop, when more has failed than may, or when a gate has refused."""
+    """Stop after too many failures or a failed gate; pause at a checkpoint; else None."""
     failures = _list_failures(state, state.classes)
     if len(failures) > state.policy.failure_budget:
         names = ", ".join(failures[:10])
@@ -717,12 +717,12 @@ def _check_failures(state: State) -> Action | None:
     if state.gate_refused:
         return _end(state, "stopped", "gate", f"the gate refused {', '.join(state.gate_refused[:10])}")
     if state.pausing:
-        return _end(state, "paused", "checkpoint", f"checkpoint at {state.checkpoint} %: look at it, and resume")
+        return _end(state, "paused", "checkpoint", f"checkpoint at {state.checkpoint} %: check the set, then resume")
     return None
 
 
 def _check_instances(state: State, snapshot: Snapshot) -> Action | None:
-    """Stop, when an instance is protected or does not run, and the policy does not put up with that."""
+    """Stop if the policy says to fail on protected or stopped instances and there are some."""
     policy, selected = state.policy, selection.choice(state.policy, state.goal)
     if policy.on_protected != "fail" and policy.on_stopped != "fail":
         return None
@@ -740,14 +740,14 @@ def _check_instances(state: State, snapshot: Snapshot) -> Action | None:
 
 
 def _too_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
-    """Why the set is too unhealthy to go on, if it is. A rollback is the cure, so it goes on."""
+    """Why too many instances are unhealthy, "" otherwise. It never stops a rollback."""
     if state.direction == "back":
         return ""
     return _unhealthy_upgraded(state, snapshot, health) or _newly_unhealthy(state, snapshot, health)
 
 
 def _newly_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
-    """Those that were not available before are known and do not count, nor do those that others are changing."""
+    """Why too many instances became unhealthy since the start; instances changed by other clients do not count."""
     known = ("failed", "still-unavailable")
     counted = [
         name
@@ -764,7 +764,7 @@ def _newly_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
 
 
 def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str:
-    """Why too many of those that were upgraded are not well, if they are: they failed, or turned unhealthy since."""
+    """Why too many upgraded instances have failed or are unhealthy, "" otherwise."""
     most, kinds = state.policy.max_unhealthy_upgraded_instance_percent, ("updated", "failed")
     if most == 100:
         return ""
@@ -776,7 +776,7 @@ def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str
 
 
 def _find_changing(state: State, snapshot: Snapshot) -> tuple[str, ...]:
-    """Who is being made or changed by others, and may need the upgrade when they are through."""
+    """The ids of instances that other clients are creating or changing and that may need the upgrade afterwards."""
     selected = selection.choice(state.policy, state.goal)
     moving = [
         instance
@@ -788,7 +788,7 @@ def _find_changing(state: State, snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _checkpoint(state: State, waiting: int) -> int:
-    """The checkpoint that has been reached and not yet paused at; 0 when there is none."""
+    """The highest checkpoint that was reached and has not paused the run yet; 0 for none."""
     if state.direction == "back" or state.takes_back:
         return 0
     settled = len(state.classes)
@@ -797,17 +797,17 @@ def _checkpoint(state: State, waiting: int) -> int:
 
 
 def _hang(state: State, now: float) -> Action:
-    """An operation of our own has not ended: nothing is begun beside it, but for the starts of `_has_hung`."""
+    """Wait for an overdue operation of this upgrade. Only the starts of `_has_hung` are sent before its end."""
     reason = "another operation has held the scale set: one of this upgrade that did not end in time"
     waiting = _wait_or_end(state, now, "busy", reason, BUSY_SECONDS)
     return waiting._replace(kind="follow-hanging") if waiting.kind == "wait" else waiting
 
 
 def _has_hung(state: State, now: float) -> bool:
-    """Whether an operation of our own was waited for in vain: what we deallocated is started beside it.
+    """Whether the wait for an overdue operation has reached its limit, so that deallocated instances are started.
 
-    One request of ours is in flight, so a start waits as long as everything else does. After that the run would pause,
-    and the instances would stay deallocated; a start takes none out of service, and is no second upgrade.
+    One request is in flight, so a start waits too. At the limit the run would pause and leave the instances
+    deallocated. A start is safe: it takes no instance out of service and is no second upgrade.
     """
     wait = state.wait
     return wait is not None and wait.cause == "busy" and now >= wait.since + limit_of(state.policy, "busy")
@@ -821,7 +821,7 @@ def _begin_batch(
     waiting: Sequence[InstanceStatus],
     coming: Sequence[str],
 ) -> Action:
-    """Intend the next batch, protected where the policy says so; or wait until one can be spared."""
+    """Intend the next batch, protected if the policy says so; or wait until the floor allows one."""
     only = state.shielded_for if state.protection == "on" else None
     ids = selection.first_batch(state, snapshot, health, waiting, only)
     if not ids and only is not None:
@@ -835,19 +835,24 @@ def _begin_batch(
         return take_snapshot
     if state.policy.protect_from_scale_in and only is None:
         if state.protections >= MOST_PROTECTIONS:
-            return _wait_or_end(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
+            return _wait_or_end(state, now, "protection", "protected batches could not be sent", FLOOR_SECONDS)
         return Action("protect", ids=ids)
     return _intend(state, snapshot, health, ids)
 
 
 def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
-    """Why no further instance can be spared."""
-    refused = selection.list_inactive(state, snapshot)
-    available, need = len(snapshot.members) - len(health.unavailable | refused), selection.count_needed(state, snapshot)
+    """Why the floor allows no further instance."""
+    not_active = selection.list_inactive(state, snapshot)
+    available, need = (
+        len(snapshot.members) - len(health.unavailable | not_active),
+        selection.count_needed(state, snapshot),
+    )
     unknown = sorted(health.unavailable - health.free)
     names = f"; of {', '.join(unknown[:10])} nothing shows that they serve" if unknown else ""
     beyond = selection.count_surplus(state, snapshot)
-    inactive = f"; Azure calls each of {', '.join(sorted(refused)[:10])} not an active instance" if refused else ""
+    inactive = (
+        f"; Azure calls each of {', '.join(sorted(not_active)[:10])} not an active instance" if not_active else ""
+    )
     more = f"; the list has {beyond} more than the capacity, which may be gone" if beyond else ""
     text = f"{available} are available, {need} are needed{names}{inactive}{more}"
     return f"no further instance can be spared: the floor would be broken ({text})"
@@ -879,7 +884,7 @@ _GOOD = ("updated", "rolled-back", "already-current", "still-unavailable", "vani
 
 
 def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> Action:
-    """Nobody is left: the next leg, or the end, once the last snapshot satisfies the policy."""
+    """After the last batch: begin the next leg, or end once the last snapshot satisfies the policy."""
     if state.leg + 1 < len(state.legs):
         return Action("next-leg", {"kind": "leg", "number": state.leg + 1})
     if state.direction == "back" or (state.takes_back and _problems(state, snapshot)):
@@ -899,14 +904,16 @@ def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> 
         and not selection.has_image(state.leg_for(name), snapshot.members[name])
     ]
     if fallen:
-        return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
+        return _end(
+            state, "paused", "others", f"other clients have changed upgraded instances: {', '.join(fallen[:10])}"
+        )
     if short := _find_shortage(state, snapshot, health):
         return _wait_or_end(state, now, "floor", short, FLOOR_SECONDS)
     return _end(state, "succeeded", "", "")
 
 
 def _find_shortage(state: State, snapshot: Snapshot, health: Health) -> str:
-    """Which floor the set is below, "" for none."""
+    """Which floors the set is below, "" for none."""
     missing = {place: -count for place, count in selection.room(state, snapshot, health).items() if count < 0}
     if not missing:
         return ""
@@ -915,20 +922,20 @@ def _find_shortage(state: State, snapshot: Snapshot, health: Health) -> str:
 
 
 def _about_return(state: State, snapshot: Snapshot) -> Action:
-    """The end of a rollback: it has succeeded only when each instance is back on the image that it ran."""
+    """End a rollback: it has succeeded only if each instance runs its earlier image again."""
     problems = _problems(state, snapshot)
     if state.takes_back:
         return _end(state, "stopped", "rollback", "; ".join(problems))
     outcome: Outcome = "rollback-failed" if problems else "rolled-back"
     return _end(
-        state, outcome, "rollback", "; ".join(problems) or f"taken back: {len(_list_returning(state))} instances"
+        state, outcome, "rollback", "; ".join(problems) or f"rolled back: {len(_list_returning(state))} instances"
     )
 
 
 def _problems(state: State, snapshot: Snapshot) -> list[str]:
-    """What a rollback has not brought back."""
+    """What a rollback could not restore, one text each."""
     astray = sorted(name for name in _list_returning(state) if not _is_back(state, snapshot, name))
-    text = f"not on the version that they ran before: {', '.join(astray[:10])}"
+    text = f"not on their earlier version: {', '.join(astray[:10])}"
     return [*state.unreturnable, *[text] * bool(astray)]
 
 

@@ -1,6 +1,6 @@
-"""What is known before anything is written: why an upgrade would fail, what to warn of, and how it disrupts. PURE.
+"""Checks before anything is written: reasons to refuse an upgrade, warnings, and its disruption. PURE.
 
-Only judgement stands here; what there is to judge (models, instances, images, quota) was read by `planning`.
+Nothing is read here: `planning` reads models, instances, images and quota, and passes them in.
 """
 
 import re
@@ -24,16 +24,16 @@ _GALLERY = re.compile(
     r"/galleries/(?P<gallery>[^/]+)/images/(?P<image>[^/]+)(/versions/(?P<version>[^/]+))?",
     re.IGNORECASE,
 )
-# From the third version on the first number of a size's name is its vCPUs, before that it is often a rank.
+# In size names of version 3 and later the first number is the vCPU count; in earlier names it may be a rank.
 # https://learn.microsoft.com/azure/virtual-machines/vm-naming-conventions
 _SIZE = re.compile(r"[A-Za-z]+_[A-Z]+(?P<cores>\d+).*_v(?P<series>\d+)")
 
 
 class PlanRefused(AzurermLiteError):
-    """An upgrade that would not keep what it promises, or that Azure would refuse. Nothing was changed."""
+    """The upgrade would break a promise, or Azure would refuse it. Nothing was changed."""
 
 
-# --- what a model says -----------------------------------------------------------------------------------------------
+# --- fields of a model ------------------------------------------------------------------------------------------------
 
 
 def profile(vmss: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ def size(vmss: Mapping[str, Any]) -> str:
 
 
 def kind(vmss: Mapping[str, Any]) -> str:
-    """Which kind of image a model names; "" when it names none."""
+    """The kind of image that a model names, "" for none."""
     named = image(vmss)
     if named.get("publisher"):
         return "a platform image"
@@ -65,13 +65,13 @@ def kind(vmss: Mapping[str, Any]) -> str:
 
 
 def gallery(vmss: Mapping[str, Any]) -> dict[str, str]:
-    """subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} for another kind."""
+    """The subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} otherwise."""
     match = _GALLERY.fullmatch(re.sub(r"/versions/latest$", "", str(image(vmss).get("id") or ""), flags=re.IGNORECASE))
     return {key: value or "" for key, value in match.groupdict().items()} if match else {}
 
 
 def renews(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether instances fall behind when the one becomes the other. Capacity, tags and policies leave them as they are.
+    """Whether the change makes instances outdated. Capacity, tags and policies do not.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
@@ -97,7 +97,7 @@ def watches_health(vmss: Mapping[str, Any]) -> bool:
 
 
 def grace_seconds(vmss: Mapping[str, Any]) -> float:
-    """How long a fresh application may be Initializing by its Application Health extension, 0.0 where none says so."""
+    """The grace period of the Application Health extension in seconds, 0.0 without one."""
     extensions = (profile(vmss).get("extensionProfile") or {}).get("extensions") or []
     settings = [(extension.get("properties") or {}) for extension in extensions if isinstance(extension, Mapping)]
     health = [
@@ -109,10 +109,11 @@ def grace_seconds(vmss: Mapping[str, Any]) -> float:
     return max((float(value) for value in health if isinstance(value, int | float)), default=0.0)
 
 
-# --- why it would be refused -----------------------------------------------------------------------------------------
+# --- reasons to refuse an upgrade -------------------------------------------------------------------------------------
 
 
 def refuse_by_model(before: Mapping[str, Any], after: Mapping[str, Any], accept_failed: bool) -> None:
+    """PlanRefused for an upgrade mode, a state or an image kind that does not allow this upgrade."""
     properties = before.get("properties") or {}
     mode = str((properties.get("upgradePolicy") or {}).get("mode", "Manual"))
     if mode.lower() != "manual":
@@ -134,7 +135,10 @@ def refuse_by_model(before: Mapping[str, Any], after: Mapping[str, Any], accept_
 
 
 def refuse_by_plan(after: Mapping[str, Any], version: Mapping[str, Any]) -> None:
-    """Of a platform image version as Azure shows it: the model must name the purchase plan that the image has."""
+    """PlanRefused unless the model and the platform image have the same purchase plan.
+
+    `version`: the image version as Azure returns it.
+    """
     needed, has = (version.get("properties") or {}).get("plan") or {}, after.get("plan") or {}
     if needed and _plan(needed) != _plan(has):
         named = "/".join(str(needed.get(key, "")) for key in ("publisher", "product", "name"))
@@ -150,7 +154,9 @@ def refuse_by_plan(after: Mapping[str, Any], version: Mapping[str, Any]) -> None
 
 
 def refuse_a_deprecated_image(version: Mapping[str, Any]) -> None:
-    """Of a platform image version as Azure shows it: what is deprecated makes no instances any more.
+    """PlanRefused for a deprecated platform image: Azure creates no instances from it.
+
+    `version`: the image version as Azure returns it.
 
     https://learn.microsoft.com/azure/virtual-machines/deprecated-images
     """
@@ -166,7 +172,10 @@ def _plan(plan: Mapping[str, Any]) -> tuple[str, ...]:
 def refuse_by_gallery(
     named: Mapping[str, str], versions: Iterable[Mapping[str, Any]], newest: str | None, at: str
 ) -> None:
-    """A version of a gallery image must be there, finished and replicated. `newest`: of those, in the region."""
+    """PlanRefused unless the gallery image version exists, has succeeded and is replicated to the region.
+
+    `named`: see `gallery`; `versions`: as Azure lists them; `newest`: the newest usable version in the region `at`.
+    """
     name = f"{named['gallery']}/{named['image']}"
     if not named["version"]:
         if newest is None:
@@ -189,8 +198,8 @@ def refuse_by_instances(policy: Policy, snapshot: Snapshot, *, renews: bool, dea
         known = tuple(snapshot.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
     chosen = [*filter(selection.choice(policy), snapshot.members.values())]
-    if snapshot.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
-        raise InvalidInput("no instance is in what was selected")
+    if snapshot.members and not chosen and policy.instances != ():  # a rollback may select no instances
+        raise InvalidInput("no instance matches the selection")
     protected = [instance.instance_id for instance in chosen if instance.protected]
     if protected and policy.on_protected == "fail":
         raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
@@ -207,17 +216,17 @@ def refuse_by_instances(policy: Policy, snapshot: Snapshot, *, renews: bool, dea
         )
 
 
-# --- how it disrupts -------------------------------------------------------------------------------------------------
+# --- disruption -------------------------------------------------------------------------------------------------------
 
 
 _NEEDS = {
-    "reimage": "needs the OS disk made anew",
-    "deallocate": "is to a VM size that the present hardware does not have, so instances must be deallocated first",
+    "reimage": "needs the OS disk recreated",
+    "deallocate": "needs a VM size that the present hardware does not have, so instances must be deallocated first",
 }
 
 
 def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Literal["", "shown", "always"]:
-    """Whether an instance shows that its OS disk must be made anew ("shown"), does not ("always"), or needs none.
+    """Whether OS disks must be recreated: "" for no; "shown": instances show if it is needed; "always": they do not.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
@@ -239,10 +248,10 @@ def stages(
     remade: bool = False,
     deallocated: bool = False,
 ) -> tuple[Request, ...]:
-    """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
+    """The requests that the change may need, in order. The status of each instance says which of them it needs.
 
-    `remade`: the disks of instances do not have the image yet; `deallocated`: an earlier upgrade has left some so.
-    Which of it an instance needs, it shows itself.
+    `hosted`: the present hardware offers the VM size; `remade`: some disks do not have the image yet; `deallocated`: an
+    earlier upgrade has left instances deallocated.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     moved: tuple[Request, ...] = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
@@ -252,6 +261,7 @@ def stages(
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
+    """PlanRefused if the change needs a request that `max_disruption` forbids."""
     allowed = DISRUPTIONS.index(policy.max_disruption)
     worst = max((request for request in needed if request in DISRUPTIONS), key=DISRUPTIONS.index)
     if DISRUPTIONS.index(worst) > allowed:
@@ -261,17 +271,17 @@ def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
         )
 
 
-# --- quota -----------------------------------------------------------------------------------------------------------
+# --- quota ------------------------------------------------------------------------------------------------------------
 
 
 def cores(vm_size: str) -> int | None:
-    """The vCPUs of a VM size by its name; None when the name does not say."""
+    """The vCPU count in the name of a VM size, None if the name has none."""
     match = _SIZE.match(vm_size)
     return int(match["cores"]) if match and int(match["series"]) >= 3 else None
 
 
 def more_cores(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
-    """How many vCPUs more the set would have; None when a name does not say."""
+    """How many more vCPUs the set would have, None if unknown."""
     had, has = (cores(size(vmss)) for vmss in (before, after))
     few, many = (int((vmss.get("sku") or {}).get("capacity") or 0) for vmss in (before, after))
     if size(before) == size(after) and few == many:
@@ -280,13 +290,14 @@ def more_cores(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | Non
 
 
 def refuse_by_quota(needed: int, usages: Iterable[Mapping[str, Any]], what: str) -> None:
+    """PlanRefused if the region's quota has fewer than `needed` free vCPUs. `usages`: as Azure lists them."""
     total = next((usage for usage in usages if (usage.get("name") or {}).get("value") == "cores"), None)
     free = int(total["limit"]) - int(total["currentValue"]) if total else needed
     if needed > free:
         raise PlanRefused(f"{what} needs {needed} vCPUs more, and the region's quota leaves {free}: raise it first")
 
 
-# --- what to warn of -------------------------------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------------------------------
 
 
 def warnings(
@@ -298,15 +309,15 @@ def warnings(
     deallocated: Collection[str] = (),
     journal: str = "",
 ) -> list[str]:
-    """What somebody should know before it begins.
+    """The warnings of a plan, one text each.
 
-    `deallocated`: instances that an earlier upgrade left so, and that this one starts; `journal`: of an upgrade of this
-    set that did not start all that it had deallocated, as far as this machine knows.
+    `deallocated`: instances that an earlier upgrade left deallocated and this one starts; `journal`: the path of the
+    journal of that upgrade, if this machine knows it.
     """
     instances = snapshot.members.values()
     messages = _behind(before, instances) if renews else []
     groups = (
-        ("protected from scale-set actions and left alone", [instance for instance in instances if instance.protected]),
+        ("protected from scale-set actions and skipped", [instance for instance in instances if instance.protected]),
         ("not healthy before it begins", [instance for instance in instances if not snapshot.is_available(instance)]),
         (
             "not running, and not started by it",
@@ -317,7 +328,7 @@ def warnings(
             [instance for instance in instances if instance.instance_id in deallocated],
         ),
         (
-            "being changed by somebody else, and waited for",
+            "being changed by another client, and waited for",
             [instance for instance in instances if instance.state in selection.MOVING],
         ),
     )
@@ -333,29 +344,29 @@ def warnings(
             f"{capacity - len(snapshot.members)} of {capacity} instances are missing, and count against the floor"
         )
     if watches_health(before) and not watches_health(after):
-        messages.append("the change takes the health source away: what is upgraded counts by whether it runs")
+        messages.append("the change removes the health source: upgraded instances are available when they run")
     if "image" in os_disk(after):
         messages.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):
         messages.append(
-            "the change brings a health source: what is not upgraded yet reports nothing, and counts as it is"
+            "the change adds a health source: other instances need no health report until they are upgraded"
         )
     messages += edits.unseen_secrets(before, after)
     if model.without_secrets(after) != after:
         messages.append(
-            "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"
+            "passwords, customData and protected settings are not in the journal: a rollback cannot restore them"
         )
     if not snapshot.reports and snapshot.source != "required":
-        messages.append("nothing reports the health of the application: running and provisioned is all that is known")
+        messages.append("no instance reports application health: only power and provisioning states are known")
     if silent := selection.list_silent(snapshot):
-        messages.append(f"{markup.listing(silent)}: running, and nothing reports their health: they are not available")
+        messages.append(f"{markup.listing(silent)}: running without a health report, so not available")
     if str(image(after).get("version", "")) == "latest":
-        messages.append("the model says `latest`: a newer image shows in no instance until a version is named")
+        messages.append("the model says `latest`: instances do not show a newer image until the model names a version")
     return messages
 
 
 def explain_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
-    """How to start the other deallocated instances, where an upgrade may have left them so: see `warnings`."""
+    """A warning about the other deallocated instances and how to start them; see `warnings`."""
     ids = [
         name
         for name, instance in snapshot.members.items()
@@ -369,7 +380,7 @@ def explain_deallocated(snapshot: Snapshot, deallocated: Collection[str], journa
 
 
 def _behind(before: Mapping[str, Any], instances: Iterable[InstanceStatus]) -> list[str]:
-    """What instances missed before, which they get together with this change; and how they differ, if that shows."""
+    """A warning about instances that are outdated before this change, and how they differ from the model."""
     drifted = [instance for instance in instances if not instance.latest]
     if not drifted:
         return []
@@ -384,4 +395,4 @@ def _behind(before: Mapping[str, Any], instances: Iterable[InstanceStatus]) -> l
     ids = markup.listing([instance.instance_id for instance in drifted])
     details = f"{ids}; {differences}" if differences else ids
     behind = f"{len(drifted)} instances are behind the present model already ({details})"
-    return [f"{behind}: they get what they missed together with this change"]
+    return [f"{behind}: earlier changes reach them together with this change"]

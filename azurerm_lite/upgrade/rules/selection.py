@@ -1,6 +1,6 @@
-"""Which instances may be taken next: pure functions of a State and what is seen. PURE.
+"""The choice of the next batch: functions of a State and a Snapshot. PURE.
 
-A plan is this asked again and again on a world in which everything goes well (`simulate`).
+A plan repeats the choice on instances that are upgraded without faults (`simulate`).
 """
 
 import functools
@@ -16,42 +16,42 @@ from .policy import Policy
 from .snapshot import InstanceStatus, Snapshot, natural
 from .state import Leg, State
 
-MOVING = ("Creating", "Updating", "Deleting")  # provisioning states of an instance that somebody is changing
-USUAL_BATCH_SECONDS = 60.0  # recorded: a median of 36 s for an upgrade, and something for health
-MOST_SENDS = 3  # of one instance: Azure may give it back unchanged so often
-MOST_REFUSALS = 3  # of one instance: Azure may call it not active so often
+MOVING = ("Creating", "Updating", "Deleting")  # provisioning states of an instance that is being changed
+USUAL_BATCH_SECONDS = 60.0  # a recorded median of 36 s for the upgrade, and time for health
+MOST_SENDS = 3  # of one instance: Azure may leave it unchanged so often
+MOST_REFUSALS = 3  # of one instance: Azure may refuse it as not active so often
 
 
 def is_current(instance: InstanceStatus, version: str) -> bool:
-    """On the latest model, and on the pinned image: the flag alone does not say what is on the disk."""
+    """Whether an instance has the latest model and runs the version: the model flag says nothing of the disk."""
     return instance.latest and runs_version(instance, version)
 
 
 def runs_version(instance: InstanceStatus, version: str) -> bool:
-    """Whether an instance runs this version; what shows no version is taken at its model's word."""
+    """Whether an instance runs this version. An instance without a known version counts as running it."""
     if not version or not instance.version:
         return True
-    return instance.version.lower() == version.lower()  # ids come back in a casing of Azure's own
+    return instance.version.lower() == version.lower()  # Azure may change the case of ids
 
 
 def has_reached(leg: Leg, instance: InstanceStatus) -> bool:
-    """Whether an instance is where this leg brings it."""
+    """Whether an instance has the model and the image of this leg."""
     return instance.latest and has_image(leg, instance)
 
 
 def has_image(leg: Leg, instance: InstanceStatus) -> bool:
-    """Whether an instance runs the image of this leg, whatever its model says."""
+    """Whether an instance runs the image of this leg, independent of its model."""
     if leg.image and instance.image:
         return instance.image.lower() == leg.image.lower()
     return runs_version(instance, leg.version)
 
 
-# --- places ----------------------------------------------------------------------------------------------------------
+# --- places -----------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=4096)
 def _places(zone: str, group: str) -> tuple[str, ...]:
-    """What has a floor of its own: the whole set (""), a zone, a placement group."""
+    """The places with a floor of their own: the whole set (""), a zone, a placement group."""
     return ("", *[f"zone {zone}"] * bool(zone), *[f"group {group}"] * bool(group))
 
 
@@ -59,7 +59,7 @@ _ZONE_AND_GROUP = operator.attrgetter("zone", "group")
 
 
 def by_place(instances: Iterable[InstanceStatus]) -> Counter[str]:
-    """How many there are of all (""), in each zone, and in each placement group."""
+    """Count instances in all (""), in each zone, and in each placement group."""
     counts: Counter[str] = Counter()
     for pair, count in Counter(map(_ZONE_AND_GROUP, instances)).items():
         for place in _places(*pair):
@@ -71,7 +71,7 @@ Domain = tuple[str | int | None, ...]
 
 
 def _domain(order: str, instance: InstanceStatus) -> Domain:
-    """What a batch may not span, for this instance; an unknown domain stands for itself."""
+    """The domain of an instance that a batch must not span; an unknown domain counts as one."""
     if order == "update_domain":
         return (instance.zone, instance.update_domain)
     if order == "batch":
@@ -83,20 +83,20 @@ def _turn(domain: Domain) -> tuple[Any, ...]:
     return tuple(natural("?" if part is None else str(part)) for part in domain)
 
 
-# --- who is available, who may be taken -------------------------------------------------------------------------------
+# --- available instances and candidates -------------------------------------------------------------------------------
 
 
 class Health(NamedTuple):
-    """Who of a snapshot is not available, and who of them is known to be out of service."""
+    """The instances of a snapshot that are not available; `free`: those known to be out of service."""
 
     unavailable: frozenset[str]
     free: frozenset[str]
 
 
 def health_of(snapshot: Snapshot, broken: Collection[str] = ()) -> Health:
-    """Who is not available, who is free to take: asked once for a snapshot, because it is asked of thousands.
+    """Return the Health of a snapshot, computed once because a set may have thousands of instances.
 
-    `broken`: instances whose upgrade is known to have failed: what is Failed of them is out of service.
+    `broken`: instances with a failed upgrade; they count as out of service when they are not available.
     """
     away = [instance for instance in snapshot.members.values() if not snapshot.is_available(instance)]
     free = frozenset(
@@ -109,7 +109,7 @@ Choice = Callable[[InstanceStatus], bool]
 
 
 def choice(policy: Policy, leg: Leg | None = None) -> Choice:
-    """Whether policy and leg are about an instance: a function, because it is asked of thousands."""
+    """Return a function that says whether policy and leg select an instance."""
     instances = None if policy.instances is None else frozenset(policy.instances)
     if leg is not None and leg.instances is not None:
         instances = leg.instances if instances is None else instances & leg.instances
@@ -127,7 +127,7 @@ def choice(policy: Policy, leg: Leg | None = None) -> Choice:
 
 
 def candidates(state: State, snapshot: Snapshot, health: Health) -> list[InstanceStatus]:
-    """Those that still need it and may be touched, in order: those out of service first, then domain by domain."""
+    """Return the instances that may be upgraded now, in order: first those out of service, then by domain."""
     selected, order = choice(state.policy, state.goal), state.policy.batch_by
     queues: dict[tuple[bool, Domain], list[InstanceStatus]] = {}
     for instance in snapshot.members.values():
@@ -143,12 +143,12 @@ def _by_number(instance: InstanceStatus) -> tuple[int, int, str]:
 
 
 def is_open(state: State, instance: InstanceStatus) -> bool:
-    """Whether an instance is not where it is to come, was not touched yet, and may be."""
+    """Whether an instance needs the upgrade and may be changed now."""
     return needs_it(state, instance) and not instance.protected and instance.state not in MOVING
 
 
 def needs_it(state: State, instance: InstanceStatus) -> bool:
-    """Whether an instance is still to be upgraded, if only others leave it alone."""
+    """Whether an instance needs the upgrade, now or after other changes of it have ended."""
     name = instance.instance_id
     if name in state.posted or name in state.classes:
         return False
@@ -162,45 +162,45 @@ def needs_it(state: State, instance: InstanceStatus) -> bool:
 
 
 def is_parked(state: State, instance: InstanceStatus) -> bool:
-    """Whether an instance is deallocated by us, and is still to be started: lists without it were wrong, perhaps."""
+    """Whether this upgrade has deallocated an instance and must still start it."""
     return instance.instance_id in state.deallocated and instance.power == "deallocated"
 
 
 def is_unmade(state: State, instance: InstanceStatus) -> bool:
-    """Whether an instance was upgraded, and its disk is still to be made anew by a reimage that it does not show."""
+    """Whether an upgraded instance still needs a reimage that its status does not show."""
     name = instance.instance_id
     return state.anew == "always" and state.sends.get(name, 0) > 0 and name not in state.reimaged
 
 
-# --- how many at once ------------------------------------------------------------------------------------------------
+# --- batch size and floors --------------------------------------------------------------------------------------------
 
 
 def floor(percent: int, size: int) -> int:
-    """How many must stay: rounded up, towards safety."""
+    """The number of instances that must stay available, rounded up."""
     return math.ceil(percent * size / 100)
 
 
 def largest_batch(policy: Policy, total: int) -> int:
-    """How many at once at most: rounded down, but one at least."""
+    """The largest number of instances in a batch: rounded down, but at least 1."""
     return policy.batch_size or max(1, policy.max_batch_instance_percent * total // 100)
 
 
 def size_of(state: State, snapshot: Snapshot) -> int:
-    """The number of instances that the floor is a share of."""
+    """The size of the set of which the floor is a percent."""
     size = max(len(snapshot.members), snapshot.model.capacity if snapshot.model is not None else 0)
     return size if state.policy.floor_follows_capacity else max(size, state.capacity)
 
 
 def count_needed(state: State, snapshot: Snapshot) -> int:
-    """How many must be available when a request of ours is sent."""
+    """The number of instances that must be available when a request is sent."""
     return floor(state.policy.min_healthy_instance_percent, size_of(state, snapshot))
 
 
 def room(state: State, snapshot: Snapshot, health: Health) -> dict[str, int]:
-    """How many available instances could be spared: of all (""), of each zone, of each placement group.
+    """How many available instances could be taken out of service: of all (""), of each zone, of each placement group.
 
-    Lists may have instances that are gone: what Azure calls not active is not available, nor are as many of the others
-    as the list has more than the capacity asks for. Nobody knows which, so they count in every place.
+    Lists may have instances that no longer exist. So an instance that Azure calls not active does not count, nor does
+    any surplus over the capacity. The surplus instances are unknown, so they are subtracted in every place.
     """
     gone, beyond = list_inactive(state, snapshot), count_surplus(state, snapshot)
     every, away = (
@@ -213,12 +213,12 @@ def room(state: State, snapshot: Snapshot, health: Health) -> dict[str, int]:
         whole = every[place] if follows else max(every[place], state.zone_sizes.get(place, 0))
         needs[place] = floor(percent, whole)
     spare = {place: every[place] - away[place] - beyond - need for place, need in needs.items()}
-    # Where none is needed one may always go, even if nothing shows whether it serves.
+    # Without a floor one instance may always be taken, even with unknown health.
     return {place: count if needs[place] else max(1, count) for place, count in spare.items()}
 
 
 def count_surplus(state: State, snapshot: Snapshot) -> int:
-    """How many more instances a list has than the capacity asks for, and nothing explains. Uniform sets only.
+    """The number of unexplained instances in a list above the capacity. Uniform sets only.
 
     A Flexible set may have VMs that its capacity does not count.
     """
@@ -230,14 +230,14 @@ def count_surplus(state: State, snapshot: Snapshot) -> int:
 
 
 def list_inactive(state: State, snapshot: Snapshot) -> frozenset[str]:
-    """The listed instances that Azure calls not active, again and again."""
+    """The listed instances that Azure has repeatedly refused as not active."""
     return frozenset(
         [name for name, count in state.turned_down.items() if count >= MOST_REFUSALS and name in snapshot.members]
     )
 
 
 def choose_spare(state: State, snapshot: Snapshot, health: Health, ids: Iterable[str]) -> tuple[str, ...]:
-    """Those of these instances that may be taken out of service together, in order."""
+    """Return the instances of `ids` that may be taken out of service together, in order."""
     spare, chosen = room(state, snapshot, health), list[str]()
     for instance in (snapshot.members[name] for name in ids):
         places = () if instance.instance_id in health.free else _places(instance.zone, instance.group)
@@ -256,9 +256,10 @@ def first_batch(
     waiting: Sequence[InstanceStatus],
     only: Collection[str] | None = None,
 ) -> tuple[str, ...]:
-    """The next batch of those that wait: one domain, no more than the policy allows, no floor broken; () for none.
+    """Return the ids of the next batch: one domain, within the policy's size and all floors; () for none.
 
-    `only`: no others than these, which are protected from scale-in for it. What Azure has turned down goes alone.
+    `waiting`: the candidates in order; `only`: choose only these, which are protected from scale-in. An instance that
+    Azure has refused as not active forms a batch of its own.
     """
     queue = [instance for instance in waiting if only is None or instance.instance_id in only]
     if not queue:
@@ -280,13 +281,13 @@ def _size(state: State, snapshot: Snapshot) -> int:
 def _take_batch(
     policy: Policy, queue: Sequence[InstanceStatus], size: int, spare: Mapping[str, int], health: Health
 ) -> tuple[list[InstanceStatus], list[InstanceStatus]]:
-    """Those of one domain that may go together, and those that stay. Who is out of service is no loss."""
+    """Split one domain into the instances of a batch and the rest. Instances out of service need no room."""
     remaining, chosen, stay = dict(spare), list[InstanceStatus](), list[InstanceStatus]()
     for home, run in itertools.groupby(queue, _ZONE_AND_GROUP):
         free_places = before = min(remaining[place] for place in _places(*home))
         for instance in run:
             counts = instance.instance_id not in health.free
-            # Those out of service come first: when none can be spared any more, none after this one could go.
+            # Instances out of service come first: without room, no later instance can be chosen.
             if len(chosen) == size or (
                 counts and policy.prioritize_unhealthy_instances and remaining[""] + free_places <= before
             ):
@@ -301,11 +302,11 @@ def _take_batch(
     return chosen, stay
 
 
-# --- a plan: the same, on a world in which all goes well --------------------------------------------------------------
+# --- a plan: the same choice, without faults --------------------------------------------------------------------------
 
 
 class Course(NamedTuple):
-    """What would happen. `why_not`: why it would not come to its end; `lowest`: the fewest available, by place."""
+    """The planned batches. `why_not`: why the upgrade could not end; `lowest`: the fewest available, by place."""
 
     batches: list[tuple[str, ...]]
     why_not: str
@@ -313,7 +314,7 @@ class Course(NamedTuple):
 
 
 def course(state: State, snapshot: Snapshot, health: Health | None = None) -> Course:
-    """The batches if nothing happens. What `first_batch` would say, but nobody is looked at twice."""
+    """Return the batches of an upgrade without faults: as repeated calls of `first_batch`, but in one pass."""
     health = health_of(snapshot, state.broken) if health is None else health
     batches = list[tuple[str, ...]]()
     moving = frozenset(
@@ -342,7 +343,7 @@ def course(state: State, snapshot: Snapshot, health: Health | None = None) -> Co
 
 
 def _assume_settled(snapshot: Snapshot, moving: Collection[str]) -> Snapshot:
-    """The instances, when others are through with those that they are changing."""
+    """Return the snapshot after other clients have finished changing the instances in `moving`."""
     if not moving:
         return snapshot
     still = {name: snapshot.members[name]._replace(state="Succeeded") for name in moving}
@@ -356,7 +357,7 @@ def _last(waiting: Iterable[InstanceStatus], moving: Collection[str]) -> list[In
 def _mark_available(
     health: Health, spare: dict[str, int], waiting: Iterable[InstanceStatus], moving: frozenset[str]
 ) -> Health:
-    """Those that others were changing are available, once it is their turn."""
+    """Count the instances in `moving` as available."""
     _heal(spare, [instance for instance in waiting if instance.instance_id in moving])
     return Health(health.unavailable - moving, health.free - moving)
 
@@ -367,7 +368,7 @@ def _heal(spare: dict[str, int], instances: Iterable[InstanceStatus]) -> None:
 
 
 class _Availability:
-    """How many are available while batch after batch is away, and the fewest of it: of all (""), by zone and group."""
+    """Available instances during the batches of a plan, and the fewest: of all (""), by zone and group."""
 
     def __init__(self, snapshot: Snapshot, health: Health, deallocated: frozenset[str]) -> None:
         self._away, self._deallocated = health.unavailable, deallocated
@@ -378,7 +379,7 @@ class _Availability:
         self.lowest: dict[str, int] = {"": 0, **places, **self._now}
 
     def take(self, chosen: Sequence[InstanceStatus], spare: dict[str, int]) -> None:
-        """One batch is away; after it all of it that run are available, and one that others stopped is not started."""
+        """Take a batch out of service and bring it back; instances stopped by others are not started."""
         for place, count in by_place(
             [instance for instance in chosen if instance.instance_id not in self._away]
         ).items():
@@ -390,7 +391,7 @@ class _Availability:
 
 
 def list_silent(snapshot: Snapshot) -> list[str]:
-    """The instances that run and should report their health, and do not."""
+    """The ids of running instances that should report their health and do not."""
     instances = [instance for instance in snapshot.members.values() if instance.is_running and not instance.health]
     return [instance.instance_id for instance in instances if not snapshot.is_available(instance)]
 
@@ -411,7 +412,7 @@ def _why_not(state: State, snapshot: Snapshot, spare: Mapping[str, int]) -> str:
 
 
 def lowest_by_domain(snapshot: Snapshot, batches: Iterable[Collection[str]]) -> dict[str, int]:
-    """The fewest available of each update domain, in all placement groups together; {} where there are none."""
+    """The fewest available instances of each update domain, over all placement groups; {} without update domains."""
     instances = [instance for instance in snapshot.members.values() if instance.update_domain is not None]
     home = {instance.instance_id: f"update domain {instance.update_domain}" for instance in instances}
     every = Counter(dict.fromkeys(home.values(), 0))
@@ -427,7 +428,7 @@ def lowest_by_domain(snapshot: Snapshot, batches: Iterable[Collection[str]]) -> 
 def plain(
     policy: Policy, snapshot: Snapshot, version: str, leg: Leg | None = None, health: Health | None = None
 ) -> State:
-    """The state of an upgrade that has not begun, as a plan has it."""
+    """Return the state of a planned upgrade before its start."""
     instances = snapshot.members.values()
     sizes = {place: count for place, count in by_place(instances).items() if place}
     capacity = max(len(snapshot.members), snapshot.model.capacity if snapshot.model is not None else 0)
@@ -436,13 +437,13 @@ def plain(
 
 
 def simulate(policy: Policy, snapshot: Snapshot, version: str) -> tuple[list[tuple[str, ...]], str]:
-    """The batches if nothing happens, and why it would not come to its end ("" if it would)."""
+    """Return the batches of an upgrade without faults, and why it could not end ("" if it can)."""
     health = health_of(snapshot)
     result = course(plain(policy, snapshot, version, health=health), snapshot, health)
     return result.batches, result.why_not
 
 
 def next_batch(state: State, snapshot: Snapshot) -> tuple[str, ...]:
-    """The ids of the next batch; () when none may go."""
+    """Return the ids of the next batch; () for none."""
     health = health_of(snapshot, state.broken)
     return first_batch(state, snapshot, health, candidates(state, snapshot, health))

@@ -1,4 +1,4 @@
-"""How an upgrade came out: every instance in exactly one class, and the evidence. PURE."""
+"""The result of an upgrade: the class of every instance, and the evidence. PURE."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,14 +14,16 @@ from .state import Batch, State
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
-    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did),
-    rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
+    """The result of an upgrade.
 
-    `classes`: instance id to its class. updated, rolled-back: it is where it was to come; already-current,
-    arrived-current: it was, or came so; still-unavailable: there, and not available, as before; evicted: by others,
-    while it was upgraded; in-flight: sent, and not over; skipped-protected, skipped-stopped, not-selected, vanished,
-    failed, not-reached. `failures`: Azure's code, message and request id for each that failed. `lowest`: the fewest
-    healthy instances: seen, or left while a batch was away.
+    `outcome`: succeeded, stopped (by a rule), paused (it could not continue), cancelled (by a person), rolled-back or
+    rollback-failed (stopped by a rule, and then rolled back by the policy).
+
+    `classes`: instance id to its class. updated, rolled-back: it has reached the goal; already-current: it was current
+    before; arrived-current: it was created current; still-unavailable: it has reached the goal and is unavailable, as
+    before; evicted: Azure evicted it during its upgrade; in-flight: its request has not ended; skipped-protected,
+    skipped-stopped, not-selected, vanished, failed, not-reached. `failures`: Azure's code, message and request id for
+    each failed instance. `lowest`: the fewest available instances, in a snapshot or during a batch.
     """
 
     outcome: str
@@ -36,7 +38,7 @@ class Verdict:
 
     @property
     def in_flight(self) -> tuple[str, ...]:
-        """Those that Azure still works on."""
+        """The ids of instances that Azure is still changing."""
         return tuple(name for name, kind in self.classes.items() if kind == "in-flight")
 
     @property
@@ -70,7 +72,7 @@ class Verdict:
 
 
 def verdict_classes(state: State, snapshot: Snapshot | None) -> dict[str, str]:
-    """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
+    """Return the class of every known instance, judged by the newest snapshot."""
     classes = {**state.forward, **state.classes}
     snapshot = None if snapshot is None else _as_planned(state, snapshot)
     instances = {} if snapshot is None else snapshot.members
@@ -94,7 +96,7 @@ def _good(state: State) -> str:
 
 
 def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> bool:
-    """Whether an instance that was not available after its upgrade, as before it, is available by now."""
+    """Whether a still-unavailable instance is available by now."""
     instance = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
     if snapshot is None or instance is None:
         return False
@@ -102,7 +104,7 @@ def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> b
 
 
 def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
-    """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
+    """Return Azure's error for each failed instance of a batch that is not settled."""
     if state.batch is None or snapshot is None:
         return {}
     instances = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
@@ -112,13 +114,13 @@ def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
 
 
 def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
-    """Until the model is written each instance seems to be on the latest, which is the old one."""
+    """The snapshot with all instances outdated, until the model is written: Azure still calls the old model latest."""
     unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
     return behind(snapshot) if unwritten else snapshot
 
 
 def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str, vm_id: str) -> str:
-    """The class of an instance whose batch is not over."""
+    """The class of an instance whose batch is not settled."""
     instance = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
@@ -139,7 +141,7 @@ def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str,
 
 
 def _rest(state: State, instance: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
-    """The class of an instance that no settled batch has."""
+    """The class of an instance that was in no settled batch."""
     if instance.state == "Deleting":
         return "vanished"
     is_there = selection.has_reached(state.goal, instance) and not selection.is_unmade(state, instance)

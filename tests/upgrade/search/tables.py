@@ -678,7 +678,7 @@ def _of_health() -> dict[str, Row]:
         "health: relapses": (
             of(relapses=5),
             first(health="initializing"),
-            settles("failed", "it was available and fell back again and again"),
+            settles("failed", "it became unavailable again repeatedly"),
         ),
         "health: all reports cease": (of(**late), silent, _action("note-wait", cause="silence")),
         "health: none has ever reported": (
