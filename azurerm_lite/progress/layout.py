@@ -128,7 +128,7 @@ def _activity(state: ViewState, at: float, width: int) -> Piece:
         return Piece(f"{state.verdict['outcome']}{reason}", styles.get(state.verdict["outcome"], BAD))
     batch = state.now.batch if state.now is not None else None
     if batch is not None and batch.ended is None:
-        elapsed = format_duration(at - batch.begun)
+        elapsed = format_duration(at - batch.intended_at)
         text = f"upgrading {listing(batch.ids)} for {elapsed}"
         return Piece(text if len(text) <= width else f"upgrading {len(batch.ids)} instances for {elapsed}", BUSY)
     return Piece(state.activity, BAD if state.events and state.events[-1].bad else "")

@@ -44,10 +44,10 @@ class ViewState(NamedTuple):
     @property
     def grid(self) -> Grid | None:
         """The heatmap, or None before the instances have been listed."""
-        if self.now is None or self.now.seen is None:
+        if self.now is None or self.now.snapshot is None:
             return None
         name = self.now.scale_set.vmss_name
-        return grid(self.now.seen, "progress", classes=self.now.classes, title=name, emulator=self.now.emulator)
+        return grid(self.now.snapshot, "progress", classes=self.now.classes, title=name, emulator=self.now.emulator)
 
 
 def apply_event(state: ViewState, event: Event) -> ViewState:

@@ -33,7 +33,7 @@ from ..types import JsonDict, ScaleSet
 from ..update import update_vmss
 from .rules import checks, preflight, selection
 from .rules.preflight import PlanRefused
-from .rules.selection import current
+from .rules.selection import is_current
 from .rules.snapshot import InstanceStatus, Snapshot, behind
 from .rules.verdict import Verdict
 from .run.planning import is_flexible, pin, resolve_version, take_snapshot
@@ -385,7 +385,7 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
         version,
         0,
         run.arm.time() - run.started_at,
-        sum(map(after.fit, after.members.values())),
+        sum(map(after.is_available, after.members.values())),
         failures={name: _failure(run, after, name) for name, kind in classes.items() if kind == "failed"},
     )
 
@@ -449,17 +449,19 @@ def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) ->
     if now is None or (was is not None and was.vm_id and now.vm_id and was.vm_id != now.vm_id):
         return "vanished"
     if was is None:
-        return "arrived-current" if current(now, version) else "not-reached"
-    return _class_on_model(before, after, was, now, version) if current(now, version) else _class_behind_model(was, now)
+        return "arrived-current" if is_current(now, version) else "not-reached"
+    return (
+        _class_on_model(before, after, was, now, version) if is_current(now, version) else _class_behind_model(was, now)
+    )
 
 
 def _class_on_model(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
     """The class of an instance that is on the model."""
-    if after.fit(now):
-        return "already-current" if current(was, version) and was == now else "updated"
-    if now.settling:
+    if after.is_available(now):
+        return "already-current" if is_current(was, version) and was == now else "updated"
+    if now.is_settling:
         return "in-flight"
-    if not before.fit(was) and not was.settling:
+    if not before.is_available(was) and not was.is_settling:
         return "still-unavailable"
     return "evicted" if now.is_stopped else "failed"
 

@@ -176,7 +176,7 @@ def picture(desk: Desk, address: az.ScaleSet, asked: Mapping[str, str]) -> Json:
     classes = rollout.classes(running, seen.instances) if by == "progress" and running is not None else None
     timeless = seen.instances._replace(at=0.0)  # so that a page which has this picture is told so
     drawn = grid(timeless, cast(ColorBy, by), classes=classes, title=address.vmss_name, emulator=desk.arm.is_emulator)
-    fit = sum(map(seen.instances.fit, seen.instances.members.values()))
+    fit = sum(map(seen.instances.is_available, seen.instances.members.values()))
     return {
         "properties": views.properties(seen.model),
         "editable": views.editable(seen.model),

@@ -76,7 +76,7 @@ def lines_of(changed: list[Any]) -> bytes:
     for entry in changed:
         if isinstance(entry, dict):
             try:
-                line, seal = stored.sealed(entry, seal)
+                line, seal = stored.seal_entry(entry, seal)
             except ValueError:  # NaN
                 line = json.dumps(entry).encode() + b"\n"
         else:

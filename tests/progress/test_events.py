@@ -36,7 +36,7 @@ def test_the_numbers_of_every_event_are_true() -> None:
         assert counts["available"] >= counts["floor"] == 16
         assert counts["batch"] <= counts["batches"]
         assert set(now.classes) == {str(number) for number in range(20)}
-        assert len(grid(now.seen, "progress", classes=now.classes).cells) == 20
+        assert len(grid(now.snapshot, "progress", classes=now.classes).cells) == 20
     begin, *_, end = events
     assert (begin["progress"]["batch"], begin["progress"]["batches"], begin["progress"]["updated"]) == (0, 5, 0)
     assert set(begin["now"].classes.values()) == {"not-reached"}

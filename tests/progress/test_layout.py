@@ -141,12 +141,12 @@ def test_the_clock_moves_on_between_events() -> None:
 def test_being_below_the_floor_is_shown() -> None:
     view = in_the_middle(small())
     assert view.now is not None
-    assert view.now.seen is not None
+    assert view.now.snapshot is not None
     unhealthy = {
-        key: instance._replace(health="unhealthy") for key, instance in list(view.now.seen.members.items())[:5]
+        key: instance._replace(health="unhealthy") for key, instance in list(view.now.snapshot.members.items())[:5]
     }
-    snapshot = view.now.seen._replace(members={**view.now.seen.members, **unhealthy})
-    below = view._replace(now=view.now._replace(seen=snapshot))
+    snapshot = view.now.snapshot._replace(members={**view.now.snapshot.members, **unhealthy})
+    below = view._replace(now=view.now._replace(snapshot=snapshot))
     assert "BELOW the floor of 16" in text(below, 80)[4]
     assert "BELOW the floor of 16" in render_html(below)
 

@@ -21,7 +21,7 @@ EMPTY_NAMES = {
     "one", "ones", "found", "told", "said", "made", "given", "kept", "left", "own", "there", "who", "whoever", "heard",
     "meant", "asked", "seen", "wanted", "begun", "taken", "shown",
 }  # fmt: skip
-EMPTY_NAME_CEILINGS = {"upgrade": 129}
+EMPTY_NAME_CEILINGS = {"upgrade": 40}
 PRONOUNS = re.compile(r"\b(?:who|whoever|somebody|nobody|everybody|anybody)\b", re.IGNORECASE)
 PRONOUN_CEILINGS = {
     "_common": 4,
@@ -34,7 +34,7 @@ PRONOUN_CEILINGS = {
     "errors": 1,
     "model": 1,
     "update": 3,
-    "upgrade": 39,
+    "upgrade": 22,
 }
 
 

@@ -184,7 +184,7 @@ def test_those_that_can_be_spared_together(ids: str, zone_percent: int, spared: 
     policy = {"min_healthy_instance_percent": 25, "min_healthy_zone_percent": zone_percent}
     state = tables.state(policy, capacity=4, zone_sizes={})
     snapshot = seen(*members)
-    assert selection.spared(state, snapshot, selection.health_of(snapshot), ids) == tuple(spared)
+    assert selection.choose_spare(state, snapshot, selection.health_of(snapshot), ids) == tuple(spared)
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_those_that_can_be_spared_together(ids: str, zone_percent: int, spared: 
     ],
 )
 def test_where_an_instance_is_to_come(leg: Leg, member: InstanceStatus, reached: bool) -> None:
-    assert selection.reached(leg, member) is reached
+    assert selection.has_reached(leg, member) is reached
 
 
 def test_current_needs_the_model_and_the_version() -> None:
-    assert selection.current(current("0"), "2")
-    assert not selection.current(current("0", latest=False), "2")
-    assert not selection.current(current("0"), "3")
+    assert selection.is_current(current("0"), "2")
+    assert not selection.is_current(current("0", latest=False), "2")
+    assert not selection.is_current(current("0"), "3")

@@ -74,9 +74,9 @@ def test_a_change_needs_what_it_needs(disk: Any, patch: Any, hosted: bool, neede
         ({}, bigger(ELSEWHERE), "upgrade", "must be deallocated first"),
         ({}, bigger(ELSEWHERE), "deallocate", ""),
         ({}, bigger("standard_d4s_v3"), "upgrade", ""),
-        ({}, secret(customData="eA=="), "upgrade", "disk made anew.*max_disruption='reimage' allows it"),
+        ({}, secret(customData="eA=="), "upgrade", "disk recreated.*max_disruption='reimage' allows it"),
         ({}, secret(customData="eA=="), "reimage", ""),
-        ({"ephemeral": True}, NEW, "upgrade", "disk made anew"),
+        ({"ephemeral": True}, NEW, "upgrade", "disk recreated"),
         ({"ephemeral": True}, NEW, "reimage", ""),
         ({}, NEW, "upgrade", ""),
     ],
@@ -204,7 +204,7 @@ def test_custom_data_is_written_and_its_instances_are_reimaged_and_no_file_or_te
     assert all(vm.disk_version == made.scale_set.model_version == 1 for vm in made.scale_set.instances.values())
     texts = [path.read_text(), str(wanted), repr(wanted), json.dumps(wanted.to_dict()), wanted._repr_html_(), *told]
     assert not [text for text in texts if "aHVudGVyMg==" in text or "Marker" in text]
-    assert any("no rollback brings old ones back" in one for one in wanted.warnings)
+    assert any("a rollback cannot restore them" in one for one in wanted.warnings)
 
 
 def test_a_secret_that_no_journal_keeps_cannot_be_written_by_another_process(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_secret_that_no_journal_keeps_cannot_be_written_by_another_process(tmp
     assert "model-written" not in entries
     verdict = resume(made.arm, where)
     assert verdict.outcome == "stopped"
-    assert "which no journal keeps: plan again" in verdict.reason
+    assert "which are not in the journal: plan again" in verdict.reason
     assert done(made) == []
 
 

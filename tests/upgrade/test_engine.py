@@ -99,7 +99,7 @@ def test_latest_is_resolved_and_pinned() -> None:
         ({"capacity": 4}, {"min_healthy_instance_percent": 100}, "none can be spared"),
         ({"capacity": 6, "zones": ["1", "2", "3"]}, {"min_healthy_zone_percent": 100,
           "min_healthy_instance_percent": 50}, "zone"),
-        ({"ephemeral": True}, {"max_disruption": "upgrade"}, "made anew"),
+        ({"ephemeral": True}, {"max_disruption": "upgrade"}, "disk recreated"),
     ],
 )  # fmt: skip
 def test_a_promise_that_could_not_be_kept_is_refused_before_anything_is_written(
@@ -131,7 +131,7 @@ def test_an_image_that_does_not_exist_and_an_instance_that_is_not_there_are_refu
         wanted(made, change="9.9.9")
     with pytest.raises(az.InvalidInput, match="no such instance: 77"):
         wanted(made, Policy(instances=("77",)))
-    with pytest.raises(az.InvalidInput, match="no instance is in what was selected"):
+    with pytest.raises(az.InvalidInput, match="no instance matches the selection"):
         wanted(made, Policy(update_domains=(9,)))
 
 
@@ -262,7 +262,7 @@ def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
     made = stage(capacity=10, health_source="extension")
     made.simulation.health.set_health(made.scale_set, made.scale_set.instances["4"], "")
     seen = wanted(made).observation
-    assert not seen.fit(seen.members["4"])
+    assert not seen.is_available(seen.members["4"])
     assert run(made).ok  # Initializing after each upgrade, waited out
 
 
@@ -356,7 +356,7 @@ def test_protected_instances_are_never_touched_silently() -> None:
     made = stage(capacity=10)
     made.scale_set.instances["3"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
     found = wanted(made)
-    assert "protected from scale-set actions and left alone: 3" in str(found)
+    assert "protected from scale-set actions and skipped: 3" in str(found)
     assert upgrade(made.arm, found).classes["3"] == "skipped-protected"
     with pytest.raises(PlanRefused, match="protected"):
         wanted(made, Policy(on_protected="fail"), "22.04.202610200")
@@ -373,7 +373,7 @@ def test_a_model_that_somebody_edits_stops_it() -> None:
 
     verdict = run(made, on_event=edit)
     assert (verdict.outcome, len(posts(made))) == ("stopped", 1)
-    assert "somebody changed the model" in verdict.reason
+    assert "the model was changed" in verdict.reason
 
 
 def test_an_instance_that_hangs_has_a_deadline_and_is_not_sent_again() -> None:
@@ -667,7 +667,7 @@ def test_what_somebody_adds_after_the_write_is_drift_all_the_same() -> None:
 
     verdict = run(made, on_event=meddle)
     assert (verdict.outcome, posts(made)) == ("stopped", [])
-    assert "somebody changed the model" in verdict.reason
+    assert "the model was changed" in verdict.reason
 
 
 def test_a_rollback_that_fails_is_the_end_of_it(tmp_path: Path) -> None:
@@ -809,7 +809,7 @@ def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[Instanc
     flat = [one for ids in found.batches for one in ids]
     assert len(flat) == len(set(flat))
     assert not any(seen.members[one].protected for one in flat)
-    fit = [one for one in seen.members.values() if seen.fit(one)]
+    fit = [one for one in seen.members.values() if seen.is_available(one)]
     need = math.ceil(policy.min_healthy_instance_percent * len(seen.members) / 100)
     first = [one for one in found.batches[0] if one not in health.free] if found.batches else []
     moving = any(seen.members[one].state in ("Creating", "Updating") for one in first)

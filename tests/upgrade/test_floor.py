@@ -267,7 +267,7 @@ def test_deallocate_is_not_sent_again_below_the_floor_or_over_a_foreign_model(tm
     lab.scale_set.model_version += 1
     verdict = lab.resume(journal)
     assert verdict.outcome == "stopped"
-    assert "somebody changed the model" in verdict.reason
+    assert "the model was changed" in verdict.reason
     assert len(lab.sent) == requests
     assert lab.breaches == []
 

@@ -235,7 +235,7 @@ def test_instances_that_have_never_reported_to_the_health_source_are_not_availab
     silent = [
         text
         for text in lab.plan(policy=Policy(min_healthy_instance_percent=0, min_healthy_zone_percent=0)).warnings
-        if "nothing reports" in text
+        if "without a health report" in text
     ]
     assert len(silent) == 1
 
@@ -292,7 +292,7 @@ def test_instances_that_are_older_than_the_health_source_count_by_whether_they_r
 def test_what_a_health_source_asks_of_an_instance(source: Any, latest: bool, report: str, available: bool) -> None:
     member = tables.instance("0", latest=latest, health=report)
     snapshot = tables.seen(member, source=source, reports=False)
-    assert (snapshot.fit(member), snapshot.is_free(member)) == (available, False)
+    assert (snapshot.is_available(member), snapshot.is_free(member)) == (available, False)
 
 
 # --- succeeded means healthy ------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_a_journal_of_azure_is_refused_by_an_emulator_and_the_other_way_round(tm
     path = tmp_path / "j.jsonl"
     stage = paused(path)
     resealed(path, lambda first: first.update(world=""))
-    with pytest.raises(az.InvalidInput, match="that journal is of Azure, and here answers the emulator"):
+    with pytest.raises(az.InvalidInput, match="that journal is of Azure, but this connection leads to the emulator"):
         resume(stage.arm, str(path))
 
 
@@ -226,7 +226,7 @@ def resealed(path: Path, change: Callable[[dict[str, Any]], Any], number: int = 
     found, seal, lines = journals.read(path), "", list[bytes]()
     change(found[number])
     for entry in found:
-        line, seal = stored.sealed(entry, seal)
+        line, seal = stored.seal_entry(entry, seal)
         lines.append(line)
     path.write_bytes(b"".join(lines))
 

@@ -8,7 +8,7 @@ import pytest
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
 from azurerm_lite.upgrade.rules.snapshot import Snapshot
-from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
+from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, find_deallocated
 from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
 from .search import tables
@@ -51,7 +51,7 @@ def test_how_long_a_cause_is_waited_for(cause: str, field: str) -> None:
     ],
 )
 def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Snapshot, doubtful: Any) -> None:
-    entry = machine.seen_entry(tables.state(**values), snapshot)
+    entry = machine.build_snapshot_entry(tables.state(**values), snapshot)
     assert (entry["doubtful"], entry["ids"], entry["at"]) == (doubtful, frozenset(snapshot.members), snapshot.at)
 
 
@@ -77,7 +77,7 @@ def test_a_failed_upgrade_is_not_sent_again_when_lists_had_lost_its_instance(
     facts = {"absent": {"0": ""}, "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
     before = tables.state(**{**facts, **shown})
     snapshot = seen(instance("0", **values), instance("1"), instance("2"))
-    after = machine.apply(before, machine.seen_entry(before, snapshot))
+    after = machine.apply(before, machine.build_snapshot_entry(before, snapshot))
     assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, {})
 
 
@@ -128,7 +128,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "batch": Batch(("0",), ("vm0",), NOW, True, request_ids=("0",), stopped=frozenset("0")),
             "posted": frozenset("0"),
             "operation": None,
-            "left": 2,
+            "available_left": 2,
             "protections": 0,
         },
     ),
@@ -145,7 +145,9 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
     "stage, of a part, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"], "batch": ["0"]}, {}),
     "stage, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"]}, {}),
     "posted": (
-        changed(STATE, batch=INTENDED, left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}),
+        changed(
+            STATE, batch=INTENDED, available_left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}
+        ),
         {"kind": "posted", "operation": {"url": "u"}},
         {
             "batch": changed(INTENDED, status="sent", sent=NOW, followed=True),
@@ -326,9 +328,9 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "ended, without a batch": (STATE, {"kind": "ended"}, {}),
-    "fit": (changed(STATE, batch=ENDED), {"kind": "fit"}, {"batch": changed(ENDED, fit_since=NOW)}),
+    "fit": (changed(STATE, batch=ENDED), {"kind": "fit"}, {"batch": changed(ENDED, available_since=NOW)}),
     "relapsed": (
-        changed(STATE, batch=changed(ENDED, fit_since=0.0, watched=0.0)),
+        changed(STATE, batch=changed(ENDED, available_since=0.0, watched=0.0)),
         {"kind": "relapsed"},
         {"batch": changed(ENDED, relapses=1)},
     ),
@@ -477,11 +479,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "stopped_for": "r",
             "unreturnable": ("0 is not",),
             **STALE,
-            "ending": Ending("rollback-failed", "rollback", "r; not taken back; 0 is not"),
+            "ending": Ending("rollback-failed", "rollback", "r; not rolled back; 0 is not"),
         },
     ),
     "gap": (
-        changed(STATE, due=5.0, model_since=1.0, wait=Wait("floor", 2.0), batch=changed(SENT, fit_since=4.0)),
+        changed(STATE, due=5.0, model_since=1.0, wait=Wait("floor", 2.0), batch=changed(SENT, available_since=4.0)),
         {"kind": "gap", "seconds": 100.0},
         {
             "due": None,
@@ -554,7 +556,7 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"batch": changed(INTENDED, status="lost", sent=NOW, watched=NOW), **STALE},
     ),
     "resumed, ended": (
-        changed(STATE, batch=changed(ENDED, fit_since=5.0, watched=0.0)),
+        changed(STATE, batch=changed(ENDED, available_since=5.0, watched=0.0)),
         {"kind": "resumed"},
         {"batch": ENDED, **STALE},
     ),
@@ -670,7 +672,7 @@ def test_a_journal_leads_to_the_state_that_its_entries_led_to() -> None:
     ],
 )
 def test_which_instances_are_left_deallocated(batch: Batch | None, names: str) -> None:
-    assert left_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
+    assert find_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
 
 
 def test_the_phases_of_an_upgrade() -> None:

@@ -177,7 +177,7 @@ def test_rights_that_do_not_reach_operations_are_told_before_the_first_batch() -
 def test_what_others_do_meanwhile_is_shown() -> None:
     made = stage()
     made.simulation.instances.update(made.scale_set, made.scale_set.instances["3"], state="Updating")
-    assert warned(wanted(made), "being changed by somebody else, and waited for: 3")
+    assert warned(wanted(made), "being changed by another client, and waited for: 3")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_images_are_told_apart(reference: dict[str, Any], name: str) -> None:
 def test_a_policy_can_forbid_touching_a_protected_set() -> None:
     made = stage()
     made.scale_set.instances["3"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
-    assert warned(wanted(made), "protected from scale-set actions and left alone: 3")
+    assert warned(wanted(made), "protected from scale-set actions and skipped: 3")
     refused(made, NEW, "protected from scale-set actions: 3", policy=Policy(on_protected="fail"))
 
 

@@ -473,7 +473,7 @@ def test_a_change_that_takes_the_health_source_away() -> None:
         profile["extensionProfile"]["extensions"] = []
 
     wanted = lab.plan(change)
-    assert any("takes the health source away" in one for one in wanted.warnings)
+    assert any("removes the health source" in one for one in wanted.warnings)
     assert upgrade(lab.arm, wanted).counts == {"updated": 10}
     assert lab.plan(None).batches == ()
 

@@ -115,7 +115,7 @@ def test_unknown_domains_are_never_one_giant_batch() -> None:
 def _gaps(made: Stage) -> list[float]:
     """Seconds from the end of each batch to the begin of the next, by the emulator's own record."""
     found = [one for one in made.simulation.operations.records.values() if one.kind == "POST"]
-    return [later.started - (one.ended or 0.0) for one, later in itertools.pairwise(found)]
+    return [later.start_time - (one.end_time or 0.0) for one, later in itertools.pairwise(found)]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from azurerm_lite.upgrade.run.runner import Runner
 from azurerm_lite.upgrade.run.runs import start_runner
 
 MID, NEW = "22.04.202610200", "22.04.202611120"
-LOST = ("somebody else wrote the model", "somebody changed the model", "the model has changed since")
+LOST = ("somebody else wrote the model", "the model was changed", "the model has changed since")
 HOURS = 8 * 3600.0
 MOST_STEPS = 600
 FLOOR = 8  # of ten, by the default policy
@@ -193,7 +193,7 @@ def test_who_is_overtaken_in_its_middle_leaves_the_model_to_the_other(batches: i
     while loser.verdict is None:
         loser.act()
     assert (loser.verdict.outcome, len(posts(made))) == ("rollback-failed", sent)
-    assert "not taken back: somebody changed the model" in loser.verdict.reason
+    assert "not rolled back: the model was changed" in loser.verdict.reason
     while winner.verdict is None:
         winner.act()
     assert winner.verdict.ok

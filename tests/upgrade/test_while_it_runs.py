@@ -77,7 +77,7 @@ def test_a_health_source_that_comes_with_the_change_does_not_make_the_others_sic
         found["properties"]["virtualMachineProfile"]["extensionProfile"] = extension
 
     wanted = plan(made.arm, *made.address, bring)
-    assert any("the change brings a health source" in one for one in wanted.warnings)
+    assert any("the change adds a health source" in one for one in wanted.warnings)
     assert upgrade(made.arm, wanted).counts == {"updated": 10}
     assert {vm.health for vm in made.scale_set.instances.values()} == {"healthy"}
     made = stage()

@@ -1,1 +1,1 @@
-"""The rules of an upgrade: what is seen, what follows from it, how far it is, how it came out. All of it is PURE."""
+"""The rules of an upgrade: snapshots, decisions, state and verdict. All of it is PURE."""

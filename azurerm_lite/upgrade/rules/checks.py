@@ -1,4 +1,4 @@
-"""Arguments of plans, runs and fleets, checked before anything is read. PURE."""
+"""Checks of the arguments of plans, runs and fleets, before anything is read. PURE."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,13 +25,13 @@ def of_run(journal: object, gate: object, on_event: object, should_stop: object)
 
 
 def of_resume(journal: object, gate: object, on_event: object, should_stop: object) -> None:
-    """The same for a run that goes on from a journal, which must be there."""
+    """InvalidInput for a resumed run without a journal, or with a path or a function of another type."""
     needed_path(journal, "journal")
     of_run(journal, gate, on_event, should_stop)
 
 
 def path(value: object, name: str) -> None:
-    """InvalidInput for what is neither None nor a path that a file may have."""
+    """InvalidInput unless the value is None or a valid file path."""
     if value is None:
         return
     to_path: Any = getattr(value, "__fspath__", None)
@@ -41,13 +41,13 @@ def path(value: object, name: str) -> None:
 
 
 def needed_path(value: object, name: str) -> None:
-    """InvalidInput for what is no path that a file may have."""
+    """InvalidInput unless the value is a valid file path."""
     if value is None:
         raise InvalidInput(f"{name} must be the path of a journal, not None")
     path(value, name)
 
 
 def faults(value: object) -> tuple[Mapping[str, Any], ...]:
-    """The faults of a rehearsal, each an object."""
+    """Return the faults of a rehearsal; InvalidInput unless each is an object."""
     items = arguments.sequence(value, "faults", "[{'on': 'upgrade', 'instance': '3', 'effect': 'fail'}]")
     return tuple(arguments.json_object(item, "each of faults") for item in items)

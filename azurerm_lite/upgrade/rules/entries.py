@@ -1,6 +1,6 @@
-"""What each entry of a journal makes of the state of an upgrade. PURE.
+"""How each entry of a journal changes the state of an upgrade. PURE.
 
-Nothing is decided here: an entry says what has happened or what was decided, and the state is what follows from it.
+Nothing is decided here: an entry records an event or a decision, and the state follows from the entries.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried
 
 
 def fold(entries: Sequence[Entry]) -> State:
-    """The state that these entries led to. The runner uses the same `apply`, so a resumed run knows what it knew."""
+    """Return the state after these entries. The runner uses the same `apply`, so a resumed run has the same state."""
     state = begin(entries[0])
     for entry in entries[1:]:
         state = apply(state, entry)
@@ -22,33 +22,33 @@ def fold(entries: Sequence[Entry]) -> State:
 
 
 def apply(state: State, entry: Entry) -> State:
-    """The state after one entry more; entries of unknown kinds change nothing."""
+    """Return the state after one more entry. Entries of unknown kinds change nothing."""
     change = _APPLY.get(entry["kind"])
     return state if change is None else change(state, entry)
 
 
-def _batch(state: State, **changes: Any) -> State:
+def _change_batch(state: State, **changes: Any) -> State:
     return state if state.batch is None else changed(state, batch=changed(state.batch, **changes))
 
 
-def _model_intent(state: State, _entry: Entry) -> State:
+def _apply_model_intent(state: State, _entry: Entry) -> State:
     return changed(state, model="intended")
 
 
-def _model_posted(state: State, entry: Entry) -> State:
+def _apply_model_posted(state: State, entry: Entry) -> State:
     return changed(state, model="sent", model_since=entry["at"], wait=None)
 
 
-def _model_answered(state: State, _entry: Entry) -> State:
+def _apply_model_answered(state: State, _entry: Entry) -> State:
     return changed(state, model="answered", stale=True)
 
 
-def _model_written(state: State, entry: Entry) -> State:
-    found = entry.get("fingerprint") or state.goal.after
-    return changed(state, model="written", model_written=True, fingerprint=found, wait=None, stale=True)
+def _apply_model_written(state: State, entry: Entry) -> State:
+    fingerprint = entry.get("fingerprint") or state.goal.after
+    return changed(state, model="written", model_written=True, fingerprint=fingerprint, wait=None, stale=True)
 
 
-def _intent(state: State, entry: Entry) -> State:
+def _apply_intent(state: State, entry: Entry) -> State:
     ids = tuple(entry["ids"])
     batch = Batch(
         ids,
@@ -62,34 +62,36 @@ def _intent(state: State, entry: Entry) -> State:
         failed=frozenset(entry.get("failed", ())),
     )
     posted = state.posted | set(ids)
-    return changed(state, batch=batch, posted=posted, operation=None, left=entry.get("left"), protections=0)
+    return changed(state, batch=batch, posted=posted, operation=None, available_left=entry.get("left"), protections=0)
 
 
-def _stage(state: State, entry: Entry) -> State:
-    """The next request of a batch; what is not in the entry's `batch`, where it has one, leaves the batch."""
+def _apply_stage(state: State, entry: Entry) -> State:
+    """Intend the next request of a batch. Instances that are not in the entry's `batch` leave the batch."""
     ids = tuple(entry["ids"])
-    state = _shrunk(state, frozenset(entry["batch"])) if "batch" in entry else state
-    return _batch(changed(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None)
+    state = _shrink_batch(state, frozenset(entry["batch"])) if "batch" in entry else state
+    return _change_batch(
+        changed(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None
+    )
 
 
-def _shrunk(state: State, names: frozenset[str]) -> State:
-    """The batch has these instances only; the others may be chosen again."""
+def _shrink_batch(state: State, names: frozenset[str]) -> State:
+    """Reduce the batch to these instances; the others may be chosen again."""
     batch = state.batch
     if batch is None:
         return state
     pairs = [(name, vm) for name, vm in zip(batch.ids, batch.vm_ids, strict=True) if name in names]
     posted = state.posted - (set(batch.ids) - names)
     ids, vm_ids = tuple(name for name, _ in pairs), tuple(vm for _, vm in pairs)
-    return _batch(changed(state, posted=posted), ids=ids, vm_ids=vm_ids)
+    return _change_batch(changed(state, posted=posted), ids=ids, vm_ids=vm_ids)
 
 
-def _posted(state: State, entry: Entry) -> State:
+def _apply_posted(state: State, entry: Entry) -> State:
     batch = state.batch
     if batch is None:
         return state
     counts = batch.request == "upgrade"
-    sends = {**state.sends, **{one: state.sends.get(one, 0) + counts for one in batch.request_ids}}
-    lowest = least(state.lowest, state.left)
+    sends = {**state.sends, **{name: state.sends.get(name, 0) + counts for name in batch.request_ids}}
+    lowest = least(state.lowest, state.available_left)
     operation = entry.get("operation")
     sent = changed(
         state,
@@ -103,7 +105,7 @@ def _posted(state: State, entry: Entry) -> State:
     )
     if batch.request == "deallocate":
         sent = changed(sent, deallocated=state.deallocated | set(batch.request_ids) - batch.stopped)
-    return _batch(changed(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
+    return _change_batch(changed(sent, stale=True), status="sent", sent=entry["at"], followed=operation is not None)
 
 
 def _without(values: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _Value]:
@@ -111,8 +113,8 @@ def _without(values: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _V
     return {name: value for name, value in values.items() if name not in gone}
 
 
-def _lost(state: State, entry: Entry) -> State:
-    return _batch(changed(state, stale=True), status="lost", sent=entry["at"])
+def _apply_lost(state: State, entry: Entry) -> State:
+    return _change_batch(changed(state, stale=True), status="lost", sent=entry["at"])
 
 
 _RETRY_SECONDS: Mapping[str, float] = {
@@ -122,11 +124,11 @@ _RETRY_SECONDS: Mapping[str, float] = {
     "outage": LOOK_SECONDS,
     "model": LOOK_SECONDS,
 }
-_WEIGHTS = {"stale": 100, "inactive": 100}  # no limit of time bounds these well, so each counts for more of the others
+_WEIGHTS = {"stale": 100, "inactive": 100}  # a time limit does not bound these causes, so each counts more
 
 
-def _unposted(state: State, entry: Entry) -> State:
-    """A request that was not sent, or had no effect: it is decided anew."""
+def _apply_unposted(state: State, entry: Entry) -> State:
+    """Forget a request that was not sent or had no effect; the next decision starts again."""
     batch, cause = state.batch, entry.get("cause", "stale")
     if batch is None:
         return state
@@ -137,18 +139,18 @@ def _unposted(state: State, entry: Entry) -> State:
         batch_after, posted = None, state.posted - set(batch.ids)
     turned_down = dict(state.turned_down)
     if cause == "inactive":
-        turned_down |= {one: turned_down.get(one, 0) + 1 for one in batch.request_ids}
+        turned_down |= {name: turned_down.get(name, 0) + 1 for name in batch.request_ids}
     state = changed(state, batch=batch_after, posted=posted, operation=None, turned_down=turned_down, stale=True)
     state = changed(state, unsent=state.unsent + _WEIGHTS.get(cause, 1))
     return (
         state
         if cause == "stop"
-        else _troubled(state, {**entry, "of": "send", "cause": "outage" if cause == "lost" else cause})
+        else _record_trouble(state, {**entry, "of": "send", "cause": "outage" if cause == "lost" else cause})
     )
 
 
-def _troubled(state: State, entry: Entry) -> State:
-    """Something that did not work, and when it may be tried again; since when that is so is kept."""
+def _record_trouble(state: State, entry: Entry) -> State:
+    """Wait before the next attempt; the same cause as before keeps the begin of its wait."""
     cause, before = entry["cause"], state.wait
     same = before is not None and before.cause == cause
     since = before.since if before is not None and same else entry["at"]
@@ -159,8 +161,8 @@ def _troubled(state: State, entry: Entry) -> State:
     return changed(state, wait=wait, stale=True)
 
 
-def _trouble(state: State, entry: Entry) -> State:
-    """A request that failed, for now or for good. A guard that stays does not keep the run from its end."""
+def _apply_trouble(state: State, entry: Entry) -> State:
+    """Record a failed request. A guard that cannot be removed does not stop the run from ending."""
     of = entry.get("of", "")
     if of == "write-model":
         state = changed(state, model="intended")
@@ -169,23 +171,23 @@ def _trouble(state: State, entry: Entry) -> State:
         protection: Protection = "unneeded" if guard == "unprotect" and state.shielded else state.protection
         first = state.wait is None or state.wait.of != of
         if entry["cause"] in ("busy", "outage", "throttled") and first:
-            return _troubled(changed(state, protection=protection), entry)
+            return _record_trouble(changed(state, protection=protection), entry)
         return changed(
             state, outstanding=(*state.outstanding, guard, str(entry.get("reason", ""))), protection=protection
         )
     if of in ("protect", "follow-protection", "unprotect"):
         state = changed(state, protection="unneeded" if state.shielded else "off")
-    return _troubled(state, entry)
+    return _record_trouble(state, entry)
 
 
-def _ended(state: State, entry: Entry) -> State:
-    """A request is through, well or not, or has taken too long."""
+def _apply_ended(state: State, entry: Entry) -> State:
+    """Record that a request has ended, has failed or is overdue."""
     batch = state.batch
     if batch is None:
         return state
     at, request = entry["at"], batch.request
-    elapsed = at - batch.begun
-    took = min(entry.get("took") or elapsed, elapsed)  # Azure's clock, unless it runs faster than ours
+    elapsed = at - batch.intended_at
+    took = min(entry.get("took") or elapsed, elapsed)  # Azure's figure, unless it is larger than the observed time
     state = changed(state, took=(*state.took, took), hanging=state.operation if entry.get("overdue") else state.hanging)
     if request == "start" and not entry.get("error") and not entry.get("returned"):
         state = changed(state, deallocated=state.deallocated - set(batch.request_ids))
@@ -195,30 +197,30 @@ def _ended(state: State, entry: Entry) -> State:
     returned = batch.returned or bool(entry.get("returned"))
     state = changed(state, operation=None, stale=True)
     done = (*batch.done, request)
-    return _batch(state, status="ended", done=done, ended=at, watched=at, error=error, returned=returned)
+    return _change_batch(state, status="ended", done=done, ended=at, watched=at, error=error, returned=returned)
 
 
-def _fit(state: State, entry: Entry) -> State:
-    return _batch(state, fit_since=entry["at"])
+def _apply_available(state: State, entry: Entry) -> State:
+    return _change_batch(state, available_since=entry["at"])
 
 
-def _relapsed(state: State, entry: Entry) -> State:
+def _apply_relapsed(state: State, entry: Entry) -> State:
     relapses = 0 if state.batch is None else state.batch.relapses + 1
-    return _batch(state, fit_since=None, watched=entry["at"], relapses=relapses)
+    return _change_batch(state, available_since=None, watched=entry["at"], relapses=relapses)
 
 
-def _gate(state: State, entry: Entry) -> State:
+def _apply_gate(state: State, entry: Entry) -> State:
     if entry["said"] == "inconclusive":
         return changed(state, wait=Wait("refused", entry["at"], str(entry.get("reason", "")), 0.0, "gate"))
-    refused = tuple(one for one in entry["ids"] if one not in state.broken) if entry["said"] == "fail" else ()
-    return _batch(changed(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
+    refused = tuple(name for name in entry["ids"] if name not in state.broken) if entry["said"] == "fail" else ()
+    return _change_batch(changed(state, gate_refused=state.gate_refused + refused), gate=entry["said"])
 
 
-def _settled(state: State, entry: Entry) -> State:
-    given_back = {one for one, kind in entry["classes"].items() if kind == "unchanged"}
-    classes = {**state.classes, **{one: kind for one, kind in entry["classes"].items() if one not in given_back}}
-    # Only an instance that is healthy on the new model has shown anything: until then the canary is still to come.
-    shown = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
+def _apply_settled(state: State, entry: Entry) -> State:
+    given_back = {name for name, kind in entry["classes"].items() if kind == "unchanged"}
+    classes = {**state.classes, **{name: kind for name, kind in entry["classes"].items() if name not in given_back}}
+    # The next batch is a canary until one instance was healthy on the new model.
+    has_updated = any(kind in ("updated", "rolled-back") for kind in entry["classes"].values())
     protection: Protection = "unneeded" if state.shielded else "off"
     reasons = entry.get("reasons", {})
     return changed(
@@ -229,7 +231,7 @@ def _settled(state: State, entry: Entry) -> State:
         reasons={**state.reasons, **reasons},
         posted=state.posted - given_back,
         absent={**state.absent, **{name: reasons.get(name, "") for name in entry.get("absent", ())}},
-        batches=state.batches + shown,
+        batches=state.batches + has_updated,
         settled_batches=state.settled_batches + 1,
         closed_at=entry["at"],
         gaps=0,
@@ -239,23 +241,23 @@ def _settled(state: State, entry: Entry) -> State:
     )
 
 
-def _checkpointed(state: State, entry: Entry) -> State:
+def _apply_checkpointed(state: State, entry: Entry) -> State:
     return changed(state, checkpoint=entry["percent"], pausing=True)
 
 
-def _stuck(state: State, entry: Entry) -> State:
+def _apply_stuck(state: State, entry: Entry) -> State:
     return changed(state, wait=Wait(entry.get("cause", "floor"), entry["since"], str(entry.get("reason", ""))))
 
 
-def _guarded(state: State, entry: Entry) -> State:
+def _apply_guarded(state: State, entry: Entry) -> State:
     return changed(state, repairs="suspending" if entry["on"] else "not ours", stale=True)
 
 
-def _repairs(state: State, entry: Entry) -> State:
+def _apply_repairs(state: State, entry: Entry) -> State:
     return changed(state, repairs=entry["repairs"], stale=True)
 
 
-def _shielded(state: State, entry: Entry) -> State:
+def _apply_shielded(state: State, entry: Entry) -> State:
     ids, batch = tuple(entry["ids"]), tuple(entry["batch"])
     if not batch:
         return changed(state, shielded=(), shielded_for=(), protection="off", stale=True)
@@ -263,26 +265,26 @@ def _shielded(state: State, entry: Entry) -> State:
     return changed(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
-def _freed(state: State, entry: Entry) -> State:
-    """These instances are protected by us no more, whatever becomes of the others."""
+def _apply_freed(state: State, entry: Entry) -> State:
+    """Record that these instances are not protected by this upgrade any more."""
     return changed(state, shielded=tuple(name for name in state.shielded if name not in entry["ids"]))
 
 
-def _protection(state: State, entry: Entry) -> State:
+def _apply_protection(state: State, entry: Entry) -> State:
     return changed(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
-def _leg(state: State, entry: Entry) -> State:
+def _apply_leg(state: State, entry: Entry) -> State:
     return changed(state, leg=entry["number"], model="unwritten", wait=None, posted=frozenset(), stale=True)
 
 
 _SOURCES_BACK: Mapping[HealthSource, HealthSource] = {"arrives": "leaves", "leaves": "arrives"}
 
 
-def _rollback(state: State, entry: Entry) -> State:
-    """What was done is to be undone: the same machine, with other legs."""
+def _apply_rollback(state: State, entry: Entry) -> State:
+    """Begin the rollback: the same machine with other legs."""
     legs = tuple(leg_of(stored) for stored in entry["legs"])
-    broken = frozenset(one for one, kind in state.classes.items() if kind == "failed")
+    broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
     back = changed(
         state,
         direction="back",
@@ -309,14 +311,14 @@ def _rollback(state: State, entry: Entry) -> State:
     )
     if legs:
         return back
-    text = "; ".join(("not taken back", *back.unreturnable))
+    text = "; ".join(("not rolled back", *back.unreturnable))
     return changed(back, ending=Ending("rollback-failed", "rollback", f"{back.stopped_for}; {text}"))
 
 
-def _gap(state: State, entry: Entry) -> State:
-    """Time that nobody observed: what is observed is observed anew, and no deadline has come nearer.
+def _apply_gap(state: State, entry: Entry) -> State:
+    """Leave out unobserved time: observations start again, and deadlines move by the same time.
 
-    A clock that was put back has negative seconds, and takes with it what is not to be done before its time.
+    After a clock change to an earlier time the seconds are negative, and planned times move back with the clock.
     """
     seconds, at = entry["seconds"], entry["at"]
     back, wait, batch = min(0.0, seconds), state.wait, state.batch
@@ -328,11 +330,11 @@ def _gap(state: State, entry: Entry) -> State:
     if batch is None:
         return state
     sent = None if batch.sent is None else batch.sent + seconds
-    return _batch(state, sent=sent, watched=at, fit_since=None)
+    return _change_batch(state, sent=sent, watched=at, available_since=None)
 
 
-def _resumed(state: State, entry: Entry) -> State:
-    """Another process, or another day: deadlines start anew, and nothing that was seen counts."""
+def _apply_resumed(state: State, entry: Entry) -> State:
+    """Continue in another process: deadlines start again, and no earlier snapshot counts."""
     at, batch = entry["at"], state.batch
     model = "intended" if state.model in ("sent", "answered") else state.model
     protection = state.protection
@@ -368,10 +370,10 @@ def _resumed(state: State, entry: Entry) -> State:
         return state
     status = "lost" if batch.status == "intended" else batch.status
     sent = at if status in ("lost", "sent") else batch.sent
-    return _batch(state, status=status, sent=sent, watched=at, fit_since=None)
+    return _change_batch(state, status=status, sent=sent, watched=at, available_since=None)
 
 
-def _seen(state: State, entry: Entry) -> State:
+def _apply_snapshot(state: State, entry: Entry) -> State:
     doubtful = frozenset(entry["doubtful"])
     wait = None if state.wait is not None and state.wait.of == "look" else state.wait
     looks = state.looks + 1
@@ -390,81 +392,81 @@ def _seen(state: State, entry: Entry) -> State:
     return changed(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 
 
-def _planned(state: State, entry: Entry) -> State:
+def _apply_planned(state: State, entry: Entry) -> State:
     stale = state.stale or entry["due"] > entry["at"]
-    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait lies between
+    looks = 0 if entry["due"] > entry["at"] else state.looks  # a wait comes first
     return changed(state, due=entry["due"], stepped=entry["at"], stale=stale, looks=looks)
 
 
-def _stop(state: State, _entry: Entry) -> State:
+def _apply_stop(state: State, _entry: Entry) -> State:
     return changed(state, stopping=True)
 
 
-def _in_hand(state: State, _entry: Entry) -> State:
+def _apply_in_hand(state: State, _entry: Entry) -> State:
     return changed(state, withheld=False)
 
 
-def _released(state: State, _entry: Entry) -> State:
+def _apply_released(state: State, _entry: Entry) -> State:
     return changed(state, hanging=None, wait=None, stale=True)
 
 
-def _answered(state: State, entry: Entry) -> State:
-    """What did not work has worked: its trouble is over."""
+def _apply_answered(state: State, entry: Entry) -> State:
+    """End the wait for a request that has succeeded now."""
     over = state.wait is not None and state.wait.of == entry["of"]
     return changed(state, wait=None) if over else state
 
 
-def _ending(state: State, entry: Entry) -> State:
+def _apply_ending(state: State, entry: Entry) -> State:
     return changed(state, ending=Ending(entry["outcome"], entry["cause"], entry["reason"]), wait=None)
 
 
-def _finished(state: State, entry: Entry) -> State:
+def _apply_finished(state: State, entry: Entry) -> State:
     lowest = least(state.lowest, entry["verdict"].get("lowest"))
     return changed(state, verdict=entry["verdict"], lowest=lowest)
 
 
 def least(first: int | None, second: int | None) -> int | None:
-    """The smaller of two numbers; None stands for nothing known."""
+    """Return the smaller number; None stands for an unknown one."""
     return min((number for number in (first, second) if number is not None), default=None)
 
 
 _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
-    "model-intent": _model_intent,
-    "model-posted": _model_posted,
-    "model-answered": _model_answered,
-    "model-written": _model_written,
-    "intent": _intent,
-    "stage": _stage,
-    "posted": _posted,
-    "lost": _lost,
-    "unposted": _unposted,
-    "trouble": _trouble,
-    "ended": _ended,
-    "fit": _fit,
-    "relapsed": _relapsed,
-    "gate": _gate,
-    "settled": _settled,
-    "checkpoint": _checkpointed,
-    "stuck": _stuck,
-    "guarded": _guarded,
-    "repairs": _repairs,
-    "shielded": _shielded,
-    "freed": _freed,
-    "protection": _protection,
-    "leg": _leg,
-    "rollback": _rollback,
-    "gap": _gap,
-    "resumed": _resumed,
-    "seen": _seen,
-    "planned": _planned,
-    "stop": _stop,
-    "in-hand": _in_hand,
-    "released": _released,
-    "answered": _answered,
-    "ending": _ending,
-    "end": _finished,
+    "model-intent": _apply_model_intent,
+    "model-posted": _apply_model_posted,
+    "model-answered": _apply_model_answered,
+    "model-written": _apply_model_written,
+    "intent": _apply_intent,
+    "stage": _apply_stage,
+    "posted": _apply_posted,
+    "lost": _apply_lost,
+    "unposted": _apply_unposted,
+    "trouble": _apply_trouble,
+    "ended": _apply_ended,
+    "fit": _apply_available,
+    "relapsed": _apply_relapsed,
+    "gate": _apply_gate,
+    "settled": _apply_settled,
+    "checkpoint": _apply_checkpointed,
+    "stuck": _apply_stuck,
+    "guarded": _apply_guarded,
+    "repairs": _apply_repairs,
+    "shielded": _apply_shielded,
+    "freed": _apply_freed,
+    "protection": _apply_protection,
+    "leg": _apply_leg,
+    "rollback": _apply_rollback,
+    "gap": _apply_gap,
+    "resumed": _apply_resumed,
+    "seen": _apply_snapshot,
+    "planned": _apply_planned,
+    "stop": _apply_stop,
+    "in-hand": _apply_in_hand,
+    "released": _apply_released,
+    "answered": _apply_answered,
+    "ending": _apply_ending,
+    "end": _apply_finished,
 }
-# Kinds of entries that only this process needs: they change the state and stand in no journal.
+# Kinds of entries that only this process needs: they change the state and are not written to the journal.
 PASSING = frozenset(
     [
         *("seen", "planned", "stop", "in-hand", "released", "answered"),

@@ -1,7 +1,7 @@
-"""What an upgrade tells whoever watches it: how it stands after each entry of its journal and each look. PURE.
+"""Events of an upgrade: its progress after each entry of its journal and each snapshot. PURE.
 
-An event is the entry as plain data. Its "progress" holds the numbers that a person asks for; its "now" is a Now, which
-a picture is made from, and which works out nothing that nobody asks for.
+An event is the entry as plain data. Its "progress" holds the numbers for people; its "now" is a Now, from which
+pictures are drawn. A Now computes its properties only on access.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ Event = dict[str, Any]
 
 
 class Now(NamedTuple):
-    """How an upgrade stands. `first`: what its journal begins with; `phase`: model, batches or ended.
+    """The present progress of an upgrade. `first`: the first entry of its journal; `phase`: model, batches or ended.
 
-    `took`: seconds of each batch so far. `seen`: the newest look at the set, None before the first; `at`: the time.
+    `took`: seconds of each batch so far. `snapshot`: the newest snapshot, None before the first. `at`: the time.
     """
 
     first: Mapping[str, Any]
@@ -30,7 +30,7 @@ class Now(NamedTuple):
     phase: str
     progress: State
     took: tuple[float, ...]
-    seen: Snapshot | None
+    snapshot: Snapshot | None
     lowest: int | None
     at: float
     emulator: bool
@@ -46,59 +46,63 @@ class Now(NamedTuple):
 
     @property
     def batch_number(self) -> int:
-        """Which batch is under way, from 1; which was the last one while none is."""
+        """The number of the present or, between batches, the last batch, from 1."""
         return self.progress.batches + (self.batch is not None)
 
     @property
     def batches(self) -> int:
-        """How many there will be: those that were, and those of the plan that still have somebody to upgrade."""
+        """The expected number of batches: past ones, and those of the plan with instances still to upgrade."""
         touched = self.progress.posted | set(self.progress.classes)
-        gone = set() if self.seen is None else self.progress.known - set(self.seen.members)
+        gone = set() if self.snapshot is None else self.progress.known - set(self.snapshot.members)
         return self.batch_number + sum(not (touched | gone).issuperset(ids) for ids in self.first["batches"])
 
     @property
     def instances(self) -> int:
-        return self.progress.capacity if self.seen is None else len(self.seen.members)
+        return self.progress.capacity if self.snapshot is None else len(self.snapshot.members)
 
     @property
     def available(self) -> int | None:
-        """How many are fit to serve: by the newest look, less a batch that was begun after it."""
-        if self.seen is None:
+        """The number of available instances in the newest snapshot, without a batch that began after it."""
+        if self.snapshot is None:
             return None
         away = self._away()
-        return sum(self.seen.fit(one) for one in self.seen.members.values() if one.instance_id not in away)
+        return sum(
+            self.snapshot.is_available(instance)
+            for instance in self.snapshot.members.values()
+            if instance.instance_id not in away
+        )
 
     def _away(self) -> tuple[str, ...]:
-        gone = self.batch is not None and self.seen is not None and self.seen.at <= self.batch.begun
+        gone = self.batch is not None and self.snapshot is not None and self.snapshot.at <= self.batch.intended_at
         return self.batch.ids if gone and self.batch is not None else ()
 
     @property
     def floor(self) -> int:
-        """How many must be fit when a batch begins."""
-        if self.seen is not None:
-            return selection.needed(self.progress, self.seen)
+        """The number of instances that must be available when a batch begins."""
+        if self.snapshot is not None:
+            return selection.count_needed(self.progress, self.snapshot)
         return selection.floor(self.policy.min_healthy_instance_percent, self.progress.capacity)
 
     @property
     def classes(self) -> Mapping[str, str]:
-        """Every instance in its class, as in the Verdict; besides, "in-batch" for those under way."""
+        """The class of every instance as in a Verdict, and "in-batch" for instances of the present batch."""
         under_way = dict.fromkeys(self.batch.ids if self.batch else (), "in-batch")
-        return {**verdict_classes(self.progress, self.seen), **under_way}
+        return {**verdict_classes(self.progress, self.snapshot), **under_way}
 
     @property
     def seconds_left(self) -> float | None:
-        """An estimate: batches take as long as those before them, or as is usual; None when it has ended."""
+        """The estimated seconds to the end, from the mean or usual time of a batch; None after the end."""
         if self.phase == "ended":
             return None
         bake, pause = self.policy.bake_seconds, self.policy.pause_seconds
         usual = USUAL_BATCH_SECONDS * len(self.first["stages"])
         each = (fmean(self.took) if self.took else usual) + bake
         ahead = self.batches - self.batch_number
-        here = 0.0 if self.batch is None else max(0.0, each - (self.at - self.batch.begun))
+        here = 0.0 if self.batch is None else max(0.0, each - (self.at - self.batch.intended_at))
         return here + ahead * (each + pause)
 
     def numbers(self) -> dict[str, Any]:
-        """What can be said in numbers, as plain JSON."""
+        """Return the numbers of the progress as plain JSON."""
         kinds = list(self.progress.classes.values())
         return {
             "updated": kinds.count("updated"),
@@ -116,5 +120,5 @@ class Now(NamedTuple):
 
 
 def event(entry: Mapping[str, Any], now: Now) -> Event:
-    """The entry, with how the upgrade stands after it."""
+    """Return the entry with the progress of the upgrade after it."""
     return {**entry, "progress": now.numbers(), "now": now}

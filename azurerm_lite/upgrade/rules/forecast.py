@@ -1,7 +1,7 @@
 """How long an upgrade takes and how many requests it makes when nothing happens. PURE.
 
-The machine itself decides each step, in a small world in which all goes well: one instance stands for each batch, and
-operations take what Azure has been recorded to take. What a plan promises follows the engine by itself.
+The machine decides each step in a small simulation without faults: one instance stands for each batch, and operations
+take as long as recorded ones. So a change of the machine changes the forecast too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +14,21 @@ from .policy import Policy
 from .snapshot import InstanceStatus, Model, Snapshot
 from .state import Entry, Leg, Request, State
 
-# Eighths of what was recorded of Azure for one batch: 0.6 to 174 s, a median of 36 s.
+# Eight typical times of recorded batches; all of them took 0.6 to 174 s, with a median of 36 s.
 OPERATION_SECONDS = (32.8, 61.3, 21.1, 39.5, 90.4, 26.8, 48.3, 14.3)
-# Other requests take so many times as long.
+# The time of other requests, as a multiple of it.
 PACE: Mapping[Request, float] = {"deallocate": 1.7, "start": 0.8, "reimage": 4.3}
 APPLICATION_SECONDS = 25.0  # until the slowest application of a batch reports that it is healthy
-WRITE_SECONDS = 1.0  # until the write of a model, or of a protection, is looked at for the first time
-SIMULATED = 2 * len(OPERATION_SECONDS)  # batches; those after them cost what the last half of these cost
+WRITE_SECONDS = 1.0  # until the first poll of a write of the model or of protection
+SIMULATED = 2 * len(OPERATION_SECONDS)  # batches; later ones are estimated from the last half of these
 MOST_STEPS = 50_000
 _OLD, _NEW = "1", "2"
 
 
 class Needs(NamedTuple):
-    """What a plan knows of its change: as `State` has it, and whether the model is still to be written.
+    """Facts about the change of a plan: fields as in `State`, and `writes`: whether the model must be written.
 
-    `reports`: whether instances report health in the end; `repairs`: whether automatic repairs are there to suspend.
+    `reports`: whether instances report health at the end; `repairs`: whether automatic repairs are on.
     """
 
     stages: tuple[Request, ...] = ("upgrade",)
@@ -41,14 +41,14 @@ class Needs(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """About how many seconds and requests a run takes."""
+    """The estimated seconds and requests of a run."""
 
     seconds: float
     requests: int
 
 
 def forecast(policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: int) -> Forecast:
-    """The seconds and requests of a run with batches of these sizes, the plan's own not counted.
+    """Estimate the seconds and requests of a run with batches of these sizes, without those of the plan.
 
     `list_requests`: how many requests one list of the instances takes.
     """
@@ -57,27 +57,27 @@ def forecast(policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: 
     more, half = len(sizes) - SIMULATED, SIMULATED // 2
     if more <= 0 or len(world.settled) < SIMULATED:
         return Forecast(world.now, round(world.requests))
-    (begun, first), (ended, last) = world.settled[half - 1], world.settled[-1]
-    seconds = world.now + more * (ended - begun) / half
+    (start, first), (end, last) = world.settled[half - 1], world.settled[-1]
+    seconds = world.now + more * (end - start) / half
     return Forecast(seconds, round(world.requests + more * (last - first) / half))
 
 
 class _World:
-    """Where all goes well. `settled`: the time and the requests when each batch was settled."""
+    """A simulation without faults. `settled`: time and requests at the end of each batch."""
 
     def __init__(self, policy: Policy, sizes: Sequence[int], needs: Needs, list_requests: int) -> None:
         self.needs, self.list_requests, self.now = needs, list_requests, 0.0
-        self.requests = 1  # the model is read before anything else
-        self.members = {name: _member(name, needs) for name in map(str, range(len(sizes)))}
-        self.sizes = dict(zip(self.members, sizes, strict=True))
-        self.state = _state(policy, needs, frozenset(self.members))
+        self.requests = 1  # the read of the model
+        self.instances = {name: _instance(name, needs) for name in map(str, range(len(sizes)))}
+        self.sizes = dict(zip(self.instances, sizes, strict=True))
+        self.state = _state(policy, needs, frozenset(self.instances))
         self.snapshot: Snapshot | None = None
         self.written, self.operations, self.ends = not needs.writes, 0, 0.0
         self.healthy_at: dict[str, float] = {}
         self.settled: list[tuple[float, int]] = []
 
     def run(self) -> None:
-        """Do what the machine decides until it ends."""
+        """Perform the actions of the machine until the upgrade ends."""
         for _ in range(MOST_STEPS):
             action = machine.decide(self.state, self.snapshot, self.now)
             if action.kind not in machine.RECORDING and action.kind not in _ACTS:
@@ -97,23 +97,23 @@ class _World:
     def note(self, entry: Entry) -> None:
         self.state = machine.apply(self.state, {"at": self.now, **entry})
 
-    # --- what the machine asks for -----------------------------------------------------------------------------------
+    # --- actions of the machine -----------------------------------------------------------------------------------
 
     def look(self, action: Action) -> float:
         whole = action.request != "instances"
         self.requests += self.list_requests + whole
         fingerprint = _NEW if self.written else _OLD
-        model = Model(fingerprint, _NEW, len(self.members), shows=self.written) if whole else None
-        listed = {name: self._shown(member) for name, member in self.members.items()}
+        model = Model(fingerprint, _NEW, len(self.instances), shows=self.written) if whole else None
+        listed = {name: self._with_health(instance) for name, instance in self.instances.items()}
         self.snapshot = Snapshot(listed, self.now, self.needs.reports, ended=self.now, model=model)
-        self.note(machine.seen_entry(self.state, self.snapshot))
+        self.note(machine.build_snapshot_entry(self.state, self.snapshot))
         return 0.0
 
-    def _shown(self, member: InstanceStatus) -> InstanceStatus:
+    def _with_health(self, instance: InstanceStatus) -> InstanceStatus:
         if not self.needs.reports:
-            return member
-        warm = self.now >= self.healthy_at.get(member.instance_id, 0.0)
-        return member._replace(health="healthy" if warm else "initializing")
+            return instance
+        warm = self.now >= self.healthy_at.get(instance.instance_id, 0.0)
+        return instance._replace(health="healthy" if warm else "initializing")
 
     def write_model(self, _action: Action) -> float:
         self.requests += 1
@@ -121,7 +121,7 @@ class _World:
         return WRITE_SECONDS
 
     def follow_model(self, _action: Action) -> float:
-        """One poll, and the model as it is then."""
+        """One poll, and one read of the model."""
         self.requests += 2
         self.written = True
         self.note({"kind": "model-written", "fingerprint": _NEW})
@@ -131,11 +131,11 @@ class _World:
         self.requests += 1
         seconds = OPERATION_SECONDS[self.operations % len(OPERATION_SECONDS)]
         batch = self.state.batch
-        assert batch is not None  # noqa: S101  (there is one to send)
+        assert batch is not None  # noqa: S101  (there is a batch to send)
         self.ends = self.now + seconds * PACE.get(batch.request, 1.0)
         self.operations += 1
         for name in action.ids:
-            self.members[name] = self.members[name]._replace(state="Updating")
+            self.instances[name] = self.instances[name]._replace(state="Updating")
         self.note({"kind": "posted", "operation": {}, "request": action.request})
         return 5.0
 
@@ -144,9 +144,9 @@ class _World:
         if self.now < self.ends:
             return action.seconds
         batch = self.state.batch
-        assert batch is not None and batch.sent is not None  # noqa: S101, PT018  (there is one to follow)
+        assert batch is not None and batch.sent is not None  # noqa: S101, PT018  (there is a batch to follow)
         for name in batch.request_ids:
-            self.members[name] = _after(self.members[name], batch.request, self.state)
+            self.instances[name] = _after(self.instances[name], batch.request, self.state)
             self.healthy_at[name] = self.ends + APPLICATION_SECONDS
         took = self.ends - batch.sent if len(self.state.stages) == 1 else None
         self.note({"kind": "ended", "took": took, "error": "", "request": batch.request})
@@ -175,7 +175,7 @@ class _World:
         return WRITE_SECONDS
 
     def protect(self, action: Action) -> float:
-        """Each instance is read, read again, and written."""
+        """Two reads and one write for each instance."""
         self.requests += 3 * self._count(action.ids)
         self.note({"kind": "shielded", "ids": list(action.ids), "batch": list(action.ids)})
         return WRITE_SECONDS
@@ -186,7 +186,7 @@ class _World:
         return WRITE_SECONDS
 
     def follow_protection(self, _action: Action) -> float:
-        """One poll of each write, and the instance as it is then."""
+        """One poll of each write, and one read of the instance."""
         self.requests += 2 * self._count(self.state.shielded)
         removing = self.state.protection == "removing"
         on = {"kind": "protection", "protection": "on"}
@@ -213,13 +213,13 @@ _ACTS: Mapping[str, Callable[[_World, Action], float]] = {
 }
 
 
-def _member(name: str, needs: Needs) -> InstanceStatus:
+def _instance(name: str, needs: Needs) -> InstanceStatus:
     behind = InstanceStatus(name, "", "", "", 0, 0, False, _OLD, "Succeeded", "running", "", False, size=_OLD)
     return behind._replace(health="healthy") if needs.reports else behind
 
 
 def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
-    """An upgrade of one instance a batch, with the pauses, bakes and limits of the policy."""
+    """The state of an upgrade with one instance a batch, and the pauses, bakes and limits of the policy."""
     single = replace(
         policy,
         batch_by="batch",
@@ -253,14 +253,14 @@ def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
     )
 
 
-def _after(member: InstanceStatus, request: Request, state: State) -> InstanceStatus:
-    """An instance after a request that went well."""
-    member = member._replace(state="Succeeded")
+def _after(instance: InstanceStatus, request: Request, state: State) -> InstanceStatus:
+    """The instance after a successful request."""
+    instance = instance._replace(state="Succeeded")
     if request == "deallocate":
-        return member._replace(power="deallocated")
+        return instance._replace(power="deallocated")
     if request == "start":
-        return member._replace(power="running")
+        return instance._replace(power="running")
     if request == "reimage":
-        return member._replace(version=_NEW)
-    version = member.version if state.anew == "shown" else _NEW
-    return member._replace(latest=True, version=version, size=_NEW)
+        return instance._replace(version=_NEW)
+    version = instance.version if state.anew == "shown" else _NEW
+    return instance._replace(latest=True, version=version, size=_NEW)

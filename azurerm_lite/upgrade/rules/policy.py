@@ -1,4 +1,4 @@
-"""How careful an upgrade is: one value, checked when it is made. PURE.
+"""The policy of an upgrade: one value, checked when it is created. PURE.
 
 Fields carry Azure's own names where Azure has them; times are in seconds and say so.
 https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
@@ -20,23 +20,23 @@ DISRUPTIONS = ("upgrade", "reimage", "deallocate")  # from the least to the most
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an upgrade keeps to. The defaults take a fifth of the set at a time, one update domain after another.
+    """The rules of an upgrade. The defaults upgrade a fifth of the set at a time, one update domain after another.
 
-    `batch_by`: what a batch may not span. `min_healthy_instance_percent`: of the whole set, rounded up, never fewer are
-    healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
-    `max_unhealthy_instance_percent`: of the whole set, how many may have turned unhealthy since the start when a batch
-    begins; `max_unhealthy_upgraded_instance_percent`: of those that were upgraded, how many may be unhealthy or failed
-    after a batch (100: `failure_budget` alone counts).
-    `checkpoints`: percent of the instances after which it pauses until somebody resumes it.
-    `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
-    `fault_domains`: only these. `max_disruption`: what a change may need at most, or it is refused: "upgrade",
-    "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
-    `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
-    `protect_from_scale_in`: the instances of a batch are protected from scale-in until it is settled.
-    `on_stopped`: what becomes of instances that do not run: "upgrade", "skip" (left alone), "fail" (stop the run).
-    `outage_timeout_seconds`, `throttle_timeout_seconds`, `busy_timeout_seconds`: how long Azure may not answer, refuse
-    for too many requests, or have another operation hold the set, before the run pauses.
-    `floor_follows_capacity`: a scale-in by others lowers the floor; else it is that of the largest size there was.
+    `batch_by`: the domain that a batch must not span. `min_healthy_instance_percent`: the floor, the percent of the set
+    that must be available when a batch begins, rounded up; `min_healthy_zone_percent`: the floor of each zone and each
+    placement group. `max_unhealthy_instance_percent`: the percent of the set that may have become unhealthy since the
+    start when a batch begins; `max_unhealthy_upgraded_instance_percent`: the percent of the upgraded instances that may
+    be unhealthy or failed after a batch (100: only `failure_budget` counts).
+    `checkpoints`: the percents of the instances after which the run pauses until it is resumed.
+    `failure_budget`: the number of instances that may fail before the run stops. `instances`, `zones`,
+    `update_domains`, `fault_domains`: upgrade only these. `max_disruption`: the greatest disruption that a change may
+    need: "upgrade", "reimage" (the OS disk is recreated), "deallocate" (some VM sizes need other hardware).
+    `rollback_on_failure`: roll back when a rule stops the run. `suspend_repairs`: suspend automatic repairs meanwhile.
+    `protect_from_scale_in`: protect the instances of a batch from scale-in until it is settled.
+    `on_stopped`: for instances that do not run: "upgrade" them, "skip" them, or "fail" (stop the run).
+    `outage_timeout_seconds`, `throttle_timeout_seconds`, `busy_timeout_seconds`: the longest time without a response,
+    with throttled requests, or with another operation on the set, before the run pauses.
+    `floor_follows_capacity`: a scale-in by others lowers the floor; otherwise the largest size during the run counts.
     """
 
     batch_by: str = "update_domain"
@@ -80,12 +80,12 @@ class Policy:
             raise InvalidInput("max_batch_instance_percent is 0: no instance could ever be upgraded")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON, for the journal."""
+        """Return the policy as plain JSON, for the journal."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Policy":
-        """The policy that `to_dict` stored; InvalidInput for anything else."""
+        """Return the policy that `to_dict` stored; InvalidInput for anything else."""
         if not isinstance(stored, Mapping) or not all(isinstance(key, str) for key in stored):
             raise InvalidInput(f"a policy is stored as an object, not as {short_repr(stored)}")
         names = {field_.name for field_ in fields(cls)}
@@ -114,7 +114,7 @@ def _word(known: Iterable[str]) -> Check:
 
 
 def _items(check: Callable[[Any, str], Any], example: str, least: int = 1) -> Check:
-    """A check of a sequence and of each of its items."""
+    """Return a check of a sequence and of each of its items."""
 
     def checked(name: str, value: object) -> tuple[Any, ...]:
         items = arguments.sequence(value, name, example)
@@ -161,7 +161,7 @@ _CHECKS: Mapping[str, Check] = {
 
 
 def _check_by_name(name: str, kind: str) -> Check:
-    """The check of a field whose name says its unit, or whose type is a switch."""
+    """Return the check of a field by the unit in its name, or by its type bool."""
     if name.endswith("_percent"):
         return _percent
     if name.endswith("_seconds"):

@@ -1,6 +1,6 @@
-"""What is known before anything is written: why an upgrade would fail, what to warn of, and how it disrupts. PURE.
+"""Checks before anything is written: reasons to refuse an upgrade, warnings, and its disruption. PURE.
 
-Only judgement stands here; what there is to judge (models, instances, images, quota) was read by `planning`.
+Nothing is read here: `planning` reads models, instances, images and quota, and passes them in.
 """
 
 import re
@@ -24,16 +24,16 @@ _GALLERY = re.compile(
     r"/galleries/(?P<gallery>[^/]+)/images/(?P<image>[^/]+)(/versions/(?P<version>[^/]+))?",
     re.IGNORECASE,
 )
-# From the third version on the first number of a size's name is its vCPUs, before that it is often a rank.
+# In size names of version 3 and later the first number is the vCPU count; in earlier names it may be a rank.
 # https://learn.microsoft.com/azure/virtual-machines/vm-naming-conventions
 _SIZE = re.compile(r"[A-Za-z]+_[A-Z]+(?P<cores>\d+).*_v(?P<series>\d+)")
 
 
 class PlanRefused(AzurermLiteError):
-    """An upgrade that would not keep what it promises, or that Azure would refuse. Nothing was changed."""
+    """The upgrade would break a promise, or Azure would refuse it. Nothing was changed."""
 
 
-# --- what a model says -----------------------------------------------------------------------------------------------
+# --- fields of a model ------------------------------------------------------------------------------------------------
 
 
 def profile(vmss: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -53,25 +53,25 @@ def size(vmss: Mapping[str, Any]) -> str:
 
 
 def kind(vmss: Mapping[str, Any]) -> str:
-    """Which kind of image a model names; "" when it names none."""
+    """The kind of image that a model names, "" for none."""
     named = image(vmss)
     if named.get("publisher"):
         return "a platform image"
     if named.get("sharedGalleryImageId") or named.get("communityGalleryImageId"):
         return "a gallery image"
-    if found := str(named.get("id") or "").lower():
-        return "a gallery image" if "/galleries/" in found else "a managed image"
+    if resource := str(named.get("id") or "").lower():
+        return "a gallery image" if "/galleries/" in resource else "a managed image"
     return "an image by URI" if "image" in os_disk(vmss) else ""
 
 
 def gallery(vmss: Mapping[str, Any]) -> dict[str, str]:
-    """subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} for another kind."""
-    found = _GALLERY.fullmatch(re.sub(r"/versions/latest$", "", str(image(vmss).get("id") or ""), flags=re.IGNORECASE))
-    return {key: value or "" for key, value in found.groupdict().items()} if found else {}
+    """The subscription, group, gallery, image and version ("" for the newest) of a gallery image; {} otherwise."""
+    match = _GALLERY.fullmatch(re.sub(r"/versions/latest$", "", str(image(vmss).get("id") or ""), flags=re.IGNORECASE))
+    return {key: value or "" for key, value in match.groupdict().items()} if match else {}
 
 
 def renews(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether instances fall behind when the one becomes the other. Capacity, tags and policies leave them as they are.
+    """Whether the change makes instances outdated. Capacity, tags and policies do not.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
@@ -87,15 +87,19 @@ def _made_from(vmss: Mapping[str, Any]) -> tuple[Any, ...]:
 def watches_health(vmss: Mapping[str, Any]) -> bool:
     """Whether the model has a health source: a load balancer's probe or the Application Health extension."""
     extensions = (profile(vmss).get("extensionProfile") or {}).get("extensions") or []
-    kinds = [str((one.get("properties") or {}).get("type", "")) for one in extensions if isinstance(one, Mapping)]
+    kinds = [
+        str((extension.get("properties") or {}).get("type", ""))
+        for extension in extensions
+        if isinstance(extension, Mapping)
+    ]
     probe = (profile(vmss).get("networkProfile") or {}).get("healthProbe")
-    return bool(probe) or any(one.lower().startswith("applicationhealth") for one in kinds)
+    return bool(probe) or any(name.lower().startswith("applicationhealth") for name in kinds)
 
 
 def grace_seconds(vmss: Mapping[str, Any]) -> float:
-    """How long a fresh application may be Initializing by its Application Health extension, 0.0 where none says so."""
+    """The grace period of the Application Health extension in seconds, 0.0 without one."""
     extensions = (profile(vmss).get("extensionProfile") or {}).get("extensions") or []
-    settings = [(one.get("properties") or {}) for one in extensions if isinstance(one, Mapping)]
+    settings = [(extension.get("properties") or {}) for extension in extensions if isinstance(extension, Mapping)]
     health = [
         properties["settings"].get("gracePeriod")
         for properties in settings
@@ -105,10 +109,11 @@ def grace_seconds(vmss: Mapping[str, Any]) -> float:
     return max((float(value) for value in health if isinstance(value, int | float)), default=0.0)
 
 
-# --- why it would be refused -----------------------------------------------------------------------------------------
+# --- reasons to refuse an upgrade -------------------------------------------------------------------------------------
 
 
 def refuse_by_model(before: Mapping[str, Any], after: Mapping[str, Any], accept_failed: bool) -> None:
+    """PlanRefused for an upgrade mode, a state or an image kind that does not allow this upgrade."""
     properties = before.get("properties") or {}
     mode = str((properties.get("upgradePolicy") or {}).get("mode", "Manual"))
     if mode.lower() != "manual":
@@ -121,17 +126,20 @@ def refuse_by_model(before: Mapping[str, Any], after: Mapping[str, Any], accept_
         raise PlanRefused("the scale set's provisioning state is Failed; accept_failed=True goes on all the same")
     if state not in ("Succeeded", "Failed"):
         raise PlanRefused(f"the scale set is {state}: another operation holds it. Wait for that to end")
-    was, wanted = kind(before), kind(after)
-    if was and was != wanted:
+    kind_before, kind_after = kind(before), kind(after)
+    if kind_before and kind_before != kind_after:
         raise PlanRefused(
-            f"this scale set runs {was}, and the change asks for {wanted or 'none'}: Azure refuses to change the kind "
-            "of image. Make a new scale set beside it"
+            f"this scale set runs {kind_before}, and the change asks for {kind_after or 'none'}: Azure refuses to "
+            "change the kind of image. Make a new scale set beside it"
         )
 
 
-def refuse_by_plan(after: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
-    """Of a platform image version as Azure shows it: the model must name the purchase plan that the image has."""
-    needed, has = (shown.get("properties") or {}).get("plan") or {}, after.get("plan") or {}
+def refuse_by_plan(after: Mapping[str, Any], version: Mapping[str, Any]) -> None:
+    """PlanRefused unless the model and the platform image have the same purchase plan.
+
+    `version`: the image version as Azure returns it.
+    """
+    needed, has = (version.get("properties") or {}).get("plan") or {}, after.get("plan") or {}
     if needed and _plan(needed) != _plan(has):
         named = "/".join(str(needed.get(key, "")) for key in ("publisher", "product", "name"))
         raise PlanRefused(
@@ -145,73 +153,80 @@ def refuse_by_plan(after: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         )
 
 
-def refuse_a_deprecated_image(shown: Mapping[str, Any]) -> None:
-    """Of a platform image version as Azure shows it: what is deprecated makes no instances any more.
+def refuse_a_deprecated_image(version: Mapping[str, Any]) -> None:
+    """PlanRefused for a deprecated platform image: Azure creates no instances from it.
+
+    `version`: the image version as Azure returns it.
 
     https://learn.microsoft.com/azure/virtual-machines/deprecated-images
     """
-    status = (shown.get("properties") or {}).get("imageDeprecationStatus") or {}
+    status = (version.get("properties") or {}).get("imageDeprecationStatus") or {}
     if str(status.get("imageState", "")).lower() == "deprecated":
-        raise PlanRefused(f"the image version {shown.get('name', '')} is deprecated: no instance can be made from it")
+        raise PlanRefused(f"the image version {version.get('name', '')} is deprecated: no instance can be made from it")
 
 
-def _plan(given: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(given.get(key, "")).lower() for key in ("publisher", "product", "name"))
+def _plan(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(plan.get(key, "")).lower() for key in ("publisher", "product", "name"))
 
 
 def refuse_by_gallery(
-    named: Mapping[str, str], found: Iterable[Mapping[str, Any]], newest: str | None, at: str
+    named: Mapping[str, str], versions: Iterable[Mapping[str, Any]], newest: str | None, at: str
 ) -> None:
-    """A version of a gallery image must be there, finished and replicated. `newest`: of those, in the region."""
+    """PlanRefused unless the gallery image version exists, has succeeded and is replicated to the region.
+
+    `named`: see `gallery`; `versions`: as Azure lists them; `newest`: the newest usable version in the region `at`.
+    """
     name = f"{named['gallery']}/{named['image']}"
     if not named["version"]:
         if newest is None:
             raise PlanRefused(f"no version of {name} can be used in {at}: replicate one there first")
         return
-    version = next((one for one in found if str(one.get("name")) == named["version"]), None)
+    version = next((item for item in versions if str(item.get("name")) == named["version"]), None)
     if version is None:
         raise PlanRefused(f"{name} has no version {named['version']}; the newest in {at} is {newest or 'none'}")
     properties = version.get("properties") or {}
     regions = (properties.get("publishingProfile") or {}).get("targetRegions") or []
-    if at not in {wire.region(one.get("name")) for one in regions}:
+    if at not in {wire.region(region.get("name")) for region in regions}:
         raise PlanRefused(f"{name} {named['version']} is not replicated to {at}: add that to its target regions first")
     if properties.get("provisioningState") != "Succeeded":
         state = properties.get("provisioningState")
         raise PlanRefused(f"{name} {named['version']} is {state}: wait until it is replicated")
 
 
-def refuse_by_instances(policy: Policy, seen: Snapshot, *, renews: bool, deallocated: Collection[str] = ()) -> None:
-    if unknown := [one for one in policy.instances or () if one not in seen.members]:
-        known = tuple(seen.members)
+def refuse_by_instances(policy: Policy, snapshot: Snapshot, *, renews: bool, deallocated: Collection[str] = ()) -> None:
+    if unknown := [name for name in policy.instances or () if name not in snapshot.members]:
+        known = tuple(snapshot.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
-    chosen = [*filter(selection.choice(policy), seen.members.values())]
-    if seen.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
-        raise InvalidInput("no instance is in what was selected")
-    protected = [one.instance_id for one in chosen if one.protected]
+    chosen = [*filter(selection.choice(policy), snapshot.members.values())]
+    if snapshot.members and not chosen and policy.instances != ():  # a rollback may select no instances
+        raise InvalidInput("no instance matches the selection")
+    protected = [instance.instance_id for instance in chosen if instance.protected]
     if protected and policy.on_protected == "fail":
         raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
-    stopped = [member.instance_id for member in chosen if member.is_stopped and member.instance_id not in deallocated]
+    stopped = [
+        instance.instance_id for instance in chosen if instance.is_stopped and instance.instance_id not in deallocated
+    ]
     if stopped and policy.on_stopped == "fail":
         raise PlanRefused(f"not running: {', '.join(stopped[:10])}")
-    told_apart = {(one.version, one.size) for one in seen.members.values() if not one.latest}
-    if renews and len(told_apart) + 2 > MOST_MODELS:
+    older_models = {(instance.version, instance.size) for instance in snapshot.members.values() if not instance.latest}
+    if renews and len(older_models) + 2 > MOST_MODELS:
         raise PlanRefused(
-            f"instances run {len(told_apart)} older models at least, and Azure allows {MOST_MODELS} with the present "
+            f"instances run {len(older_models)} older models at least, and Azure allows {MOST_MODELS} with the present "
             "and the next one: bring them to the present model first, with a plan that changes nothing"
         )
 
 
-# --- how it disrupts -------------------------------------------------------------------------------------------------
+# --- disruption -------------------------------------------------------------------------------------------------------
 
 
 _NEEDS = {
-    "reimage": "needs the OS disk made anew",
-    "deallocate": "is to a VM size that the present hardware does not have, so instances must be deallocated first",
+    "reimage": "needs the OS disk recreated",
+    "deallocate": "needs a VM size that the present hardware does not have, so instances must be deallocated first",
 }
 
 
 def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Literal["", "shown", "always"]:
-    """Whether an instance shows that its OS disk must be made anew ("shown"), does not ("always"), or needs none.
+    """Whether OS disks must be recreated: "" for no; "shown": instances show if it is needed; "always": they do not.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
@@ -221,8 +236,8 @@ def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Li
     if not os_disk(after).get("diffDiskSettings"):
         return ""
     storage = ((patch.get("properties") or {}).get("virtualMachineProfile") or {}).get("storageProfile") or {}
-    shown = bool(version) and (not patch or "imageReference" in storage)
-    return "shown" if shown else "always" if patch else ""
+    is_pinned = bool(version) and (not patch or "imageReference" in storage)
+    return "shown" if is_pinned else "always" if patch else ""
 
 
 def stages(
@@ -233,10 +248,10 @@ def stages(
     remade: bool = False,
     deallocated: bool = False,
 ) -> tuple[Request, ...]:
-    """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
+    """The requests that the change may need, in order. The status of each instance says which of them it needs.
 
-    `remade`: the disks of instances do not have the image yet; `deallocated`: an earlier upgrade has left some so.
-    Which of it an instance needs, it shows itself.
+    `hosted`: the present hardware offers the VM size; `remade`: some disks do not have the image yet; `deallocated`: an
+    earlier upgrade has left instances deallocated.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     moved: tuple[Request, ...] = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
@@ -246,8 +261,9 @@ def stages(
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
+    """PlanRefused if the change needs a request that `max_disruption` forbids."""
     allowed = DISRUPTIONS.index(policy.max_disruption)
-    worst = max((one for one in needed if one in DISRUPTIONS), key=DISRUPTIONS.index)
+    worst = max((request for request in needed if request in DISRUPTIONS), key=DISRUPTIONS.index)
     if DISRUPTIONS.index(worst) > allowed:
         raise PlanRefused(
             f"this change {_NEEDS[worst]}, and max_disruption={policy.max_disruption!r} forbids that. "
@@ -255,92 +271,106 @@ def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
         )
 
 
-# --- quota -----------------------------------------------------------------------------------------------------------
+# --- quota ------------------------------------------------------------------------------------------------------------
 
 
 def cores(vm_size: str) -> int | None:
-    """The vCPUs of a VM size by its name; None when the name does not say."""
-    found = _SIZE.match(vm_size)
-    return int(found["cores"]) if found and int(found["series"]) >= 3 else None
+    """The vCPU count in the name of a VM size, None if the name has none."""
+    match = _SIZE.match(vm_size)
+    return int(match["cores"]) if match and int(match["series"]) >= 3 else None
 
 
 def more_cores(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
-    """How many vCPUs more the set would have; None when a name does not say."""
-    had, has = (cores(size(one)) for one in (before, after))
-    few, many = (int((one.get("sku") or {}).get("capacity") or 0) for one in (before, after))
+    """How many more vCPUs the set would have, None if unknown."""
+    had, has = (cores(size(vmss)) for vmss in (before, after))
+    few, many = (int((vmss.get("sku") or {}).get("capacity") or 0) for vmss in (before, after))
     if size(before) == size(after) and few == many:
         return 0
     return None if had is None or has is None else has * many - had * few
 
 
 def refuse_by_quota(needed: int, usages: Iterable[Mapping[str, Any]], what: str) -> None:
-    total = next((one for one in usages if (one.get("name") or {}).get("value") == "cores"), None)
+    """PlanRefused if the region's quota has fewer than `needed` free vCPUs. `usages`: as Azure lists them."""
+    total = next((usage for usage in usages if (usage.get("name") or {}).get("value") == "cores"), None)
     free = int(total["limit"]) - int(total["currentValue"]) if total else needed
     if needed > free:
         raise PlanRefused(f"{what} needs {needed} vCPUs more, and the region's quota leaves {free}: raise it first")
 
 
-# --- what to warn of -------------------------------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------------------------------
 
 
 def warnings(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
-    seen: Snapshot,
+    snapshot: Snapshot,
     *,
     renews: bool,
     deallocated: Collection[str] = (),
     journal: str = "",
 ) -> list[str]:
-    """What somebody should know before it begins.
+    """The warnings of a plan, one text each.
 
-    `deallocated`: instances that an earlier upgrade left so, and that this one starts; `journal`: of an upgrade of this
-    set that did not start all that it had deallocated, as far as this machine knows.
+    `deallocated`: instances that an earlier upgrade left deallocated and this one starts; `journal`: the path of the
+    journal of that upgrade, if this machine knows it.
     """
-    everybody = seen.members.values()
-    found = _behind(before, everybody) if renews else []
-    told = (
-        ("protected from scale-set actions and left alone", [one for one in everybody if one.protected]),
-        ("not healthy before it begins", [one for one in everybody if not seen.fit(one)]),
+    instances = snapshot.members.values()
+    messages = _behind(before, instances) if renews else []
+    groups = (
+        ("protected from scale-set actions and skipped", [instance for instance in instances if instance.protected]),
+        ("not healthy before it begins", [instance for instance in instances if not snapshot.is_available(instance)]),
         (
             "not running, and not started by it",
-            [member for member in everybody if member.is_stopped and member.instance_id not in deallocated],
+            [instance for instance in instances if instance.is_stopped and instance.instance_id not in deallocated],
         ),
         (
             "deallocated by an upgrade that did not end, and started by this one",
-            [member for member in everybody if member.instance_id in deallocated],
+            [instance for instance in instances if instance.instance_id in deallocated],
         ),
-        ("being changed by somebody else, and waited for", [one for one in everybody if one.state in selection.MOVING]),
+        (
+            "being changed by another client, and waited for",
+            [instance for instance in instances if instance.state in selection.MOVING],
+        ),
     )
-    found += [f"{what}: {markup.listing([one.instance_id for one in who])}" for what, who in told if who]
-    found += left_deallocated(seen, deallocated, journal)
-    capacity = seen.model.capacity if seen.model is not None else 0
-    if len(seen.members) < capacity:
-        found.append(f"{capacity - len(seen.members)} of {capacity} instances are missing, and count against the floor")
-    if watches_health(before) and not watches_health(after):
-        found.append("the change takes the health source away: what is upgraded counts by whether it runs")
-    if "image" in os_disk(after):
-        found.append(f"unmanaged disks are retired: {UNMANAGED}")
-    if not watches_health(before) and watches_health(after):
-        found.append("the change brings a health source: what is not upgraded yet reports nothing, and counts as it is")
-    found += edits.unseen_secrets(before, after)
-    if model.without_secrets(after) != after:
-        found.append(
-            "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"
+    messages += [
+        f"{what}: {markup.listing([instance.instance_id for instance in affected])}"
+        for what, affected in groups
+        if affected
+    ]
+    messages += explain_deallocated(snapshot, deallocated, journal)
+    capacity = snapshot.model.capacity if snapshot.model is not None else 0
+    if len(snapshot.members) < capacity:
+        messages.append(
+            f"{capacity - len(snapshot.members)} of {capacity} instances are missing, and count against the floor"
         )
-    if not seen.reports and seen.source != "required":
-        found.append("nothing reports the health of the application: running and provisioned is all that is known")
-    if silent := selection.silent(seen):
-        found.append(f"{markup.listing(silent)}: running, and nothing reports their health: they are not available")
+    if watches_health(before) and not watches_health(after):
+        messages.append("the change removes the health source: upgraded instances are available when they run")
+    if "image" in os_disk(after):
+        messages.append(f"unmanaged disks are retired: {UNMANAGED}")
+    if not watches_health(before) and watches_health(after):
+        messages.append(
+            "the change adds a health source: other instances need no health report until they are upgraded"
+        )
+    messages += edits.unseen_secrets(before, after)
+    if model.without_secrets(after) != after:
+        messages.append(
+            "passwords, customData and protected settings are not in the journal: a rollback cannot restore them"
+        )
+    if not snapshot.reports and snapshot.source != "required":
+        messages.append("no instance reports application health: only power and provisioning states are known")
+    if silent := selection.list_silent(snapshot):
+        messages.append(f"{markup.listing(silent)}: running without a health report, so not available")
     if str(image(after).get("version", "")) == "latest":
-        found.append("the model says `latest`: a newer image shows in no instance until a version is named")
-    return found
+        messages.append("the model says `latest`: instances do not show a newer image until the model names a version")
+    return messages
 
 
-def left_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
-    """How to start the other deallocated instances, where an upgrade may have left them so: see `warnings`."""
+def explain_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
+    """A warning about the other deallocated instances and how to start them; see `warnings`."""
     ids = [
-        name for name, member in snapshot.members.items() if member.power == "deallocated" and name not in deallocated
+        name
+        for name, instance in snapshot.members.items()
+        if instance.power == "deallocated" and name not in deallocated
     ]
     if not ids:
         return []
@@ -349,17 +379,20 @@ def left_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: 
     return [f"deallocated: {markup.listing(ids)}; {cause} {way}"]
 
 
-def _behind(before: Mapping[str, Any], members: Iterable[InstanceStatus]) -> list[str]:
-    """What instances missed before, which they get together with this change; and how they differ, if that shows."""
-    drifted = [one for one in members if not one.latest]
+def _behind(before: Mapping[str, Any], instances: Iterable[InstanceStatus]) -> list[str]:
+    """A warning about instances that are outdated before this change, and how they differ from the model."""
+    drifted = [instance for instance in instances if not instance.latest]
     if not drifted:
         return []
-    named, own = image_version(image(before)), size(before)
-    versions = sorted({one.version for one in drifted if one.version and one.version != named})
-    sizes = sorted({one.size for one in drifted if one.size and one.size != own})
-    shown = "; ".join(
-        f"{what} {', '.join(some[:3])}" for what, some in (("they run", versions), ("are of size", sizes)) if some
+    model_version, model_size = image_version(image(before)), size(before)
+    versions = sorted(
+        {instance.version for instance in drifted if instance.version and instance.version != model_version}
     )
-    ids = markup.listing([one.instance_id for one in drifted])
-    behind = f"{len(drifted)} instances are behind the present model already ({ids}{f'; {shown}' if shown else ''})"
-    return [f"{behind}: they get what they missed together with this change"]
+    sizes = sorted({instance.size for instance in drifted if instance.size and instance.size != model_size})
+    differences = "; ".join(
+        f"{what} {', '.join(values[:3])}" for what, values in (("they run", versions), ("are of size", sizes)) if values
+    )
+    ids = markup.listing([instance.instance_id for instance in drifted])
+    details = f"{ids}; {differences}" if differences else ids
+    behind = f"{len(drifted)} instances are behind the present model already ({details})"
+    return [f"{behind}: earlier changes reach them together with this change"]

@@ -1,7 +1,7 @@
-"""What one look at a scale set says: its model, and one InstanceStatus for each instance. PURE.
+"""A snapshot of a scale set: its model, and one InstanceStatus for each instance. PURE.
 
-Unknown health is not health: an instance is available only where everything that reports on it says so. What is not
-known to be out of service is not free to take either.
+Unknown health is not healthy: an instance is available only if its states and its health source say so. Neither does
+unknown health mean out of service.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,16 +10,16 @@ from typing import Any, Literal, NamedTuple
 from ...types import JsonDict
 
 REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
-# What the change makes of the model's health source. "required": it stays, so each instance must report; "arrives": it
-# comes with this change; "leaves": it goes; "kept": there is none, before and after. Older journals say "kept" of both.
+# How the change affects the model's health source. "required": it stays, so each instance must report; "arrives": the
+# change adds it; "leaves": the change removes it; "kept": there is none. Older journals use "kept" for "required" too.
 HealthSource = Literal["kept", "required", "arrives", "leaves"]
 
 
 class InstanceStatus(NamedTuple):
-    """One instance as a list showed it. `health`: what its application reports, "" when nothing does.
+    """One instance in a list. `health`: the health that its application reports, "" without a report.
 
-    `image`: the exact image that it runs, "" where nothing says so (see `exact_image`); `trouble`: Azure's code and
-    message where its provisioning has failed.
+    `image`: its exact image, "" if unknown (see `exact_image`); `trouble`: Azure's code and message if its
+    provisioning has failed.
     """
 
     instance_id: str
@@ -39,30 +39,30 @@ class InstanceStatus(NamedTuple):
     trouble: str = ""
 
     @property
-    def fit(self) -> bool:
-        """Provisioned, known to run, and healthy by its own report if there is one."""
+    def is_healthy(self) -> bool:
+        """Whether it is provisioned, running, and not reported as anything but healthy."""
         return self.state == "Succeeded" and self.power == "running" and self.health in ("", "healthy")
 
     @property
     def is_running(self) -> bool:
-        """Provisioned and known to run, whatever its application says."""
+        """Whether it is provisioned and running, independent of its health."""
         return self.state == "Succeeded" and self.power == "running"
 
     @property
     def is_stopped(self) -> bool:
-        """Known not to run: stopped, deallocated, evicted."""
+        """Whether it is known not to run: stopped, deallocated or evicted."""
         return self.power in ("stopped", "deallocated", "stopping", "deallocating")
 
     @property
-    def settling(self) -> bool:
-        """On its way: what it is will show later."""
+    def is_settling(self) -> bool:
+        """Whether it is changing or initializing, so that its final state is not known yet."""
         return self.state in ("Creating", "Updating", "Deleting") or self.health == "initializing"
 
 
 class Model(NamedTuple):
-    """The model as it was at a snapshot. `fingerprint`: of all of it; `outline`: without what Azure completes.
+    """The model at a snapshot. `fingerprint`: of the whole model; `outline`: without the fields that Azure completes.
 
-    `shows`: whether it has every value of the change that is to be written.
+    `shows`: whether it has every value of the change.
     """
 
     fingerprint: str
@@ -73,11 +73,11 @@ class Model(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All instances at one moment: the list was begun at `at` and had ended at `ended`.
+    """All instances at one time: the list began at `at` and ended at `ended`.
 
-    `reports`: whether any instance has reported health, now or earlier, so that silence is not health.
-    `source`: what the change makes of the model's health source. `model`: None where it was not read.
-    `requests`: how many the list took.
+    `reports`: whether any instance has reported health, now or earlier; then an instance without a report is not
+    healthy. `source`: how the change affects the health source. `model`: None if it was not read. `requests`: the
+    number of requests for the list.
     """
 
     members: dict[str, InstanceStatus]
@@ -90,54 +90,58 @@ class Snapshot(NamedTuple):
 
     @property
     def ended_at(self) -> float:
-        """When the list had been read to its end."""
+        """The time when the list was complete."""
         return self.at if self.ended is None else self.ended
 
-    def expects_report(self, member: InstanceStatus) -> bool:
-        """Whether this instance should report its health, so that its silence says that it is not healthy."""
+    def expects_report(self, instance: InstanceStatus) -> bool:
+        """Whether an instance must report its health to count as healthy."""
         if self.source == "arrives":
-            return member.latest
+            return instance.latest
         if self.source == "required":
             return True
         return self.source == "kept" and self.reports
 
-    def fit(self, member: InstanceStatus) -> bool:
-        """Whether an instance is available: running, and healthy by the health source that it has."""
-        if self.source == "leaves" and member.latest:
-            return member.is_running
-        return member.fit and (member.health == "healthy" or not self.expects_report(member))
+    def is_available(self, instance: InstanceStatus) -> bool:
+        """Whether an instance is running, and healthy by its health source."""
+        if self.source == "leaves" and instance.latest:
+            return instance.is_running
+        return instance.is_healthy and (instance.health == "healthy" or not self.expects_report(instance))
 
-    def is_free(self, member: InstanceStatus) -> bool:
-        """Whether an instance is known to be out of service, so that to take it is no loss."""
+    def is_free(self, instance: InstanceStatus) -> bool:
+        """Whether an instance is known to be out of service, so that an upgrade makes no fewer available."""
         return (
-            member.power not in ("", "running")
-            or (bool(member.power) and member.health in ("unhealthy", "initializing"))
-        ) and not (self.source == "leaves" and member.latest)
+            instance.power not in ("", "running")
+            or (bool(instance.power) and instance.health in ("unhealthy", "initializing"))
+        ) and not (self.source == "leaves" and instance.latest)
 
 
 def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Snapshot:
-    """The members in a list of instances with their instance views, in numeric order."""
-    members = [_member(item) for item in instances if isinstance(item, dict) and item.get("instanceId")]
-    members.sort(key=lambda member: natural(member.instance_id))
-    return Snapshot({member.instance_id: member for member in members}, at, any(one.health for one in members))
+    """Return the snapshot of a list of instances with instance views, in numeric order."""
+    statuses = [_instance_status(item) for item in instances if isinstance(item, dict) and item.get("instanceId")]
+    statuses.sort(key=lambda status: natural(status.instance_id))
+    return Snapshot(
+        {status.instance_id: status for status in statuses}, at, any(instance.health for instance in statuses)
+    )
 
 
-def behind(seen: Snapshot) -> Snapshot:
-    """The same instances, once the model has moved on."""
-    return seen._replace(members={key: member._replace(latest=False) for key, member in seen.members.items()})
+def behind(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with all instances outdated."""
+    return snapshot._replace(
+        members={key: instance._replace(latest=False) for key, instance in snapshot.members.items()}
+    )
 
 
 def natural(text: str) -> tuple[int, int, str]:
-    """Numbers as numbers, names after them."""
+    """Return a sort key: ids that are numbers by value, then names."""
     return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
 
 
-def _member(instance: Mapping[str, Any]) -> InstanceStatus:
+def _instance_status(instance: Mapping[str, Any]) -> InstanceStatus:
     properties = _object(instance.get("properties"))
     view = _object(properties.get("instanceView"))
     storage = _object(properties.get("storageProfile"))
     zones = instance.get("zones")
-    health = _reported(view)
+    health = _read_health(view)
     return InstanceStatus(
         str(instance["instanceId"]),
         str(properties.get("vmId") or ""),
@@ -157,21 +161,21 @@ def _member(instance: Mapping[str, Any]) -> InstanceStatus:
     )
 
 
-# --- images ----------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 def image_version(image: Mapping[str, Any]) -> str:
-    """What an image reference says of the version: its number where there is one, else the id of the image."""
-    if said := image.get("exactVersion") or image.get("version"):
-        return str(said)
+    """Return the version in an image reference, or the id of the image without one."""
+    if version := image.get("exactVersion") or image.get("version"):
+        return str(version)
     resource = str(image.get("id") or "")
     return resource.rpartition("/versions/")[2] if "/versions/" in resource else resource
 
 
 def exact_image(storage: Mapping[str, Any]) -> str:
-    """The exact image of a storage profile as one text, "" where it does not say; `reference_of` turns it back.
+    """Return the exact image of a storage profile as one text, "" if unknown; `reference_of` is the inverse.
 
-    A platform image is publisher:offer:sku:version, any other the id of one version.
+    A platform image is publisher:offer:sku:version; other images are the id of one version.
     """
     image = _object(storage.get("imageReference"))
     if image.get("publisher") and image.get("exactVersion"):
@@ -188,7 +192,7 @@ def exact_image(storage: Mapping[str, Any]) -> str:
 
 
 def _exact_resource(resource: str, exact: str, *, of_gallery: bool) -> str:
-    """The id of one version of a gallery image, or of a managed image, which is exact by itself."""
+    """Return the id of one version of a gallery image, or the id of a managed image."""
     name, _, version = resource.partition("/versions/")
     version = "" if version.lower() == "latest" else version
     if not of_gallery:
@@ -197,7 +201,7 @@ def _exact_resource(resource: str, exact: str, *, of_gallery: bool) -> str:
 
 
 def reference_of(image: str) -> JsonDict:
-    """The image reference that names this exact image in a model; {} for an image by URI."""
+    """Return the image reference of this exact image for a model; {} for an image by URI."""
     if image.lower().startswith(("http://", "https://")):
         return {}
     if image.startswith("/"):
@@ -208,7 +212,7 @@ def reference_of(image: str) -> JsonDict:
     return {"publisher": publisher, "offer": offer, "sku": sku, "version": version}
 
 
-# --- statuses --------------------------------------------------------------------------------------------------------
+# --- statuses ---------------------------------------------------------------------------------------------------------
 
 
 def _power(statuses: Any) -> str:
@@ -220,17 +224,17 @@ def _power(statuses: Any) -> str:
 
 
 def _trouble(statuses: Any) -> str:
-    """Azure's code and message of a provisioning that failed."""
+    """Return Azure's code and message for a failed provisioning."""
     for status in statuses if isinstance(statuses, list) else ():
-        found = _object(status)
-        code = found.get("code")
+        fields = _object(status)
+        code = fields.get("code")
         if isinstance(code, str) and code.startswith("ProvisioningState/failed/"):
-            return f"{code.rpartition('/')[2]}: {found.get('message') or ''}".rstrip(": ")
+            return f"{code.rpartition('/')[2]}: {fields.get('message') or ''}".rstrip(": ")
     return ""
 
 
-def _reported(view: JsonDict) -> str:
-    """The last part of HealthState/healthy, "" when nothing reports."""
+def _read_health(view: JsonDict) -> str:
+    """Return the last part of HealthState/healthy, "" without a report."""
     if "vmHealth" not in view:
         return ""
     code = _object(_object(view["vmHealth"]).get("status")).get("code", "")

@@ -1,6 +1,6 @@
-"""Where an upgrade stands, as one value, and what its first entry makes of it. PURE.
+"""The state of an upgrade as one value, and its initial state from the first entry. PURE.
 
-`machine.apply` takes a State one entry further, `machine.decide` says what follows from it.
+`machine.apply` adds one entry to a State, `machine.decide` returns the next action.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ ORDER: tuple[Request, ...] = ("deallocate", "upgrade", "start", "reimage")
 Direction = Literal["forward", "back"]
 ModelPhase = Literal["unwritten", "intended", "sent", "answered", "written"]
 BatchStatus = Literal["intended", "lost", "sent", "between", "ended"]
-# off; being written; in force; no longer needed (or not known to be in force); being removed.
+# off; being written; in force; no longer needed or not confirmed; being removed.
 Protection = Literal["off", "writing", "on", "unneeded", "removing"]
 Repairs = Literal["unknown", "not ours", "suspending", "suspended"]
 Outcome = Literal["succeeded", "stopped", "paused", "cancelled", "rolled-back", "rollback-failed"]
@@ -40,7 +40,7 @@ Cause = Literal[
     "pause",
     "model",
 ]
-# Every instance ends in exactly one of these.
+# Every instance ends in exactly one of these classes.
 CLASSES = (
     *("updated", "rolled-back", "already-current", "arrived-current", "still-unavailable", "evicted", "in-flight"),
     *("skipped-protected", "skipped-stopped", "not-selected", "vanished", "failed", "not-reached"),
@@ -49,12 +49,12 @@ CLASSES = (
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One model, and the instances that are brought to it. A rollback to several old versions has several.
+    """One model, and the instances that get it. A rollback to several old versions has several legs.
 
-    `version`: what each instance must run in the end, "" where only the model counts; `image`: the exact image that
-    counts instead, where there is one. `instances`: None for all. `before`: the fingerprint of the model that may be
-    replaced, "" for the one that was written last; `after` and `outline`: of the model as it is sent. `hidden`: no GET
-    shows all of it. `stored`: the entry that this was read from.
+    `version`: the version that each instance must run at the end, "" if only the model counts; `image`: the exact
+    image, which counts instead of the version if known. `instances`: None for all. `before`: the fingerprint of the
+    model to replace, "" for the model of the previous leg; `after` and `outline`: of the model to write. `hidden`: GET
+    does not return all of it. `stored`: the journal entry of this leg.
     """
 
     version: str
@@ -71,15 +71,16 @@ class Leg:
 class Batch:
     """Instances that are upgraded together.
 
-    `request`, `request_ids`: what is intended or under way, and for which of them; `done`: what has ended.
-    `unavailable`, `stopped`, `failed`: who was that when the batch was intended. `sent`: since when Azure has had the
-    request, in observed time. `ended`: when the last request was through. `returned`: Azure gave it back without an
-    effect. `watched`: since when health is waited for; `fit_since`: since when all that came through are available.
+    `request`, `request_ids`: the present request and its instances; `done`: the requests that have ended.
+    `unavailable`, `stopped`, `failed`: the instances in that condition when the batch was intended. `sent`: when Azure
+    received the request, in observed time. `ended`: when the last request ended. `returned`: Azure ended the request
+    without an effect. `watched`: when waiting for health began. `available_since`: when all instances that have
+    reached the goal were available.
     """
 
     ids: tuple[str, ...]
     vm_ids: tuple[str, ...]
-    begun: float
+    intended_at: float
     canary: bool = False
     request: Request = "upgrade"
     request_ids: tuple[str, ...] = ()
@@ -94,13 +95,13 @@ class Batch:
     error: str = ""
     returned: bool = False
     watched: float = 0.0
-    fit_since: float | None = None
+    available_since: float | None = None
     relapses: int = 0
     gate: str = ""
 
 
 class Wait(NamedTuple):
-    """Something that is waited for: why, since when (in observed time), not to be tried again before `until`."""
+    """A wait: its cause, its begin in observed time, and the earliest time `until` of the next attempt."""
 
     cause: Cause
     since: float
@@ -110,7 +111,7 @@ class Wait(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How it is going to end, once the guards are removed."""
+    """The end of the upgrade, after the guards are removed."""
 
     outcome: Outcome
     cause: str
@@ -121,11 +122,11 @@ class Ending(NamedTuple):
 class State:
     """All that `decide` needs besides the snapshot and the time.
 
-    `stages`: which requests the change may need. `anew`: whether an instance shows that its disk must be made anew
-    ("shown", by its version), does not ("always"), or needs none (""). `hosted`: whether the hardware has the wanted
-    `size`. `capacity` and `zone_sizes`: the set's size when the run began, `unavailable`: who was not available then.
-    `images`: which exact image each instance ran then. `deallocated`: which instances this upgrade has deallocated, or
-    an earlier one whose work it finishes.
+    `stages`: the requests that the change may need. `anew`: whether disks must be recreated: "" for no, "shown": the
+    version of an instance shows if it is needed, "always": it does not. `hosted`: whether the present hardware offers
+    the VM `size`. `capacity`, `zone_sizes`, `unavailable`, `images`: the size of the set, its unavailable instances and
+    the exact image of each instance when the run began. `deallocated`: the instances that this upgrade deallocated, or
+    an earlier upgrade that this one finishes.
     """
 
     policy: Policy
@@ -147,7 +148,7 @@ class State:
     grace: float = 0.0
     reports: bool = False
     withheld: bool = False
-    # How far it is.
+    # The progress of the upgrade.
     leg: int = 0
     direction: Direction = "forward"
     model: ModelPhase = "unwritten"
@@ -156,7 +157,7 @@ class State:
     fingerprint: str = ""
     batch: Batch | None = None
     operation: Entry | None = None
-    hanging: Entry | None = None  # an operation of ours that has not ended in time
+    hanging: Entry | None = None  # an overdue operation of this upgrade
     classes: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     posted: frozenset[str] = frozenset()
@@ -175,7 +176,7 @@ class State:
     forward: Mapping[str, str] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     unreturnable: tuple[str, ...] = ()
-    # What is waited for, and what is guarded.
+    # Waits and guards.
     wait: Wait | None = None
     repairs: Repairs = "unknown"
     protection: Protection = "off"
@@ -184,27 +185,27 @@ class State:
     shielded_for: tuple[str, ...] = ()
     protections: int = 0
     outstanding: tuple[str, ...] = ()
-    # What is in this process only.
+    # Values of this process only.
     stale: bool = True
     listed: frozenset[str] = frozenset()
     doubted: frozenset[str] = frozenset()
     doubts: int = 0
-    looks: int = 0  # in a row, with nothing but looks between them
-    gaps: int = 0  # since a request was sent or a batch was settled
+    looks: int = 0  # snapshots in a row, without a wait or a request between them
+    gaps: int = 0  # since the last request or settled batch
     unsent: int = 0
     due: float | None = None
-    stepped: float = 0.0  # when the last step was over
+    stepped: float = 0.0  # the time of the last step
     stopping: bool = False
     pausing: bool = False
     ending: Ending | None = None
     verdict: Mapping[str, Any] | None = None
     took: tuple[float, ...] = ()
     lowest: int | None = None
-    left: int | None = None
+    available_left: int | None = None
 
     @property
     def goal(self) -> Leg:
-        """The leg that is under way."""
+        """The present leg."""
         return self.legs[self.leg]
 
     def leg_for(self, name: str) -> Leg:
@@ -235,15 +236,15 @@ _Value = TypeVar("_Value", State, Batch)
 
 
 def changed(value: _Value, **changes: Any) -> _Value:
-    """A copy with other values in these fields: `dataclasses.replace`, many times faster for so many fields."""
+    """Return a copy with other values in these fields. It is much faster than `dataclasses.replace`."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **changes)
     assert len(copy.__dict__) == len(value.__dict__), changes  # noqa: S101  (a field that does not exist)
     return copy
 
 
-def left_deallocated(state: State) -> frozenset[str]:
-    """The instances that an upgrade has deallocated, or perhaps has, and that it has not started again."""
+def find_deallocated(state: State) -> frozenset[str]:
+    """Return the instances that an upgrade has deallocated, or may have, and not started again."""
     batch = state.batch
     if batch is None or batch.request != "deallocate" or batch.status not in ("intended", "lost", "sent"):
         return state.deallocated
@@ -251,9 +252,9 @@ def left_deallocated(state: State) -> frozenset[str]:
 
 
 def begin(entry: Entry) -> State:
-    """The state of an upgrade of which only the first entry has been written."""
+    """Return the state of an upgrade after its first entry."""
     known = frozenset(entry["known"])
-    images = {one: item["image"] for item in entry.get("images", ()) for one in item["instances"]}
+    images = {name: item["image"] for item in entry.get("images", ()) for name in item["instances"]}
     return State(
         Policy.from_dict(entry["policy"]),
         tuple(leg_of(stored) for stored in entry["legs"]),
@@ -283,7 +284,7 @@ def begin(entry: Entry) -> State:
 
 
 def leg_of(stored: Entry) -> Leg:
-    """A leg as an entry of the journal has it."""
+    """Return the leg that a journal entry describes."""
     ids = stored.get("instances")
     instances = None if ids is None else frozenset(ids)
     names = ("version", "image", "before", "after", "outline")

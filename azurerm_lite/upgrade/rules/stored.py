@@ -1,8 +1,8 @@
-"""The entries of a journal as data from outside: what each field may hold, and the seal that ties them together. PURE.
+"""Checks of stored journal entries: the values that each field may have, and the seal of each entry. PURE.
 
-A journal may come from an artifact store or another machine. An entry of another shape is InvalidInput, which names
-file and line, and is never a KeyError somewhere later. The seal shows that an entry was changed after it was written.
-It is no signature: whoever may write the file can seal it anew, which is why the file's owner and mode are checked too.
+A journal may come from an artifact store or another machine. An entry of another shape is InvalidInput with file and
+line, never a later KeyError. The seal shows that an entry was changed after it was written. It is no signature: anyone
+with write access to the file can seal it again, so the file's owner and mode are checked too.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 
 
 def parse(line: bytes, where: str) -> Entry:
-    """The entry in a line; InvalidInput, which begins with `where`, for anything else."""
+    """Return the entry in a line; InvalidInput for anything else. `where`: the begin of its message."""
 
     def refused(why: str) -> InvalidInput:
         return InvalidInput(f"{where} is no entry of an upgrade: {why}")
@@ -69,7 +69,7 @@ def parse(line: bytes, where: str) -> Entry:
     if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
         raise refused("it is no object with a kind")
     if entry["kind"] == "begin" and entry.get("schema") != SCHEMA:
-        return entry  # of another version, which is refused by that number when it is to be resumed
+        return entry  # a resume refuses it by its version number
     if entry["kind"] in PASSING:
         raise refused(f"{entry['kind']} stands in no journal")
     if absent := [name for name in _NEEDED.get(entry["kind"], ()) if name not in entry]:
@@ -80,7 +80,7 @@ def parse(line: bytes, where: str) -> Entry:
     return entry
 
 
-# --- what a field may hold -------------------------------------------------------------------------------------------
+# --- values of fields -------------------------------------------------------------------------------------------------
 
 Test = Callable[[Any], bool]
 
@@ -110,7 +110,7 @@ def _is_instance_id(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it can be the name of an instance as Azure lists it, even if no request could name it."""
+    """Whether a list of Azure can have this instance id, even if a request cannot."""
     return isinstance(value, str) and 0 < len(value) <= 200
 
 
@@ -145,7 +145,7 @@ def _is_policy(value: Any) -> bool:
 
 
 def _is_verdict(value: Any) -> bool:
-    names = {one.name for one in fields(Verdict)}
+    names = {field.name for field in fields(Verdict)}
     if not isinstance(value, dict) or not _VERDICT_NEEDS <= set(value) <= names | {"counts"}:
         return False
     tests = {**_FIELDS, "batches": _is_count}
@@ -202,20 +202,20 @@ _FIELDS: Mapping[str, Test] = {
 }
 
 
-# --- the seal --------------------------------------------------------------------------------------------------------
+# --- the seal ---------------------------------------------------------------------------------------------------------
 
 
-def sealed(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
-    """The line of an entry, which ends with its seal, and that seal. `before`: the seal of the entry before it."""
+def seal_entry(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
+    """Return the line of an entry with its seal, and the seal. `before`: the seal of the previous entry."""
     entry = _readable(entry)
     seal = _seal_of(entry, before)
     return json.dumps({**entry, SEAL: seal}, separators=(",", ":"), allow_nan=False).encode() + b"\n", seal
 
 
-def unsealed(entries: Iterator[tuple[str, Entry]]) -> Iterator[tuple[Entry, str]]:
-    """Each entry without its seal, and that seal; InvalidInput for the first that was changed since it was written.
+def unseal_entries(entries: Iterator[tuple[str, Entry]]) -> Iterator[tuple[Entry, str]]:
+    """Yield each entry without its seal, and the seal; InvalidInput for the first changed entry.
 
-    `entries`: each with where it stands, for the message.
+    `entries`: pairs of a place for the message and an entry.
     """
     before = ""
     for where, entry in entries:
@@ -228,7 +228,7 @@ def unsealed(entries: Iterator[tuple[str, Entry]]) -> Iterator[tuple[Entry, str]
 
 
 def _readable(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry without half characters, which no reader would take."""
+    """Return the entry without lone surrogates, which cannot be encoded."""
     text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
     return entry if text.isascii() else dict(json.loads(text.encode("utf-8", "replace")))
 

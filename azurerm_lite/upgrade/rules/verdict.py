@@ -1,4 +1,4 @@
-"""How an upgrade came out: every instance in exactly one class, and the evidence. PURE."""
+"""The result of an upgrade: the class of every instance, and the evidence. PURE."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,14 +14,16 @@ from .state import Batch, State
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verdict:
-    """`outcome`: succeeded, stopped (a rule ended it), paused (it could not go on), cancelled (somebody did),
-    rolled-back or rollback-failed (a rule ended it, and the policy had it taken back).
+    """The result of an upgrade.
 
-    `classes`: instance id to its class. updated, rolled-back: it is where it was to come; already-current,
-    arrived-current: it was, or came so; still-unavailable: there, and not available, as before; evicted: by others,
-    while it was upgraded; in-flight: sent, and not over; skipped-protected, skipped-stopped, not-selected, vanished,
-    failed, not-reached. `failures`: Azure's code, message and request id for each that failed. `lowest`: the fewest
-    healthy instances: seen, or left while a batch was away.
+    `outcome`: succeeded, stopped (by a rule), paused (it could not continue), cancelled (by a person), rolled-back or
+    rollback-failed (stopped by a rule, and then rolled back by the policy).
+
+    `classes`: instance id to its class. updated, rolled-back: it has reached the goal; already-current: it was current
+    before; arrived-current: it was created current; still-unavailable: it has reached the goal and is unavailable, as
+    before; evicted: Azure evicted it during its upgrade; in-flight: its request has not ended; skipped-protected,
+    skipped-stopped, not-selected, vanished, failed, not-reached. `failures`: Azure's code, message and request id for
+    each failed instance. `lowest`: the fewest available instances, in a snapshot or during a batch.
     """
 
     outcome: str
@@ -36,7 +38,7 @@ class Verdict:
 
     @property
     def in_flight(self) -> tuple[str, ...]:
-        """Those that Azure still works on."""
+        """The ids of instances that Azure is still changing."""
         return tuple(name for name, kind in self.classes.items() if kind == "in-flight")
 
     @property
@@ -70,18 +72,20 @@ class Verdict:
 
 
 def verdict_classes(state: State, snapshot: Snapshot | None) -> dict[str, str]:
-    """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
+    """Return the class of every known instance, judged by the newest snapshot."""
     classes = {**state.forward, **state.classes}
     snapshot = None if snapshot is None else _as_planned(state, snapshot)
-    members = {} if snapshot is None else snapshot.members
+    instances = {} if snapshot is None else snapshot.members
     if state.batch is not None:
         pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
         classes |= {name: _unsettled(state, state.batch, snapshot, name, vm) for name, vm in pairs}
     classes |= {name: _good(state) for name, kind in state.classes.items() if _is_over(state, snapshot, name, kind)}
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
-    for name, member in members.items():
+    for name, instance in instances.items():
         if name not in classes:
-            classes[name] = _rest(state, member, selected, is_available=snapshot is not None and snapshot.fit(member))
+            classes[name] = _rest(
+                state, instance, selected, is_available=snapshot is not None and snapshot.is_available(instance)
+            )
     for name in state.known:
         classes.setdefault(name, "not-reached" if snapshot is None else "vanished")
     return classes
@@ -92,61 +96,63 @@ def _good(state: State) -> str:
 
 
 def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> bool:
-    """Whether an instance that was not available after its upgrade, as before it, is available by now."""
-    member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
-    if snapshot is None or member is None:
+    """Whether a still-unavailable instance is available by now."""
+    instance = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
+    if snapshot is None or instance is None:
         return False
-    is_there = selection.has_image(state.leg_for(name), member) and not selection.is_unmade(state, member)
-    return is_there and snapshot.fit(member)
+    is_there = selection.has_image(state.leg_for(name), instance) and not selection.is_unmade(state, instance)
+    return is_there and snapshot.is_available(instance)
 
 
 def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
-    """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
+    """Return Azure's error for each failed instance of a batch that is not settled."""
     if state.batch is None or snapshot is None:
         return {}
-    there = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
-    return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
+    instances = [snapshot.members[name] for name in state.batch.ids if name in snapshot.members]
+    return {
+        instance.instance_id: "; ".join(filter(None, (instance.trouble, state.batch.error))) for instance in instances
+    }
 
 
 def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
-    """Until the model is written each instance seems to be on the latest, which is the old one."""
+    """The snapshot with all instances outdated, until the model is written: Azure still calls the old model latest."""
     unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
     return behind(snapshot) if unwritten else snapshot
 
 
 def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str, vm_id: str) -> str:
-    """The class of an instance whose batch is not over."""
-    member = None if snapshot is None else snapshot.members.get(name)
+    """The class of an instance whose batch is not settled."""
+    instance = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
         return "not-reached"
     if snapshot is None or batch.status in ("sent", "lost", "intended") or snapshot.at < (batch.ended or 0.0):
         return "in-flight"
-    if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
+    if instance is None or (vm_id and instance.vm_id and instance.vm_id != vm_id):
         return "vanished"
     pinned = bool(state.goal.version or state.goal.image)
-    unmade = selection.is_unmade(state, member)
-    there = (selection.has_image(state.goal, member) if pinned else member.latest) and not unmade
-    if member.state == "Failed" and name not in batch.failed:
+    unmade = selection.is_unmade(state, instance)
+    is_current = (selection.has_image(state.goal, instance) if pinned else instance.latest) and not unmade
+    if instance.state == "Failed" and name not in batch.failed:
         return "failed"
-    if not there:
-        return "not-reached" if (pinned or unmade) and member.state == "Succeeded" else "in-flight"
-    if not snapshot.fit(member):
+    if not is_current:
+        return "not-reached" if (pinned or unmade) and instance.state == "Succeeded" else "in-flight"
+    if not snapshot.is_available(instance):
         return "in-flight"
     return _good(state)
 
 
-def _rest(state: State, member: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
-    """The class of an instance that no settled batch has."""
-    if member.state == "Deleting":
+def _rest(state: State, instance: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
+    """The class of an instance that was in no settled batch."""
+    if instance.state == "Deleting":
         return "vanished"
-    is_there = selection.reached(state.goal, member) and not selection.is_unmade(state, member)
-    if state.sends.get(member.instance_id) and is_there:
+    is_there = selection.has_reached(state.goal, instance) and not selection.is_unmade(state, instance)
+    if state.sends.get(instance.instance_id) and is_there:
         return _good(state) if is_available else "still-unavailable"
     if state.direction == "forward" and is_there:
-        return "already-current" if member.instance_id in state.known else "arrived-current"
-    if not selected(member):
+        return "already-current" if instance.instance_id in state.known else "arrived-current"
+    if not selected(instance):
         return "not-selected"
-    if member.protected:
+    if instance.protected:
         return "skipped-protected"
-    skipped = state.policy.on_stopped == "skip" and member.is_stopped
+    skipped = state.policy.on_stopped == "skip" and instance.is_stopped
     return "skipped-stopped" if skipped else "not-reached"

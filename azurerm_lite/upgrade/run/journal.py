@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import AzurermLiteError, InvalidInput, printable
 from ..rules import checks, machine, stored
-from ..rules.state import State, begin, left_deallocated
+from ..rules.state import State, begin, find_deallocated
 from . import lock as _lock
 
 Entry = stored.Entry
@@ -83,7 +83,7 @@ class Journal:
         Raises: NotWritten when the file cannot be written.
         """
         if self._file is not None:
-            line, seal = stored.sealed(entry, self._seal)
+            line, seal = stored.seal_entry(entry, self._seal)
             self._write(self._file, line)
             self._seal = seal
         self.entries.append(entry)
@@ -119,7 +119,7 @@ class Journal:
         While instances are deallocated this machine remembers where the journal is: a new plan names it.
         """
         file, lock, self._file, self._lock = self._file, self._lock, None, None
-        if self._note_place is not None and self.entries and not left_deallocated(machine.fold(self.entries)):
+        if self._note_place is not None and self.entries and not find_deallocated(machine.fold(self.entries)):
             _lock.forget_journal(*self._note_place)
         self._note_place = None
         if file is not None:
@@ -230,7 +230,7 @@ def _check_seals(text: bytes, path: Path) -> tuple[list[Entry], str]:
     """The entries of a file and the seal of the last; InvalidInput when an entry was changed after it was written."""
     numbered = list(_parse_lines(text, path))
     if numbered and numbered[0][1].get("schema") == SCHEMA:  # `begin_entry` refuses another schema by its number
-        pairs = list(stored.unsealed(iter(numbered)))
+        pairs = list(stored.unseal_entries(iter(numbered)))
         return [entry for entry, _ in pairs], pairs[-1][1]
     return [entry for _, entry in numbered], ""
 

@@ -26,7 +26,7 @@ from ..rules.forecast import Needs, forecast
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
 from ..rules.snapshot import HealthSource, Model, Snapshot, behind, image_version, observe, reference_of
-from ..rules.state import Leg, State, left_deallocated
+from ..rules.state import Leg, State, find_deallocated
 from . import journal as _journal
 from . import lock as _lock
 
@@ -187,7 +187,7 @@ def _deallocated_before(arm: Arm, address: ScaleSet, journal: str | None) -> fro
     if ScaleSet.parse(first["scale_set"]).resource_id.lower() != address.resource_id.lower():
         raise InvalidInput(f"unfinished_journal is of another scale set: {first['scale_set']}")
     trust.refuse_other_endpoint(first, arm.base)
-    return left_deallocated(_journal.fold(entries))
+    return find_deallocated(_journal.fold(entries))
 
 
 def make_plan(
@@ -267,7 +267,7 @@ def _plan_course(state: State, snapshot: Snapshot, journal: str) -> selection.Co
     """
     course = selection.course(state, snapshot)
     if course.why_not:
-        hints = preflight.left_deallocated(snapshot, state.deallocated, journal)
+        hints = preflight.explain_deallocated(snapshot, state.deallocated, journal)
         raise PlanRefused("; ".join((course.why_not, *hints)))
     return course
 

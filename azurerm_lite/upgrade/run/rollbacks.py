@@ -20,7 +20,7 @@ from ..rules.machine import DRIFTED
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
 from ..rules.snapshot import natural, reference_of
-from ..rules.state import ORDER, Entry, State, left_deallocated
+from ..rules.state import ORDER, Entry, State, find_deallocated
 from . import journal as _journal
 from .planning import Plan, image_problem, make_plan
 
@@ -194,7 +194,7 @@ def _plan_legs(arm: Arm, address: ScaleSet, state: State, first: Entry, parts: M
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=None, zones=None, update_domains=None, fault_domains=None)
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
-    goal = {"broken": broken, "deallocated": left_deallocated(state)}
+    goal = {"broken": broken, "deallocated": find_deallocated(state)}
     plans = [_plan_leg(arm, address, leg, policy, goal) for leg in parts["legs"]]
     versions = ", ".join(dict.fromkeys(leg["version"] for leg in parts["legs"] if leg["version"]))
     notes = [f"cannot be rolled back: {text}" for text in parts["unreturnable"]]

@@ -33,7 +33,7 @@ from ..rules.events import Event
 from ..rules.machine import Action
 from ..rules.policy import Policy
 from ..rules.snapshot import Model, Snapshot, natural
-from ..rules.state import Entry, State, left_deallocated
+from ..rules.state import Entry, State, find_deallocated
 from ..rules.verdict import Verdict, failure_reasons, verdict_classes
 from . import gates as health
 from . import guards
@@ -203,8 +203,8 @@ class Runner:
             model=None if self.current is None else self._model(self.current),
         )
         self.snapshot = snapshot
-        self._note(machine.seen_entry(self.state, snapshot))
-        self._lowest = machine.least(self._lowest, sum(map(snapshot.fit, snapshot.members.values())))
+        self._note(machine.build_snapshot_entry(self.state, snapshot))
+        self._lowest = machine.least(self._lowest, sum(map(snapshot.is_available, snapshot.members.values())))
         self._tell({"kind": "seen", "at": snapshot.ended_at}, snapshot)
         return 0.0
 
@@ -453,7 +453,7 @@ class Runner:
     def _deallocated_text(self) -> str:
         """A text on the instances that still need a start, by the newest snapshot; "" for none."""
         members = {} if self.snapshot is None else self.snapshot.members
-        ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
+        ids = [name for name in find_deallocated(self.state) if name not in members or members[name].is_stopped]
         return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
 
     def _outstanding_text(self) -> str:

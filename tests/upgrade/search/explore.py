@@ -220,7 +220,7 @@ def _shown(node: Node, action: Action, label: str, shown: World) -> Iterator[Ste
 
 def _after_look(state: State, seen: Snapshot) -> State:
     """The state after a snapshot; snapshots of one moment that tell the machine the same have one and the same."""
-    entry = machine.seen_entry(state, seen)
+    entry = machine.build_snapshot_entry(state, seen)
     failed = tuple(entry.get("failed", {}))
     facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"], failed)
     before, after = _LOOKS.get(facts, (None, state))
@@ -445,7 +445,7 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
 
 def _of_floor(case: Case, node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
     policy, members = case.policy, seen.members
-    up = {name for name, member in members.items() if seen.fit(member)}
+    up = {name for name, member in members.items() if seen.is_available(member)}
     need = math.ceil(policy.min_healthy_instance_percent * max(len(members), len(case.places)) / 100)
     if ids & up and len(up - ids) < need:
         yield "the floor"
@@ -514,7 +514,7 @@ def _of_end(case: Case, node: Node, action: Action) -> Iterator[str]:
         allowed = [n for n in behind if classes.get(n) in ("failed", "not-selected", "skipped-stopped")]
         if len(behind) > len(allowed):
             yield "succeeded, and an instance is behind"
-        up = [member for member in seen.members.values() if seen.fit(member)]
+        up = [member for member in seen.members.values() if seen.is_available(member)]
         if len(up) < math.ceil(case.policy.min_healthy_instance_percent * len(case.places) / 100):
             yield "succeeded below the floor"
     if action.outcome == "rolled-back":
@@ -550,7 +550,7 @@ def _of_class(case: Case, node: Node, name: str, instance: Instance | None, kind
         and instance.available
         and listed
         and seen is not None
-        and seen.fit(seen.members[name])
+        and seen.is_available(seen.members[name])
     ):
         yield "still-unavailable, and it is available"
 
@@ -614,7 +614,7 @@ def state_key(state: State, now: float, limits: Limits) -> tuple[Any, ...]:
     if batch is not None:
         sent = _age(batch.sent, then, limits.sent) if batch.status in ("sent", "lost") else None
         watched = _age(batch.watched, then, limits.watched) if batch.status == "ended" else None
-        of_batch = (_OF_BATCH(batch), bool(batch.error), sent, watched, _age(batch.fit_since, then, limits.bake))
+        of_batch = (_OF_BATCH(batch), bool(batch.error), sent, watched, _age(batch.available_since, then, limits.bake))
     of_wait: Any = None
     if wait is not None:
         until = max(0.0, wait.until - now) if wait.of else 0.0

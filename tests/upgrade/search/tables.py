@@ -672,7 +672,7 @@ def _of_health() -> dict[str, Row]:
         return state(policy, batch=batch(**values), **(state_ or {}))
 
     silent = seen(*(member._replace(health="") for member in FIRST.members.values()))
-    late, well = {"watched": NOW - 100}, {"fit_since": NOW - 10}
+    late, well = {"watched": NOW - 100}, {"available_since": NOW - 10}
     waits = _action("wait", seconds=10.0, cause="health", deadline=NOW + 100)
     taken = {"direction": "back", "legs": (Leg("1", "i:1", frozenset("0")),)}
     timeout = "it was not healthy in time"
@@ -688,7 +688,7 @@ def _of_health() -> dict[str, Row]:
         "health: relapses": (
             of(relapses=5),
             first(health="initializing"),
-            settles("failed", "it was available and fell back again and again"),
+            settles("failed", "it became unavailable again repeatedly"),
         ),
         "health: all reports cease": (of(**late), silent, _action("note-wait", cause="silence")),
         "health: none has ever reported": (
