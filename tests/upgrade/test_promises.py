@@ -224,7 +224,7 @@ def test_without_a_power_state_nobody_serves(monkeypatch: pytest.MonkeyPatch) ->
             values["power"] = ""
         shown(scale_set, instance, **values)
 
-    monkeypatch.setattr(other.simulation.scale_sets, "changing", changing)
+    monkeypatch.setattr(other.simulation.instances, "update", changing)
     verdict = other.run(health_timeout_seconds=60)
     assert not verdict.ok
     assert upgraded == {"0", "5"}
