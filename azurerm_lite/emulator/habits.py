@@ -109,6 +109,11 @@ HABITS: dict[str, Habit] = {
     "tags-refuse-null": Habit(
         "A null as the value of a tag is refused: 400 InvalidRequestContent.", ("typespec-azure#1234",), usual=True
     ),
+    "unknown-property-refused": Habit(
+        "A property that its type does not have, or not yet in the request's api-version, is refused: 400 BadRequest, "
+        "Could not find member; without it, such a property is kept.",
+        ("azure-cli#18855", "azure-cli#18229", "azure-cli#17904"),
+    ),
 }
 EVENTS: dict[str, Habit] = {
     # --- instances

@@ -21,7 +21,7 @@ from azurerm_lite._common.secrecy import conceal_locals
 
 from . import shapes
 from .messages import ErrorResponse
-from .simulation import defaults, health, secrets
+from .simulation import defaults, health, locations, secrets
 from .simulation.compose import Simulation
 from .simulation.images import Images
 from .simulation.secrets import without_secrets
@@ -60,7 +60,7 @@ class Seed:
         if len(parts) != 8 or parts[6].lower() != "virtualmachinescalesets":
             raise SeedError("the model has no scale set's id: /subscriptions/…/virtualMachineScaleSets/…")
         self.subscription_id, self.resource_group, self.vmss_name = parts[1], parts[3], parts[7]
-        self.location = str(model.get("location", "westus"))
+        self.location = locations.normalize(str(model.get("location", "westus")))
 
     @classmethod
     def default(cls) -> "Seed":
@@ -205,6 +205,8 @@ class Seed:
         if self.instances is not None:
             scale_set.state = str(self.model.get("properties", {}).get("provisioningState") or "Succeeded")
         scale_set.model = without_secrets(copy.deepcopy(self.model))
+        if scale_set.model.get("location"):
+            scale_set.model["location"] = self.location
         if defaults.is_no_zone(scale_set.model.get("zones")):
             del scale_set.model["zones"]
         scale_set.secrets = secrets.after_write({}, self.model.get("properties", {}).get("virtualMachineProfile"))
@@ -304,6 +306,8 @@ def _instance(simulation: Simulation, scale_set: ScaleSet, document: dict[str, A
         if group and group not in scale_set.placement_groups:
             scale_set.placement_groups.append(group)
     document = {**document, "instanceId": instance_id}
+    if document.get("location"):
+        document["location"] = locations.normalize(document["location"])
     instance = Instance(instance_id, document, placement, power=_power(view), health=_health(vm_health))
     instance.state = str(properties.get("provisioningState") or "Succeeded")
     instance.marks = _marks(view, instance) if has_view else set()

@@ -49,8 +49,8 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def insert(model: dict[str, Any], fields: list[tuple[int, str, Any]]) -> None:
-    """Each object of the model gets one of these fields, at a place among its own."""
-    for number, target in enumerate(list(objects(model))):
+    """Each object of the model gets one of these fields, at a place among its own; tags are names and texts alone."""
+    for number, target in enumerate(item for item in list(objects(model)) if item is not model.get("tags")):
         place, name, value = fields[number % len(fields)]
         items = list(target.items())
         items.insert(place % (len(items) + 1), (name, copy.deepcopy(value)))

@@ -92,6 +92,7 @@ def put_vmss_vm(simulation: Simulation, request: Request, **names: str) -> Respo
     scale_set, instance = find_instance(simulation, names)
     body = json_object(request)
     check_etag(request, instance.etag)
+    tags = writes.check_tags(simulation.settings.habits, body).get("tags")
     sent, properties = body.get("properties") or {}, instance.document["properties"]
     for key in ("protectionPolicy", "userData"):
         if sent.get(key):
@@ -100,8 +101,8 @@ def put_vmss_vm(simulation: Simulation, request: Request, **names: str) -> Respo
     if isinstance(disks, list):
         full = [_complete_disk(disk) for disk in disks]
         properties["storageProfile"] = {**properties.get("storageProfile", {}), "dataDisks": full}
-    if scale_set.is_flexible and "tags" in body:
-        instance.document["tags"] = writes.check_tags(simulation.settings.habits, body)["tags"]
+    if scale_set.is_flexible and tags is not None:
+        instance.document["tags"] = tags
     return _update(simulation, request, scale_set, instance, 200)
 
 

@@ -6,7 +6,7 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 from typing import Any
 
 from ..messages import ErrorResponse, Json, Request, Response, Route
-from ..simulation import power
+from ..simulation import limits, power
 from ..simulation.compose import Simulation
 from ..simulation.state import Instance, OperationRecord, ScaleSet
 from . import views
@@ -87,7 +87,9 @@ def get_vmss_instance_view(simulation: Simulation, _request: Request, **names: s
 
 def list_skus(simulation: Simulation, _request: Request, **names: str) -> Response:
     """The sizes that the set may have: its present size, and some of a plain family."""
-    size = find_scale_set(simulation, names).model["sku"]["name"]
+    size = find_scale_set(simulation, names).model["sku"].get("name")
+    if not size:  # of a Flexible set without a profile
+        return Response(200, {"value": []})
     sizes = dict.fromkeys([size, *(f"Standard_D{cores}s_v3" for cores in (2, 4, 8, 16, 32))])
     capacity = {"minimum": 0, "maximum": 100, "defaultCapacity": 1, "scaleType": "Automatic"}
     kind = "Microsoft.Compute/virtualMachineScaleSets"
@@ -177,9 +179,11 @@ def scale_out(simulation: Simulation, request: Request, **names: str) -> Respons
     scale_set, body = find_scale_set(simulation, names), json_object(request)
     if not isinstance(body.get("capacity"), int) or body["capacity"] < 1:
         raise ErrorResponse(400, "InvalidParameter", "The value of parameter 'capacity' is invalid.", target="capacity")
-    record = simulation.operations.begin("POST", scale_set)
     sku = scale_set.model["sku"]
-    scale_set.model["sku"] = {**sku, "capacity": sku["capacity"] + body["capacity"]}
+    model = {**scale_set.model, "sku": {**sku, "capacity": sku["capacity"] + body["capacity"]}}
+    limits.refuse_capacity(scale_set.name, model, scale_set.model)
+    record = simulation.operations.begin("POST", scale_set)
+    scale_set.model = model
     simulation.scale_sets.resize(scale_set, lambda: simulation.operations.end(record))
     return operation_response(record, request, 202)
 

@@ -6,6 +6,7 @@ and resource group, headers. The handlers are in `api`.
 
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from ..api import door
 from ..api import routes as api_routes
 from ..api.throttle import Throttle, quota_of
 from ..faults import Fault, fault_response, redirect_links
@@ -20,10 +22,12 @@ from ..messages import FAULT_HEADER, ErrorResponse, Json, Request, Response
 from ..recorder import Entry, Recorder, redact, redact_headers, redact_login
 from ..simulation.compose import Simulation
 from ..simulation.identity import Principal
+from . import content
 
 LARGEST_BODY = 4 * 1024 * 1024
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SERVER = "azurerm-lite-emulator"
+log = logging.getLogger(__name__)
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized"}
 _REASONS |= {403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict", 412: "Precondition Failed"}
 _REASONS |= {413: "Payload Too Large", 415: "Unsupported Media Type", 429: "Too Many Requests"}
@@ -59,17 +63,18 @@ class ArmApp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         request, error = _parse_request(environ)
         with self.simulation.lock:
-            self.simulation.events.run_due_events()
+            self._run_due_events()
             rule = self.simulation.faults.for_request(request.method, request.path)
         if rule is not None and rule.delay:
             self.simulation.events.clock.sleep(rule.delay)
         if rule is not None and rule.drop == "before":
             raise ConnectionDrop
         with self.simulation.lock:
-            self.simulation.events.run_due_events()
+            self._run_due_events()
             self._change_caller(rule, request)
             response = error.response if error else self._respond(request, rule)
-            body = rule.garbage.encode() if rule is not None and rule.garbage else self._write_body(response)
+            response, body = self._write_body(request, response)
+            body = rule.garbage.encode() if rule is not None and rule.garbage else body
             headers = self._headers(request, response, body)
             if rule is not None:
                 headers[FAULT_HEADER] = "asked for"
@@ -84,8 +89,21 @@ class ArmApp:
         self.recorder.clear()
         self.throttle = Throttle(self.simulation.events)
 
-    def _write_body(self, response: Response) -> bytes:
-        return write_body(response, is_compact=self.is_compact)
+    def _run_due_events(self) -> None:
+        """Bring the simulation to the time of the clock; an event that fails is logged, and the others run."""
+        while True:
+            try:
+                return self.simulation.events.run_due_events()
+            except Exception:
+                log.exception("an event of the simulation failed")
+
+    def _write_body(self, request: Request, response: Response) -> tuple[Response, bytes]:
+        """The response and its bytes; an internal error in its place when it cannot be written."""
+        try:
+            return response, write_body(response, is_compact=self.is_compact)
+        except Exception:
+            log.exception("the response to %s %s cannot be written", request.method, request.path)
+            return internal_error(), write_body(internal_error())
 
     def _change_caller(self, rule: Fault | None, request: Request) -> None:
         """Change the rights of the caller, or expire its tokens, as a fault says."""
@@ -119,6 +137,9 @@ class ArmApp:
             return self._login(request) if _is_login(request.path) else self._arm(request)
         except ErrorResponse as error:
             return error.response
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return internal_error()
 
     def _login(self, request: Request) -> Response:
         managed = api_routes.MANAGED_IDENTITY.get(request.path.rstrip("/"))
@@ -141,7 +162,7 @@ class ArmApp:
         self.simulation.identity.check_tenants(request, principal)
         self._check_scope(parts)
         self._check_role(principal, action, request.path)
-        return self._within_limits(handler, request, parts)
+        return self._within_limits(handler, door.admit(self.simulation, request, action, parts), parts)
 
     def _within_limits(self, handler: Any, request: Request, parts: Mapping[str, str]) -> Response:
         """The response of the handler, counted in the provider's buckets; the errors of ARM itself cost nothing."""
@@ -244,6 +265,12 @@ def scale_waits(headers: dict[str, str], response: Response, time_scale: float) 
     return {**others, "x-ms-retry-after-ms": str(max(1, round(1000 * seconds / time_scale)))}
 
 
+def internal_error() -> Response:
+    """ARM's form of an error for a failure of the emulator itself, whose cause stands in the log."""
+    text = "The server encountered an internal error. Please retry the request; if it fails again, see the log."
+    return Response(500, {"error": {"code": "InternalServerError", "message": text}}, uses_quota=False)
+
+
 def _truncate(body: bytes, length: int) -> Iterator[bytes]:
     """So many bytes of a body, then break the connection, whatever Content-Length says."""
     yield body[:length]
@@ -305,8 +332,8 @@ def _body(environ: Environ) -> Json:
             415, "UnsupportedMediaType", "The content media type must be application/json.", gateway=True
         )
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return content.parse(data)
+    except ValueError:
         text = "The request content was invalid and could not be deserialized."
         raise ErrorResponse(400, "InvalidRequestContent", text, gateway=True) from None
 

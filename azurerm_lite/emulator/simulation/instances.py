@@ -195,7 +195,7 @@ class Instances:
 
     def _storage(self, scale_set: ScaleSet, name: str) -> dict[str, Any]:
         disk = scale_set.profile.get("storageProfile", {}).get("osDisk", {})
-        if "vhdContainers" in disk:  # an unmanaged disk: a blob in a storage account
+        if disk.get("vhdContainers"):  # an unmanaged disk: a blob in a storage account
             uri = f"{disk['vhdContainers'][0]}/{disk.get('name', 'osdisk')}-{name}.vhd"
             parts = {key: disk[key] for key in ("osType", "createOption", "caching") if key in disk}
             return {"osDisk": {"name": f"{disk.get('name', 'osdisk')}-{name}", "vhd": {"uri": uri}, **parts}}

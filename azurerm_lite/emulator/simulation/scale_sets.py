@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..messages import ErrorResponse, Json
-from . import defaults, secrets, writes
+from . import defaults, limits, secrets, writes
 from .disturbances import Disturbances
 from .events import Events
 from .images import Images
@@ -80,6 +80,8 @@ class ScaleSets:
         scale_set.secrets = secrets.after_write({}, _profile_of(body))
         scale_set.explicit_properties = frozenset(body.get("properties") or {})
         _normalize(scale_set.model)
+        limits.refuse_zones(scale_set.resource_id, scale_set.location, scale_set.model)
+        limits.refuse_capacity(name, scale_set.model)
         if scale_set.image:
             self.images.exact_version(scale_set.image)
         self.add(scale_set)
@@ -95,8 +97,9 @@ class ScaleSets:
         key = _key(scale_set.subscription_id, scale_set.resource_group, scale_set.name)
 
         def finish() -> None:
-            self.state.scale_sets.pop(key, None)
-            self.state.deleted_scale_sets.add(key)
+            if self.state.scale_sets.get(key) is scale_set:  # and no set created after a first DELETE had ended
+                del self.state.scale_sets[key]
+                self.state.deleted_scale_sets.add(key)
             self.operations.end(record)
 
         self.events.schedule_in(self.events.duration("delete_vmss", 2, 60), finish)
@@ -152,8 +155,8 @@ class ScaleSets:
             scale_set.secrets,
         )
         if outdates:
-            self.manual_upgrades.refuse_or_preempt(scale_set)
             _refuse_too_many_models(scale_set)
+            self.manual_upgrades.refuse_or_preempt(scale_set)
             scale_set.model_version += 1
         resizes = model.get("sku", {}).get("capacity") != scale_set.model.get("sku", {}).get("capacity")
         scale_set.model, scale_set.secrets = model, new_secrets
@@ -176,6 +179,8 @@ class ScaleSets:
     ) -> dict[str, Any]:
         """The model after a write of this change; ErrorResponse where Azure refuses it."""
         body = _match_identity_case(_without_read_only(change), scale_set.model)
+        limits.refuse_move(scale_set.name, scale_set.resource_group, scale_set.model, body)
+        limits.refuse_zones(scale_set.resource_id, scale_set.location, body, scale_set.model)
         base = writes.without_replaced(self.settings.habits, scale_set.model, body, is_patch=is_patch)
         model: dict[str, Any] = merge(base, without_secrets(body), null_deletes=null_deletes)
         _complete(model, scale_set.model)
@@ -183,6 +188,7 @@ class ScaleSets:
             identity = defaults.complete_identity(self.events, self.tenant_id, model["identity"])
             model = {k: v for k, v in {**model, "identity": identity}.items() if v is not None}
         _normalize(model)
+        limits.refuse_capacity(scale_set.name, model, scale_set.model)
         before, after = scale_set.image, _image(model)
         _refuse_trusted_launch(model, after)
         if before and _kind(before) != _kind(after):

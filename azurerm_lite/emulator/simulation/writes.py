@@ -23,6 +23,19 @@ _REPLACED: tuple[tuple[str, ...], ...] = (
     ("properties", "scaleInPolicy"),
     ("properties", "virtualMachineProfile", "securityProfile"),
 )
+# What no set can be without: a null in a PATCH does not erase it.
+_PROFILE = ("properties", "virtualMachineProfile")
+_BASIS: tuple[tuple[str, ...], ...] = (
+    ("location",),
+    ("sku",),
+    *(("sku", part) for part in ("name", "tier", "capacity")),
+    ("properties",),
+    *(("properties", part) for part in ("orchestrationMode", "singlePlacementGroup", "upgradePolicy")),
+    ("properties", "upgradePolicy", "mode"),
+    ("properties", "platformFaultDomainCount"),
+    _PROFILE,
+    *((*_PROFILE, part) for part in ("storageProfile", "osProfile", "networkProfile")),
+)
 
 
 def dig(value: Json, *path: str) -> Json:
@@ -62,12 +75,21 @@ def read_patch(habits: Habits, scale_set: ScaleSet, body: Mapping[str, Any]) -> 
         _refuse_without_image(scale_set, body)
     if "patch-wants-upgrade-policy" in habits:
         _refuse_without_policy(scale_set, body)
-    patch = copy.deepcopy(dict(body))
+    patch = _without_erased_basis(copy.deepcopy(dict(body)))
     policy = dig(patch, "properties", "upgradePolicy")
     erases = isinstance(policy, dict) and policy.get("rollingUpgradePolicy", ...) is None
     if erases and "rolling-policy-stays" in habits:
         del policy["rollingUpgradePolicy"]
     return patch
+
+
+def _without_erased_basis(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without the nulls that would erase what a set is made of: for these a null is no value at all."""
+    for path in _BASIS:
+        parent = dig(body, *path[:-1]) if len(path) > 1 else body
+        if isinstance(parent, dict) and parent.get(path[-1], ...) is None:
+            del parent[path[-1]]
+    return body
 
 
 def _refuse_without_image(scale_set: ScaleSet, body: Mapping[str, Any]) -> None:
