@@ -584,8 +584,8 @@ def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) ->
         return Action("gate", ids=good)
     refused = good if batch.gate == "fail" else ()
     classes |= dict.fromkeys(refused, "failed")
-    failed = [one for one, kind in classes.items() if kind == "failed" and state.classes.get(one) != "failed"]
-    reasons = {one: _why(batch, snapshot, one) for one in failed}
+    failed = [name for name, kind in classes.items() if kind == "failed" and state.classes.get(name) != "failed"]
+    reasons = {name: _why(batch, snapshot, name) for name in failed}
     reasons |= dict.fromkeys(refused, "the gate refused it")
     absent = [one for one in batch.ids if one not in snapshot.members]
     reasons |= dict.fromkeys(absent, batch.error) if batch.error else {}
@@ -704,14 +704,15 @@ def _start_first(state: State, snapshot: Snapshot | None, now: float) -> Action 
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
-    health = health_of(snapshot, state.broken)
-    waiting = selection.candidates(state, snapshot, health)
-    parked = [member for member in waiting if selection.is_parked(state, member)]
+    members, health = snapshot.members.values(), health_of(snapshot, state.broken)
+    parked = [vm for vm in members if selection.is_parked(state, vm) and selection.needs_it(state, vm)]
     if not parked:
         return None
-    if state.hanging is not None and not _has_hung(state, now):
+    waiting = [member for member in selection.candidates(state, snapshot, health) if member in parked]
+    if state.hanging is not None and not (waiting and _has_hung(state, now)):
         return _hang(state, now)
-    return _begin_batch(state, snapshot, health, now, parked, (), is_start_only=True)
+    coming = [vm.instance_id for vm in parked]
+    return _begin_batch(state, snapshot, health, now, waiting, coming, is_start_only=True)
 
 
 def _spent(state: State) -> Action | None:
