@@ -715,14 +715,15 @@ def _start_first(state: State, snapshot: Snapshot | None, now: float) -> Action 
     if (take_snapshot := _look(state, snapshot, now)) is not None:
         return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
-    health = health_of(snapshot, state.broken)
-    waiting = selection.candidates(state, snapshot, health)
-    parked = [instance for instance in waiting if selection.is_parked(state, instance)]
+    instances, health = snapshot.members.values(), health_of(snapshot, state.broken)
+    parked = [vm for vm in instances if selection.is_parked(state, vm) and selection.needs_it(state, vm)]
     if not parked:
         return None
-    if state.hanging is not None and not _has_hung(state, now):
+    waiting = [member for member in selection.candidates(state, snapshot, health) if member in parked]
+    if state.hanging is not None and not (waiting and _has_hung(state, now)):
         return _hang(state, now)
-    return _begin_batch(state, snapshot, health, now, parked, (), is_start_only=True)
+    coming = [vm.instance_id for vm in parked]
+    return _begin_batch(state, snapshot, health, now, waiting, coming, is_start_only=True)
 
 
 def _check_failures(state: State) -> Action | None:

@@ -814,6 +814,7 @@ def _of_batches() -> dict[str, Row]:
     unseen: dict[str, Any] = {"classes": {"0": "failed"}, "deallocated": frozenset("0"), "hosted": False, "size": "big"}
     unseen["stages"] = ("deallocate", "upgrade", "start")
     parked = seen(instance("0", state="Failed", power="deallocated"), instance("1"), instance("2"))
+    moving = seen(instance("0", state="Updating", power="deallocated"), instance("1"), instance("2"))
     return {
         "next: intends": (state(), OUTDATED, INTENDS),
         "next: look": (state(), None, _action("look", request="")),
@@ -991,6 +992,26 @@ def _of_batches() -> dict[str, Row]:
             state(**unseen, hanging={"url": "u"}),
             parked,
             _action("note-wait", cause="busy"),
+        ),
+        "next: deallocated by us, and failed, beside what has hung": (
+            state(**unseen, hanging={"url": "u"}, wait=Wait("busy", NOW - 120)),
+            parked,
+            _action("intend", ids=("0",), request="start"),
+        ),
+        "next: deallocated by us, and failed, and what hangs still changes it": (
+            state(**unseen, hanging={"url": "u"}, wait=Wait("busy", NOW - 120)),
+            moving,
+            _ends("paused", "busy"),
+        ),
+        "next: deallocated by us, and failed, and others change it": (
+            state(**unseen),
+            moving,
+            _action("note-wait", cause="others"),
+        ),
+        "next: deallocated by us, and failed, and others change it for too long": (
+            state(**unseen, wait=Wait("others", NOW - 120)),
+            moving,
+            _ends("paused", "others"),
         ),
         "next: deallocated by us, and failed, and others as well": (
             state(**{**unseen, "deallocated": frozenset("01")}),
