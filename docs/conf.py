@@ -39,7 +39,7 @@ class PublicNames(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         package = importlib.import_module(self.arguments[0])
-        names = [name for room in self.arguments[1].split() for name in package._HOME[room].split()]
+        names = [name for room in self.arguments[1].split() for name in package._EXPORTS[room].split()]
         lines = [line for name in names for line in (*_directive(package, name), "")]
         return self.parse_text_to_nodes("\n".join(lines))
 

@@ -1,7 +1,7 @@
-"""What keeps tokens and secrets out of tracebacks, reprs, JSON and pickles.
+"""Keep tokens and secrets out of tracebacks, reprs, JSON and pickles.
 
-A crash reporter that collects local variables reads every frame of a traceback. A function that takes a secret is
-therefore marked with `conceals`, and an error that passed through frames which hold one loses them.
+A crash reporter collects the local variables of every frame in a traceback. A function that takes a secret is therefore
+marked with `conceals`, which removes the frames of its errors.
 """
 
 import functools
@@ -15,7 +15,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Headers(MutableMapping[str, str]):
-    """The headers of a request, whose values no traceback, log, JSON or pickle shows. A copy hides them too."""
+    """Request headers whose repr hides their values and that cannot be pickled."""
 
     __slots__ = ("_values",)
 
@@ -44,19 +44,19 @@ class Headers(MutableMapping[str, str]):
         raise TypeError("the headers of a request hold a token and cannot be pickled")
 
     def copy(self) -> "Headers":
-        """The same headers once more. urllib3 copies what it sends."""
+        """A copy that hides its values too; urllib3 copies the headers that it sends."""
         return Headers(self._values)
 
 
 def without_frames(error: E) -> E:
-    """The error without the frames that it came through and without the errors before it, which hold requests."""
+    """The error without its traceback, cause and context, whose frames hold requests."""
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     return error.with_traceback(None)
 
 
 def conceals(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose arguments are secret: when it fails, no frame of it shows what it was called with."""
+    """Decorate a function that takes a secret: its errors have no frame that holds the arguments."""
 
     @functools.wraps(function)
     def call(*arguments: P.args, **options: P.kwargs) -> R:
@@ -68,14 +68,14 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
         raise failure
 
     wrapper: Any = call
-    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # the same dict, for whoever changes it
+    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # shared, so that a change of it has an effect
     return call
 
 
 def conceal_tokens(functions: dict[str, Any], arm_of: Callable[[Any], Any], parameter: str = "auth") -> None:
-    """Let no public function of a module hold a bare token: its first argument becomes an Arm before it is called.
+    """Replace the first argument of every public function of a module by an Arm, so that no frame holds a bare token.
 
-    `functions`: the module's globals. What fails inside would show the arguments in the frames of its traceback.
+    `functions`: the globals of the module. `parameter`: the name of the first argument; other functions stay.
     """
     for name, function in list(functions.items()):
         code = getattr(function, "__code__", None)

@@ -1,4 +1,4 @@
-"""Which tenants, and how many of them, may be named. PURE."""
+"""Check tenant ids. PURE."""
 
 import re
 from collections.abc import Sequence
@@ -6,24 +6,17 @@ from collections.abc import Sequence
 from ..errors import InvalidInput, printable
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-MOST_AUXILIARY = 3  # tenants that one request may name besides its own
+MOST_AUXILIARY = 3  # Azure's limit for one request
 
 
 def check_tenant(tenant_id: object) -> None:
-    """InvalidInput unless it is a GUID or a domain name."""
+    """Raise InvalidInput unless a tenant id is a GUID or a domain name."""
     if not isinstance(tenant_id, str) or not TENANT.fullmatch(tenant_id):
         raise InvalidInput(f"tenant must be a GUID or a domain name, not {printable(repr(tenant_id), 80)}")
 
 
-def switch(value: object, name: str) -> bool:
-    """A switch as it is; InvalidInput for anything but True or False."""
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{name} must be True or False, not {printable(repr(value), 80)}")
-    return value
-
-
 def auxiliary(tenants: Sequence[str]) -> tuple[str, ...]:
-    """Up to three different tenants, as a tuple; else InvalidInput."""
+    """Up to three different tenants as a tuple. Raises: InvalidInput."""
     if isinstance(tenants, str | bytes) or not isinstance(tenants, Sequence):
         raise InvalidInput("auxiliary_tenants must be a list of tenants, such as ['contoso.com']")
     if len(tenants) > MOST_AUXILIARY:

@@ -80,7 +80,7 @@ class Stage:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            chance=self.world.rng.random,
+            jitter=self.world.rng.random,
         )
 
     def _token(self, _scope: str, _claims: str | None) -> Token:

@@ -83,7 +83,7 @@ class Lab:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            chance=self.world.rng.random,
+            jitter=self.world.rng.random,
         )
         self.policy, self.limit = Policy(), 20_000
         self.size, self.start = len(self.instances), self.clock.time()

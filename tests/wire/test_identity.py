@@ -16,7 +16,7 @@ import azurerm_lite as az
 from azurerm_lite.auth._msal import Login
 from azurerm_lite.auth.flows import find_az
 from azurerm_lite.auth.principal import authorization
-from azurerm_lite.clouds import reach_from_environment
+from azurerm_lite.clouds import network_from_environment
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import plan, upgrade
 
@@ -520,7 +520,7 @@ def test_az_and_foreign_credentials_are_asked_for_the_tenant(tmp_path: Path) -> 
 def test_a_person_logs_in_once_for_all_tenants(arm_emulator: Any) -> None:
     arm_emulator.identity.confirms_at_once = True
     prompts: list[str] = []
-    login = Login(arm_emulator.authority, reach_from_environment(arm_emulator.env()), arm_emulator.clock.time)
+    login = Login(arm_emulator.authority, network_from_environment(arm_emulator.env()), arm_emulator.clock.time)
     credential = az.device_code_credential(prompts.append, arm_emulator.tenant_id, login=login)
     own = credential.get_token(SCOPE)
     other = arm_emulator.identity.add_tenant()

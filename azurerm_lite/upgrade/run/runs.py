@@ -59,7 +59,7 @@ def opened(
 ) -> Runner:
     """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
     kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
+    kept.lock(plan.address.resource_id, arm.lock_scope, arm.correlation_id)
     try:
         baseline = _refuse_a_moved_world(arm, plan)
         kept.create()
@@ -91,7 +91,7 @@ def reopened(arm: Arm, journal: str) -> Journal:
     kept = Journal(journal)
     first = _journal.begun(_journal.read_trusted(journal))
     trust.refuse_other_endpoint(first, arm.base)
-    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
+    kept.lock(first["scale_set"], arm.lock_scope, arm.correlation_id)
     try:
         kept.reopen()
         if kept.entries[:1] != [first]:
@@ -232,7 +232,7 @@ def repair(auth: Auth, journal: str) -> bool:
 
 def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
-    if not arm.credential.lasting:
+    if not arm.credential.renewable:
         raise InvalidInput(
             "an upgrade outlives a bare token, which cannot be renewed: give it a credential, or connect()"
         )
