@@ -31,9 +31,11 @@ def session(arm: az.Arm, arm_emulator: Any, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for name, value in arm_emulator.env().items():
         monkeypatch.setenv(name, value)
-    defaults: Any = az.Arm.__init__.__kwdefaults__
-    for name in ("sleep", "now", "monotonic"):
-        monkeypatch.setitem(defaults, name, arm_emulator.clock.sleep if name == "sleep" else arm_emulator.clock.time)
+    clock = arm_emulator.clock
+    functions: tuple[Any, ...] = (az.Arm.__init__, az.connect)
+    for defaults in (function.__kwdefaults__ for function in functions):
+        for name, value in (("sleep", clock.sleep), ("now", clock.time), ("monotonic", clock.time)):
+            monkeypatch.setitem(defaults, name, value)
     web = az.ScaleSet(arm_emulator.subscription_id, arm_emulator.resource_group, arm_emulator.vmss_name)
     return {"__name__": "page", "az": az, "arm": arm, "web": web, "emulator": arm_emulator}
 
