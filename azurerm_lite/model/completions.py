@@ -1,7 +1,7 @@
 """What Azure makes of a model that was written: what it fills in, clears, or spells otherwise. PURE.
 
-`unexplained` compares what a GET shows with what was sent, `reflects` with what a body asked for; `fingerprint` is the
-same for everything that Azure may make of a model, `outline` also when it adds what the image says.
+`unexplained` compares what a GET shows with what was sent, `matches_written` with what a body asked for; `fingerprint`
+is the same for everything that Azure may make of a model, `outline` also when it adds what the image says.
 """
 
 import hashlib
@@ -11,7 +11,17 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..types import Json
-from .compare import NEVER_SHOWN, PRINCIPAL, SECRETS, Change, Diff, changes, keyed, without_read_only, without_secrets
+from .compare import (
+    NEVER_SHOWN,
+    PRINCIPAL,
+    SECRETS,
+    Change,
+    Diff,
+    changes,
+    index_by_name,
+    without_read_only,
+    without_secrets,
+)
 from .plain import (
     MISSING,
     Path,
@@ -202,7 +212,7 @@ def _unlike_members(sent: Mapping[str, Any], shown: Mapping[str, Any], key: str,
 
 
 def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> Iterator[Change]:
-    left, right = keyed(sent), keyed(shown)
+    left, right = index_by_name(sent), index_by_name(shown)
     if left is None or right is None:
         left, right = dict(enumerate(sent)), dict(enumerate(shown))
     for name in [*left, *(name for name in right if name not in left)]:
@@ -214,7 +224,7 @@ def _unlike_items(sent: list[Json], shown: list[Json], key: str, path: str) -> I
 
 
 @json_only
-def reflects(model: Json, wanted: Json) -> bool:
+def matches_written(model: Json, wanted: Json) -> bool:
     """Whether a resource shows everything that a body asked for: null stands for what shall be gone.
 
     Tags are compared as a whole, since a write replaces them. Defaults that Azure adds and secrets that it does not
@@ -222,16 +232,16 @@ def reflects(model: Json, wanted: Json) -> bool:
     """
     if isinstance(wanted, Mapping):
         known = model if isinstance(model, Mapping) else {}
-        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in wanted.items())
+        return all(_member_matches(str(key), known.get(key, MISSING), value) for key, value in wanted.items())
     if isinstance(wanted, list):
         same = isinstance(model, list) and len(model) == len(wanted)
-        return same and all(reflects(*pair) for pair in zip(model, wanted, strict=True))
+        return same and all(matches_written(*pair) for pair in zip(model, wanted, strict=True))
     if isinstance(wanted, str) and isinstance(model, str):
         return region(model) == region(wanted)  # Azure answers enums, ids and locations in a spelling of its own
     return bool(model == wanted)
 
 
-def _member_reflects(key: str, shown: Json, wanted: Json) -> bool:
+def _member_matches(key: str, shown: Json, wanted: Json) -> bool:
     if key in NEVER_SHOWN or (SECRETS.search(key) and shown is MISSING):
         return True
     if key == "tags":
@@ -240,7 +250,7 @@ def _member_reflects(key: str, shown: Json, wanted: Json) -> bool:
         return shown is MISSING or is_no_identity(shown)
     if shown is MISSING:
         return _is_empty(wanted) or _is_cleared(key, wanted)
-    return reflects(shown, wanted) or (_is_empty(wanted) and _is_empty(shown))
+    return matches_written(shown, wanted) or (_is_empty(wanted) and _is_empty(shown))
 
 
 # --- the fingerprint -------------------------------------------------------------------------------------------------

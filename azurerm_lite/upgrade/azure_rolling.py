@@ -282,7 +282,7 @@ def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
 def _may_pass(error: AzurermLiteError) -> bool:
     """Whether the same question may be answered later; a response that is not as ARM's is read again, too."""
     return isinstance(error, BusyError | ProtocolError) or (
-        isinstance(error, ArmError | TransportError) and wire.is_passing(error)
+        isinstance(error, ArmError | TransportError) and wire.is_transient(error)
     )
 
 

@@ -323,7 +323,7 @@ def warnings(
         found.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):
         found.append("the change brings a health source: what is not upgraded yet reports nothing, and counts as it is")
-    found += edits.unseen_secrets(before, after)
+    found += edits.protected_settings_warnings(before, after)
     if model.without_secrets(after) != after:
         found.append(
             "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"

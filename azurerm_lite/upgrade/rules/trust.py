@@ -60,7 +60,7 @@ def refuse_other_change(first: Entry, leg: Entry, found: JsonDict, after: JsonDi
 
 def refuse_other_undo(first: Entry, found: JsonDict) -> None:
     """InvalidInput when the way back does not undo the planned change. `found`: the model as it is now."""
-    back: Any = model.merged(model.without_read_only(found), first["undo"])
+    back: Any = model.apply_merge_patch(model.without_read_only(found), first["undo"])
     planned = model.fingerprint(found) == first["fingerprint_after"]
     leads = not planned or model.fingerprint(back) == first["fingerprint_before"]
     if not leads or _beside(first, found, back):

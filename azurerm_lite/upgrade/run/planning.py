@@ -215,7 +215,7 @@ def planned(
     anew = preflight.anew(after, patch, version)
     stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew), deallocated=bool(parked))
     preflight.refuse_by_disruption(policy, stages)
-    noted = _lock.noted_journal(address.resource_id, arm.place)
+    noted = _lock.noted_journal(address.resource_id, arm.lock_scope)
     course = _course(state, then, noted)
     warnings += preflight.warnings(before, after, seen, renews=renews, deallocated=parked, journal=noted)
     warnings += _asked(arm, address, before, after)

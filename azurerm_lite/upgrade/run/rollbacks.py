@@ -39,13 +39,13 @@ def on_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], found: Ma
 
     `undo`: the JSON merge that takes the change back; with the patch it says which tags there were.
     """
-    tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
-    return model.retagged(patch, {"tags": tags}, found)
+    tags = model.apply_merge_patch(patch.get("tags") or {}, undo.get("tags") or {})
+    return model.rebase_tags(patch, {"tags": tags}, found)
 
 
 def model_of(stored: Entry, found: Mapping[str, Any]) -> JsonDict:
     """The model of a leg of a rollback: the present one without the change, naming the exact old image."""
-    after: Any = model.merged(model.without_read_only(found), stored["undo"])
+    after: Any = model.apply_merge_patch(model.without_read_only(found), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:

@@ -61,7 +61,7 @@ def opened(
 ) -> Runner:
     """A Runner at the begin of what the plan says, its journal open and the scale set locked on this machine."""
     kept = Journal(journal)
-    kept.lock(plan.address.resource_id, arm.place, arm.correlation_id)
+    kept.lock(plan.address.resource_id, arm.lock_scope, arm.correlation_id)
     try:
         baseline = _refuse_a_moved_world(arm, plan)
         kept.create()
@@ -93,7 +93,7 @@ def reopened(arm: Arm, journal: str) -> Journal:
     kept = Journal(journal)
     first = _journal.begun(_journal.read_trusted(journal))
     trust.refuse_other_endpoint(first, arm.base)
-    kept.lock(first["scale_set"], arm.place, arm.correlation_id)
+    kept.lock(first["scale_set"], arm.lock_scope, arm.correlation_id)
     try:
         kept.reopen()
         if kept.entries[:1] != [first]:
@@ -242,7 +242,7 @@ def clean_up(auth: Auth, journal: str) -> bool:
 @conceal_locals
 def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
-    if not arm.credential.lasting:
+    if not arm.credential.renewable:
         raise InvalidInput(
             "an upgrade outlives a bare token, which cannot be renewed: give it a credential, or connect()"
         )
@@ -257,7 +257,7 @@ def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Snapshot:
     try:
         return _baseline(arm, plan)
     except (ArmError, TransportError) as error:
-        if arm.world is None or not wire.is_passing(error):
+        if arm.world is None or not wire.is_transient(error):
             raise
         return plan.observation
 
