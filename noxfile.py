@@ -39,13 +39,13 @@ SLOW = (
     "tests/upgrade/test_state_machine.py",
     "tests/upgrade/test_thousand.py",
     "tests/upgrade/test_two_upgrades.py",
-    "tests/wire/test_emulator.py",
-    "tests/wire/test_emulator_behaviour.py",
-    "tests/wire/test_emulator_faults.py",
-    "tests/wire/test_emulator_load.py",
-    "tests/wire/test_example_arguments.py",
-    "tests/wire/test_examples.py",
-    "tests/wire/test_habits.py",
+    "tests/emulated/test_emulator.py",
+    "tests/emulated/test_emulator_behaviour.py",
+    "tests/emulated/test_emulator_faults.py",
+    "tests/emulated/test_emulator_load.py",
+    "tests/emulated/test_example_arguments.py",
+    "tests/emulated/test_examples.py",
+    "tests/emulated/test_habits.py",
 )
 SLOW_ONES = ("no_schedule_of_faults", "mode_that_would_upgrade_by_itself", "rehearsals_fit_in_two_minutes")
 
@@ -90,7 +90,7 @@ def _lint(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """What may differ between versions of Python. `nox -s tests-3.13 -- tests/wire` runs other tests."""
+    """What may differ between versions of Python. `nox -s tests-3.13 -- tests/emulated` runs other tests."""
     session.install("--quiet", "--editable", ".[test]")
     _pytest(session)
 

@@ -56,30 +56,21 @@ def connect(
     Raises: CredentialError, which lists what was tried; InvalidInput; TransportError for a resource manager's address.
     https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
     """
-    variables = os.environ if env is None else env
+    variables = arguments.environment(os.environ if env is None else env)
+    arguments.typed(str | None, ca_file=ca_file, proxy=proxy)
     others = tenants.auxiliary(auxiliary_tenants)
     network = _network(variables, ca_file, proxy, arguments.switch(strict_certificates, "strict_certificates"))
     chosen = _choose_cloud(cloud, variables, network)
-    if credential is None:
-        credential = flows.from_environment(variables, Login(chosen.authority, network, now, sleep or time.sleep))
+    wait = time.sleep if sleep is None else sleep
     if time_scale is None:  # an injected sleep already runs at the emulator's speed
         time_scale = clouds.time_scale_from_environment(variables, chosen) if sleep is None else 1.0
-    return Arm(
-        credential,
-        cloud=chosen,
-        api_version=api_version,
-        network=network,
-        auxiliary_tenants=others,
-        retry=retry,
-        timeouts=timeouts,
-        adapter=adapter,
-        sleep=sleep or time.sleep,
-        now=now,
-        monotonic=monotonic,
-        jitter=jitter,
-        correlation_id=correlation_id,
-        time_scale=time_scale,
-    )
+    options: Any = {"cloud": chosen, "network": network, "api_version": api_version, "retry": retry}
+    options |= {"timeouts": timeouts, "adapter": adapter, "sleep": wait, "now": now, "monotonic": monotonic}
+    options |= {"jitter": jitter, "correlation_id": correlation_id, "time_scale": time_scale}
+    if credential is None:
+        Arm("none", **options)  # an invalid option is reported before a missing credential
+        credential = flows.from_environment(variables, Login(chosen.authority, network, now, wait))
+    return Arm(credential, auxiliary_tenants=others, **options)
 
 
 def _network(env: Mapping[str, str], ca_file: str | None, proxy: str | None, strict: bool) -> NetworkSettings:
@@ -89,9 +80,10 @@ def _network(env: Mapping[str, str], ca_file: str | None, proxy: str | None, str
 
 def _choose_cloud(cloud: Cloud | str | None, env: Mapping[str, str], network: NetworkSettings) -> Cloud:
     if isinstance(cloud, Cloud):
-        return cloud
+        return clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
     if cloud is None:
         return clouds.cloud_from_environment(env)
+    arguments.typed(str, cloud=cloud)
     return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, network)
 
 
@@ -106,6 +98,7 @@ def fetch_cloud(resource_manager: str, network: NetworkSettings = clouds.DIRECT)
         from ._http.transport import Transport  # noqa: PLC0415  (imports requests)
 
     base = clouds.base_address(resource_manager, "resource manager")
+    arguments.typed(NetworkSettings, network=network)
     transport = Transport(base, network)
     try:
         path = "/metadata/endpoints"

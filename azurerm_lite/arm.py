@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from . import _lost_responses, clouds
 from ._common import arguments, forks, parsing
-from ._common.secrecy import Headers, conceals
+from ._common.secrecy import Headers, conceal_locals, conceals
 from ._http import responses, wire
 from ._http.retry import AttemptResult, Retry, decide, throttle_delay
 from ._lost_responses import PendingWrite
@@ -36,6 +36,7 @@ from .errors import (
     ProtocolError,
     TransportError,
     UnclearResponse,
+    short_repr,
 )
 from .operation import Operation
 from .types import Json, OperationState, TokenCredential, TokenInfoCredential
@@ -89,15 +90,22 @@ class Arm:
     ) -> None:
         if not isinstance(cloud, Cloud) or not isinstance(network, NetworkSettings):
             raise InvalidInput("cloud must be a Cloud and network a NetworkSettings, both from azurerm_lite.clouds")
-        self.cloud = cloud._replace(resource_manager=clouds.base_address(cloud.resource_manager, "resource manager"))
+        self.cloud = clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
         self.credential = foreign.as_credential(credential, now=now)
         self._principal = Principal(self.credential, self.cloud.scope, auxiliary_tenants)
-        self.correlation_id = wire.header_value(correlation_id or str(uuid.uuid4()), "correlation_id")
+        run_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
+        self.correlation_id = wire.header_value(run_id, "correlation_id")
         self.time_scale = parsing.finite_number(time_scale, InvalidInput, "time_scale", least=1e-3, most=1e9)
         if self.time_scale != 1.0 and not self.is_emulator:
             raise InvalidInput(f"time_scale is for an emulator on this machine, not for {self.base}")
         strict = arguments.switch(strict_certificates, "strict_certificates") and network.strict
+        arguments.typed(str | None, ca_file=ca_file)
+        arguments.typed(Callable, sleep=sleep, now=now, monotonic=monotonic, jitter=jitter)
+        arguments.typed(Retry, retry=retry)
+        arguments.whole_number(retry.attempts, "retry.attempts", 1, 1_000_000, "a whole number")
+        for seconds in retry[1:]:
+            arguments.seconds(seconds, "each number of seconds of retry", 1e12)
         self._network = dataclasses.replace(network, ca_file=ca_file or network.ca_file, strict=strict)
         self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
         self._sleep, self._now, self._monotonic, self._jitter = sleep, now, monotonic, jitter
@@ -189,6 +197,7 @@ class Arm:
         """GET all items of a list, over all its pages."""
         return list(self.items(path, api_version=api_version, **query))
 
+    @conceal_locals
     def start(
         self,
         method: str,
@@ -209,7 +218,7 @@ class Arm:
         target = self._target(path, api_version, query)
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
         chosen = {name: wire.header_value(value, name) for name, value in headers.items() if value is not None}
-        data = None if body is None else wire.encode_json(body)
+        data = None if body is None else wire.encode_json(arguments.json_object(body, "body"))
         instances = None
         if by_instances is not None:
             instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
@@ -226,6 +235,7 @@ class Arm:
             current = _lost_responses.read_resource(self, write)
             raise _lost_responses.add_etags(error, write, current) from None
 
+    @conceal_locals
     def send(self, write: PendingWrite) -> Operation:
         """Send a write without recovery. Raises: OutcomeUnknown when its response is lost or is not an ARM response."""
         response = self._send(write.method, write.target, write.data, write.headers)
@@ -234,6 +244,7 @@ class Arm:
         except ProtocolError as error:
             raise _unclear(str(write), response, error) from None
 
+    @conceal_locals
     def act(
         self,
         method: str,
@@ -249,7 +260,7 @@ class Arm:
         `wants_object`: a response without an object is an error.
         Raises: OutcomeUnknown when the response is lost or is not an ARM response.
         """
-        data = None if body is None else wire.encode_json(body)
+        data = None if body is None else wire.encode_json(arguments.json_object(body, "body"))
         response = self._send(method, self._target(path, api_version, query), data)
         try:
             value = wire.decode_json(response.body, response.headers)
@@ -263,6 +274,7 @@ class Arm:
 
     def read(self, path: str) -> tuple[int, Mapping[str, str], Json]:
         """GET a path that has its api-version: the status, headers and JSON of the response."""
+        arguments.typed(str, path=path)
         response = self._send("GET", path)
         return response.status, response.headers, wire.decode_json(response.body, response.headers)
 
@@ -275,6 +287,7 @@ class Arm:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def _target(self, path: str, api_version: str | None, query: Mapping[str, str | None]) -> str:
+        arguments.typed(str, path=path)
         version = self.api_version if api_version is None else wire.api_version(api_version)
         extra = [f"&{name}={wire.query_value(value, name)}" for name, value in query.items() if value is not None]
         return f"{path}?api-version={version}{''.join(extra)}"
@@ -283,6 +296,9 @@ class Arm:
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> "Response":
         """The response to a call, after retries. Raises: ArmError, TransportError."""
+        arguments.word(method, "method", ("GET", "PUT", "PATCH", "POST", "DELETE"))
+        if not target.startswith("/"):
+            raise InvalidInput(f"path must be a text that begins with /, not {short_repr(target)}")
         attempt, waited, tokens, refreshed = 0, 0.0, self._principal.tokens(self._sleep), False
         ids: list[str] = []
         self._wait_for_quota(method, target)
@@ -388,9 +404,6 @@ class Arm:
         path = _without_query(target)
         return wire.decode_error(response.status, response.headers, response.body, method=method, path=path)
 
-    def _token(self) -> Token:
-        return self._principal.tokens(self._sleep)[0]
-
     def _transport(self) -> "Transport":
         if self._open_transport is None:
             with forks.importing:
@@ -423,7 +436,7 @@ class Arm:
             write.target,
             monitor,
             status=state,
-            resource=body,
+            resource=body or None,
             request_id=request_id,
             correlation_id=response.headers.get("x-ms-correlation-request-id"),
             retry_after=wire.retry_after(response.headers),

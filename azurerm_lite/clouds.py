@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ._common import parsing
+from ._common import arguments, parsing
 from ._network_settings import DIRECT as DIRECT  # noqa: PLC0414
 from ._network_settings import LOOPBACK
 from ._network_settings import NetworkSettings as NetworkSettings  # noqa: PLC0414
@@ -85,6 +85,7 @@ def custom_cloud(resource_manager: str, authority: str, scope: str | None = None
     Raises: InvalidInput for an address of another form.
     """
     address = base_address(resource_manager, "resource manager")
+    arguments.typed(str, name=name, scope="" if scope is None else scope)
     return Cloud(name, address, base_address(authority, "authority"), scope or f"{address}/.default")
 
 
@@ -103,7 +104,7 @@ def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
 
     These are AZURE_AUTHORITY_HOST, and azurerm's AZURE_AUTH_ENDPOINT, AZURE_RM_ENDPOINT and AZURE_RESOURCE_ENDPOINT.
     """
-    chosen = env.get("AZURE_SDK_CLOUD_CONF", "")
+    chosen = arguments.environment(env).get("AZURE_SDK_CLOUD_CONF", "")
     if chosen and chosen not in BY_NAME:
         raise InvalidInput(f"AZURE_SDK_CLOUD_CONF is {chosen!r}; known are {', '.join(sorted(BY_NAME))}")
     cloud = BY_NAME.get(chosen, PUBLIC)
@@ -111,7 +112,8 @@ def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
         cloud = cloud._replace(authority=base_address(authority, "AZURE_AUTHORITY_HOST"))
     if manager := env.get("AZURE_RM_ENDPOINT"):
         cloud = cloud._replace(resource_manager=base_address(manager, "AZURE_RM_ENDPOINT"), name="custom")
-        cloud = cloud._replace(scope=_scope(env.get("AZURE_RESOURCE_ENDPOINT")) or cloud.scope)
+        resource = env.get("AZURE_RESOURCE_ENDPOINT")
+        cloud = cloud._replace(scope=resource.rstrip("/") + "/.default" if resource else cloud.scope)
     return cloud
 
 
@@ -121,7 +123,3 @@ def time_scale_from_environment(env: Mapping[str, str], cloud: Cloud) -> float:
         return 1.0
     text = env.get("AZURERM_LITE_TIME_SCALE") or "1"
     return parsing.finite_number(text, InvalidInput, "AZURERM_LITE_TIME_SCALE", least=1e-3, most=1e9)
-
-
-def _scope(resource: str | None) -> str | None:
-    return resource.rstrip("/") + "/.default" if resource else None

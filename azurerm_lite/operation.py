@@ -7,9 +7,10 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from ._common import parsing
+from ._common import arguments
+from ._common.secrecy import conceal_locals
 from ._http import responses, stored_operation, wire
 from ._http.wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 from .errors import (
@@ -24,7 +25,6 @@ from .errors import (
     ThrottledError,
     TransportError,
     printable,
-    short_repr,
 )
 from .types import Json, JsonDict, OperationState
 
@@ -35,6 +35,7 @@ MAX_UNREAD_POLLS, MAX_UNREAD_SECONDS = 5, 300.0
 MOST_PAGES = 1000
 
 
+@runtime_checkable
 class Reader(Protocol):
     """The part of an Arm that an Operation uses.
 
@@ -70,6 +71,9 @@ class Operation:
         started_at: float | None = None,
         instances: Monitor | None = None,
     ) -> None:
+        arguments.typed(Reader, reader=reader)
+        arguments.typed(Monitor, monitor=monitor)
+        arguments.typed(str, method=method, path=path, status=status)
         self._reader, self._monitor = reader, monitor
         self._instances = instances  # the fallback of an upgrade whose status cannot be read
         self.method, self.path = method, path
@@ -145,7 +149,10 @@ class Operation:
         Raises: OperationFailed, OperationCanceled or OperationSuperseded with Azure's code and message;
         OperationTimeout, after which the operation still runs and can be waited for again; those of `poll`.
         """
-        deadline = self._reader.time() + _positive(timeout)
+        arguments.typed(Callable | None, on_poll=on_poll)
+        if not arguments.seconds(timeout, "timeout", 1e300):
+            raise InvalidInput("timeout must be a positive number of seconds, not 0")
+        deadline = self._reader.time() + timeout
         while not self.done:
             gap = self.next_poll_seconds()
             if self._reader.time() + gap > deadline:
@@ -185,11 +192,13 @@ class Operation:
         }
 
     @classmethod
+    @conceal_locals
     def from_dict(cls, reader: Reader, stored: Mapping[str, Any]) -> "Operation":
         """Restore an operation from `to_dict`. `reader`: the Arm that polls it.
 
         Raises: InvalidInput for anything else, before any request.
         """
+        arguments.typed(Reader, reader=reader)
         operation = cls(reader, **stored_operation.validate(stored, reader.base))
         if operation.status in (FAILED, CANCELED):
             operation.error = operation._failure_error(operation.status, {})
@@ -197,6 +206,7 @@ class Operation:
 
     def poll_through(self, reader: Reader) -> "Operation":
         """Poll through another Arm from now on, and return this operation."""
+        arguments.typed(Reader, reader=reader)
         self._reader = reader
         return self
 
@@ -311,10 +321,3 @@ class Operation:
     def _raise_timeout(self, timeout: float, gap: float) -> NoReturn:
         request = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
         raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{request}. It may still be running.", self)
-
-
-def _positive(seconds: float) -> float:
-    error = InvalidInput(f"timeout must be a positive number of seconds, not {short_repr(seconds)}")
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds <= 0:
-        raise error
-    return parsing.finite_number(seconds, lambda _: error, "timeout", least=0)

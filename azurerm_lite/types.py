@@ -5,7 +5,7 @@ Azure always sends are Required, so that `vmss["sku"]["capacity"]` type-checks.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
 
 from .errors import InvalidInput, short_repr
@@ -246,5 +246,4 @@ class ImageVersion(TypedDict, total=False):
     properties: JsonDict
 
 
-Model = Mapping[str, Any]
 Ids = Sequence[str] | str  # instance ids; a string is a JSON list of ids, as in azurerm

@@ -4,18 +4,17 @@ Capacity is written only when the change touched it, since an autoscaler may cha
 """
 
 import contextlib
-import copy
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import model as _model
 from ._common import arguments
-from ._common.secrecy import conceal_tokens
+from ._common.secrecy import conceal_locals
 from .arm import Arm, Auth, arm_of
 from .endpoints.vmss import get_vmss, patch_vmss
-from .errors import BusyError, ConcurrencyError, InvalidInput
-from .model.edits import Edit, protected_settings_warnings
+from .errors import BusyError, ConcurrencyError
+from .model.edits import changed_by, protected_settings_warnings
 from .operation import Operation
 from .types import ScaleSet, Vmss
 
@@ -26,6 +25,7 @@ Changer = Callable[[Vmss], object]
 BUSY_ATTEMPTS, BUSY_SECONDS = 20, 15.0  # while another operation holds the scale set
 
 
+@conceal_locals
 def update_vmss(
     auth: Auth,
     /,
@@ -49,7 +49,7 @@ def update_vmss(
     ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
-    arguments.function(change, "change")
+    arguments.typed(Callable, change=change)
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
     for _ in range(BUSY_ATTEMPTS):
         with contextlib.suppress(BusyError):
@@ -87,12 +87,7 @@ def _write(
 
 
 def _apply(change: Changer, model: Vmss) -> Mapping[str, Any]:
-    copied: Any = copy.deepcopy(model)
-    returned = change(copied)
-    model_after = returned.model if isinstance(returned, Edit) else returned
-    result = copied if model_after is None else model_after
-    if not isinstance(result, Mapping):
-        raise InvalidInput(f"change must change the model or return one, not {type(result).__name__}")
+    result, _ = changed_by(model, change)
     if "etag" in model and result.get("etag", model["etag"]) != model["etag"]:
         why = "the model that change returned has another etag: change the model that it is called with"
         raise ConcurrencyError(why, status=412)
@@ -102,6 +97,3 @@ def _apply(change: Changer, model: Vmss) -> Mapping[str, Any]:
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """The paths in which two models differ, without read-only fields."""
     return {change.path for change in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}
-
-
-conceal_tokens(globals(), arm_of)

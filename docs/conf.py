@@ -1,4 +1,4 @@
-"""The site: `nox -s docs`. Pages are Markdown; the reference is made from docstrings, names loaded late included."""
+"""Settings of the documentation site, which `nox -s docs` builds. The reference comes from the docstrings."""
 
 import importlib
 import inspect
@@ -20,56 +20,61 @@ html_title = f"azurerm_lite {version}"
 html_copy_source = False
 html_show_sphinx = False
 myst_heading_anchors = 3
-default_role = "code"  # docstrings quote with single backticks, as Markdown does
+default_role = "code"  # docstrings use single backticks for code, like Markdown
 add_module_names = False
 python_use_unqualified_type_names = True
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-# Types of other projects have no page here, and nothing is fetched while the site is built.
+# Types of other projects have no page here, and the build downloads nothing.
 nitpick_ignore_regex = [("py:.*", r"(?!azurerm_lite).*"), ("py:.*", r"azurerm_lite\..*")]
 
 PACKAGES = ("azurerm_lite", "azurerm_lite.upgrade")
 
 
 class PublicNames(SphinxDirective):
-    """`.. public-names:: PACKAGE ROOM …`: the public names of those rooms, though each is loaded when first used."""
+    """`.. public-names:: PACKAGE MODULE …`: document the public names of these modules.
+
+    A package loads its names when they are first used; its `_HOME` has the names of each module.
+    """
 
     required_arguments = 2
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         package = importlib.import_module(self.arguments[0])
-        names = [name for room in self.arguments[1].split() for name in package._EXPORTS[room].split()]
+        names = [name for module in self.arguments[1].split() for name in package._EXPORTS[module].split()]
         lines = [line for name in names for line in (*_directive(package, name), "")]
         return self.parse_text_to_nodes("\n".join(lines))
 
 
 def _directive(package: Any, name: str) -> tuple[str, ...]:
-    value, where = getattr(package, name), f"{package.__name__}.{name}"
+    """The lines of the autodoc directive for a name."""
+    value, full_name = getattr(package, name), f"{package.__name__}.{name}"
     if inspect.isclass(value):
-        return (f".. autoclass:: {where}", "   :members:", "   :exclude-members: __new__, __init__")
-    return (f".. auto{'function' if callable(value) else 'data'}:: {where}",)
+        return (f".. autoclass:: {full_name}", "   :members:", "   :exclude-members: __new__, __init__")
+    return (f".. auto{'function' if callable(value) else 'data'}:: {full_name}",)
 
 
-def _home_of(name: str) -> str:
-    """A class as annotations name it, by the room that it lives in; under its public name if it has one."""
-    room, _, leaf = name.rpartition(".")
+def _public_name(name: str) -> str:
+    """The public name of a class, from the full name of its module; the same name if it has no public one."""
+    module, _, class_name = name.rpartition(".")
     for package in reversed(PACKAGES):
-        if room.startswith(package) and leaf in importlib.import_module(package).__all__:
-            return f"{package}.{leaf}"
+        if module.startswith(package) and class_name in importlib.import_module(package).__all__:
+            return f"{package}.{class_name}"
     return name
 
 
-def _by_public_name(app: Sphinx, env: Any, wanted: Any, shown: nodes.Node) -> nodes.Node | None:
-    if wanted.get("refdomain") != "py":
+def _resolve_by_public_name(app: Sphinx, env: Any, reference: Any, content: nodes.Node) -> nodes.Node | None:
+    """Link a reference that Sphinx could not resolve; annotations name a class by the module that defines it."""
+    if reference.get("refdomain") != "py":
         return None
-    public = _home_of(wanted["reftarget"])
-    if public == wanted["reftarget"]:
+    name = _public_name(reference["reftarget"])
+    if name == reference["reftarget"]:
         return None
     domain = env.get_domain("py")
-    return domain.resolve_xref(env, wanted["refdoc"], app.builder, wanted["reftype"], public, wanted, shown)
+    return domain.resolve_xref(env, reference["refdoc"], app.builder, reference["reftype"], name, reference, content)
 
 
 def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
-    app.connect("missing-reference", _by_public_name)
+    app.connect("missing-reference", _resolve_by_public_name)

@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parse.add_argument("version", nargs="?", default="latest", help="image version (default: the newest)")
     parse.add_argument("-r", "--resource-group", default=os.environ.get("AZURERM_LITE_RESOURCE_GROUP"))
     parse.add_argument("-s", "--scale-set", default=os.environ.get("AZURERM_LITE_VMSS_NAME"))
-    parse.add_argument("--order", default="update_domain", help="update_domain, fault_domain, zone or batch")
+    parse.add_argument("--batch-by", default="update_domain", help="update_domain, fault_domain, zone or batch")
     parse.add_argument("--percent", type=int, default=20, help="largest batch, in percent of the scale set")
     parse.add_argument("--floor", type=int, default=80, help="minimum of healthy instances, in percent")
     parse.add_argument("--canary", type=int, default=0, metavar="N", help="first upgrade N instances alone")
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: li
 def upgrade_plan(options: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> Plan:
     """Plan the upgrade. Reads only."""
     policy = Policy(
-        order=options.order,
+        batch_by=options.batch_by,
         max_batch_instance_percent=options.percent,
         min_healthy_instance_percent=options.floor,
         canary_instances=options.canary,

@@ -125,7 +125,7 @@ def policy(arguments: argparse.Namespace) -> Policy:
     """Upgrade the selected instances together, or with --all each update domain by itself, a quarter at a time."""
     ids = [arguments.vmid] if arguments.vmid is not None else parse_ids(arguments.vmlist)
     return Policy(
-        order="update_domain" if ids is None else "batch",
+        batch_by="update_domain" if ids is None else "batch",
         max_batch_instance_percent=25 if arguments.all else 100,
         min_healthy_instance_percent=arguments.floor,
         min_healthy_zone_percent=arguments.floor,

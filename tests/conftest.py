@@ -58,12 +58,12 @@ def openapi_judge(request: pytest.FixtureRequest, journal_file: str) -> Iterator
     if not folder:
         yield None
         return
-    from azurerm_lite.emulator.journal import Journal, read
+    from azurerm_lite.emulator.recorder import Recorder, read
 
     judge = OpenApiJudge(Path(folder))
-    Journal.listeners.append(judge.hear)
+    Recorder.listeners.append(judge.hear)
     yield judge
-    Journal.listeners.remove(judge.hear)
+    Recorder.listeners.remove(judge.hear)
     for entry in read(journal_file) if Path(journal_file).exists() else ():
         judge.hear(entry, ELSEWHERE)
     _JUDGES.append(judge.to_dict())

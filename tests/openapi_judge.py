@@ -16,7 +16,7 @@ from typing import Any
 
 # What the judge does not look at, and why. What real Azure shows beyond its OpenAPI is in BEYOND.
 EXEMPT: dict[str, Callable[[Any], bool]] = {
-    "made wrong on purpose by a fault": lambda one: "x-emulator-fault" in one.answer_headers,
+    "made wrong on purpose by a fault": lambda one: "x-emulator-fault" in one.response_headers,
     "Compute's own 429, which its documentation shows and the OpenAPI does not": lambda one: one.status == 429,
     "$select leaves out what the OpenAPI requires, as recorded of Azure": lambda one: "$select" in one.query,
 }
@@ -34,15 +34,15 @@ NOT_OURS = re.compile(
 )
 ELSEWHERE = "emulators in processes of their own"
 # The files that start such emulators.
-STARTERS = ("tests/wire/test_examples.py", "tests/upgrade/test_rolling_upgrade_example.py")
+STARTERS = ("tests/emulated/test_examples.py", "tests/upgrade/test_rolling_upgrade_example.py")
 # The fewest exchanges that each of these must bring to the judge when it is run as a whole.
 LEAST: dict[str, int] = {
-    "tests/wire/test_emulator.py": 100,
-    "tests/wire/test_emulator_behaviour.py": 400,
-    "tests/wire/test_emulator_load.py": 300,
-    "tests/wire/test_differential.py": 600,
-    "tests/wire/test_examples.py": 90,
-    "tests/wire/test_long_operations.py": 70,
+    "tests/emulated/test_emulator.py": 100,
+    "tests/emulated/test_emulator_behaviour.py": 400,
+    "tests/emulated/test_emulator_load.py": 300,
+    "tests/emulated/test_differential.py": 600,
+    "tests/emulated/test_examples.py": 90,
+    "tests/emulated/test_long_operations.py": 70,
     "tests/real_clients/test_azure_sdk.py": 70,
     ELSEWHERE: 100,
 }
@@ -100,7 +100,7 @@ class OpenApiJudge:
                 return
 
     def _judge(self, checker: Any, operation: str, url: str, entry: Any) -> None:
-        answer = json.loads(json.dumps(entry.answer))
+        answer = json.loads(json.dumps(entry.response))
         said = [operation, entry.status, entry.body]
         if isinstance(answer, dict) and isinstance(answer.get("value"), list):
             answer["value"] = [one for one in answer["value"] if self._is_new([operation, one])]

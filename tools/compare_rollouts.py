@@ -157,7 +157,7 @@ Contender = Callable[[Arm, ScaleSet], str]
 CONTENDERS: dict[str, Contender] = {
     "azurerm_lite": ours,
     "azurerm_lite, one canary first": ours_with_a_canary,
-    "azurerm_lite, two may fail": ours_with_a_budget,
+    "azurerm_lite, failure budget 2": ours_with_a_budget,
     "the 2016 script, domain by domain": script_of_2016,
     '`az vmss update-instances "*"`': all_at_once,
     "Azure's rolling policy, 20/20/20": rolling_policy,
@@ -172,10 +172,10 @@ def stage_for(contender: Contender, faults: Faults) -> Stage:
     mode = "Rolling" if contender is rolling_policy else "Manual"
     seed = Seed.build("rollout", capacity=CAPACITY, mode=mode, health_source="extension")
     stage = Stage(seed, random_seed=2016)
-    stage.world.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
-    stage.world.throttle.enforced = True
+    stage.simulation.events.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
+    stage.app.throttle.is_enforced = True
     for fault in faults:
-        stage.world.faults.add(**fault)
+        stage.simulation.faults.add(**fault)
     return stage
 
 
@@ -184,21 +184,21 @@ def run(contender: Contender, faults: Faults) -> Outcome:
     stage = stage_for(contender, faults)
     before, begun = available(stage), stage.clock.time()
     reported = contender(stage.arm, stage.address)
-    seconds, requests = stage.clock.time() - begun, len(stage.app.journal.entries)
+    seconds, requests = stage.clock.time() - begun, len(stage.app.recorder.entries)
     stage.clock.advance(RECOVERY_SECONDS)
-    stage.world.settle()
+    stage.simulation.events.run_due_events()
     harmed = before - available(stage)
     return Outcome(reported, upgraded(stage), stage.lowest(), len(harmed), seconds, requests)
 
 
 def available(stage: Stage) -> set[str]:
-    """The ids of the available instances."""
-    return {instance.instance_id for instance in stage.scale_set.instances.values() if instance.available}
+    """The instances that are available now."""
+    return {instance.instance_id for instance in stage.scale_set.instances.values() if instance.is_available}
 
 
 def upgraded(stage: Stage) -> int:
-    """The number of available instances that run the new image."""
-    serving = [instance for instance in stage.scale_set.instances.values() if instance.available]
+    """How many instances are available now and run the new image."""
+    serving = [instance for instance in stage.scale_set.instances.values() if instance.is_available]
     images = [instance.document["properties"]["storageProfile"]["imageReference"] for instance in serving]
     return sum(image["exactVersion"] == NEW for image in images)
 
@@ -219,7 +219,9 @@ def table(results_by_scenario: Mapping[str, Mapping[str, Outcome]]) -> str:
     parts = []
     for scenario, outcomes in results_by_scenario.items():
         head = f"**{scenario[0].upper()}{scenario[1:]}**"
-        columns = "| | ends as | serve from the new image | fewest available | harmed | seconds | requests |"
+        columns = (
+            "| | outcome | available on the new image | fewest available | no longer available | seconds | requests |"
+        )
         lines = [f"| {name} | {_cells(outcome)} |" for name, outcome in outcomes.items()]
         parts.append("\n".join([head, "", columns, "|---|---|--:|--:|--:|--:|--:|", *lines]))
     return "\n\n".join(parts)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from azurerm_lite import ScaleSet, connect, iter_vmss_vms
 from azurerm_lite.upgrade import Policy, plan, upgrade
 from azurerm_lite.upgrade.rules import selection
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot
 
 NEW = "22.04.202611120"
 BATCH_SECONDS = (301.0, 325.0)
@@ -45,7 +45,7 @@ def serve_emulator(capacity: int) -> None:
 
     clock = VirtualClock()
     with serve(Seed.build(capacity=capacity, page_size=100), clock=clock) as emulator:
-        emulator.world.durations["upgrade"] = BATCH_SECONDS
+        emulator.simulation.events.durations["upgrade"] = BATCH_SECONDS
         print(json.dumps({"env": emulator.env(), "now": clock.time(), "scale_set": emulator.vmss_name}), flush=True)
         for line in sys.stdin:
             clock.advance(float(line))
@@ -116,10 +116,12 @@ def measure_lists(arm: Any, scale_set: ScaleSet) -> float:
 def measure_plan(instances: int) -> float:
     """CPU seconds of the planner alone: three zones of five update domains, all instances outdated."""
     members = [
-        Member(str(n), "v", str(n % 3 + 1), "g", n % 5, n % 3, False, "1", "Succeeded", "running", "healthy", False)
+        InstanceStatus(
+            str(n), "v", str(n % 3 + 1), "g", n % 5, n % 3, False, "1", "Succeeded", "running", "healthy", False
+        )
         for n in range(instances)
     ]
-    snapshot = Observation({member.instance_id: member for member in members}, 0.0, True)
+    snapshot = Snapshot({member.instance_id: member for member in members}, 0.0, True)
     started_at = time.process_time()
     batches, problem = selection.simulate(Policy(), snapshot, "2")
     cpu = time.process_time() - started_at

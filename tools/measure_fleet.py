@@ -9,8 +9,7 @@ import sys
 import time
 from collections import Counter
 
-from azurerm_lite.emulator import compute
-from azurerm_lite.emulator.journal import Entry, Journal
+from azurerm_lite.emulator.recorder import Entry, Recorder
 from azurerm_lite.emulator.seed import Seed
 from azurerm_lite.types import ScaleSet
 from azurerm_lite.upgrade import FleetReport, upgrade_fleet
@@ -21,7 +20,7 @@ SETS, INSTANCES, SUBSCRIPTIONS = 1000, 20, 10
 MOST_MB = 300
 
 
-class Tally(Journal):
+class Tally(Recorder):
     """Counts the requests, and the upgrade requests for each instance, instead of storing them."""
 
     def __init__(self) -> None:
@@ -44,8 +43,8 @@ def build_stage(tally: Tally) -> tuple[Stage, list[ScaleSet]]:
     ]
     stage = Stage(seeds[0])
     for seed in seeds[1:]:
-        compute.plant(stage.world, seed)
-    stage.world.throttle.enforced, stage.app.journal = True, tally
+        seed.add_to(stage.simulation)
+    stage.app.throttle.is_enforced, stage.app.recorder = True, tally
     return stage, [ScaleSet(seed.subscription_id, seed.resource_group, seed.vmss_name) for seed in seeds]
 
 
@@ -53,7 +52,7 @@ def faults(stage: Stage, tally: Tally, report: FleetReport, megabytes: float) ->
     """The reasons why the run failed."""
     sent = tally.sent
     problems = [] if report.ok else [str(report)]
-    problems += [f"{stage.world.throttle.refused} requests were refused"] if stage.world.throttle.refused else []
+    problems += [f"{stage.app.throttle.refusals} requests were refused"] if stage.app.throttle.refusals else []
     problems += [f"{len(sent)} instances were sent"] if len(sent) != SETS * INSTANCES else []
     problems += ["an instance was sent twice"] if max(sent.values()) > 1 else []
     return problems + ([f"{megabytes:.0f} MB"] if megabytes >= MOST_MB else [])
@@ -70,7 +69,7 @@ def main() -> int:
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{SETS} scale sets of {INSTANCES}: {report!r}")
     print(f"{hours:.0f} virtual minutes, {spent:.1f} s CPU with the emulator's own, {megabytes:.0f} MB,", end=" ")
-    print(f"{tally.requests} requests, {stage.world.throttle.refused} refused")
+    print(f"{tally.requests} requests, {stage.app.throttle.refusals} refused")
     problems = faults(stage, tally, report, megabytes)
     print("\n".join(problems))
     return 1 if problems and "--check" in sys.argv[1:] else 0

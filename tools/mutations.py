@@ -39,7 +39,7 @@ MUTATIONS = [
         "arm.py",
         'headers = {"If-Match": if_match, "If-None-Match": if_none_match}',
         'headers = {"If-Match": None, "If-None-Match": if_none_match}',
-        "tests/wire/test_main_job.py -k somebody_else",
+        "tests/emulated/test_main_job.py -k somebody_else",
     ),
     Mutation("POST retry rule", "_http/retry.py", "(transient and not write)", "transient", "tests/unit/test_retry.py"),
     Mutation(
@@ -47,14 +47,14 @@ MUTATIONS = [
         "_http/transport.py",
         "seconds_left = self._deadline - time.monotonic()",
         "seconds_left = 3600.0",
-        "tests/wire/test_faults.py -k drips",
+        "tests/emulated/test_faults.py -k drips",
     ),
     Mutation(
         "deadline of the headers",
         "_http/transport.py",
         "        if deadline is not None:",
         "        if False:",
-        "tests/wire/test_faults.py -k drips",
+        "tests/emulated/test_faults.py -k drips",
     ),
     Mutation(
         "clamp of Retry-After",
@@ -75,7 +75,7 @@ MUTATIONS = [
         "_http/transport.py",
         "if len(body) > self._max_bytes:",
         "if False:",
-        "tests/wire/test_raw_socket.py -k unpacks",
+        "tests/emulated/test_raw_socket.py -k unpacks",
     ),
     Mutation(
         "redaction",
@@ -89,7 +89,7 @@ MUTATIONS = [
         "_http/transport.py",
         "if not 100 <= status < 200:",
         "if True:",
-        "tests/wire/test_wrong_responses.py -k passed_over",
+        "tests/emulated/test_wrong_responses.py -k passed_over",
     ),
     Mutation(
         "repeated keys",
@@ -103,7 +103,7 @@ MUTATIONS = [
         "operation.py",
         "FASTEST_SECONDS / getattr",
         "0.05 / getattr",
-        "tests/wire/test_wrong_responses.py -k more_than_once",
+        "tests/emulated/test_wrong_responses.py -k more_than_once",
     ),
     Mutation("segment check", "_http/wire.py", 'value.strip(".") == "" or ', "", "tests/unit/test_wire.py -k names"),
     Mutation(
@@ -111,7 +111,7 @@ MUTATIONS = [
         "_lost_responses.py",
         "return model.matches_written(resource, model.without_read_only(write.body))",
         "return True",
-        "tests/wire/test_emulator_faults.py -k lost",
+        "tests/emulated/test_emulator_faults.py -k lost",
     ),
     Mutation(
         "who may write a journal",
@@ -153,14 +153,14 @@ MUTATIONS = [
         "_lost_responses.py",
         "if wire.has_upgrade_begun(items, instances.ids) and state != wire.FAILED:",
         "if False:",
-        "tests/wire/test_faults.py -k answer_is_lost",
+        "tests/emulated/test_faults.py -k answer_is_lost",
     ),
     Mutation(
         "slowing before the 429",
         "_http/retry.py",
         "if not counted or min(counted) > LOW_REMAINING:",
         "if True:",
-        "tests/wire/test_faults.py -k nearly_empty",
+        "tests/emulated/test_faults.py -k nearly_empty",
     ),
 ]
 

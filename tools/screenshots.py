@@ -69,7 +69,7 @@ def write(path: Path, data: bytes) -> None:
 def view_of_batch(batch: int) -> ViewState:
     """The view of an upgrade of a hundred instances during a batch, after one failure."""
     stage = Stage(Seed.build(capacity=100, health_source="extension"))
-    stage.world.faults.add(on="upgrade", instance="37", effect="fail")
+    stage.simulation.faults.add(on="upgrade", instance="37", effect="fail")
     states, views = [ViewState()], list[ViewState]()
 
     def record(event: dict[str, Any]) -> None:

@@ -4,10 +4,10 @@ Each function returns the value with its type narrowed, or raises an InvalidInpu
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import InvalidInput, short_repr
+from ..errors import InvalidInput, printable, short_repr
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,9 +45,10 @@ def seconds(value: object, name: str, most: float = 10_000_000) -> float:
 
 
 def json_object(value: object, name: str) -> Mapping[str, Any]:
-    """A mapping whose keys are strings."""
+    """A mapping whose keys are strings. The error shows no value, since a body may hold passwords."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidInput(f"{name} must be an object, as a dict with texts as keys, not {short_repr(value)}")
+        kind = "one with other keys" if isinstance(value, Mapping) else f"a {printable(type(value).__name__, 80)}"
+        raise InvalidInput(f"{name} must be an object, as a dict with texts as keys, and it is {kind}")
     return value
 
 
@@ -66,8 +67,16 @@ def text(value: object, name: str, longest: int = 200, *, least: int = 1) -> str
     return value
 
 
-def function(value: object, name: str) -> Any:
-    """A callable."""
-    if not callable(value):
-        raise InvalidInput(f"{name} must be a function, not {short_repr(value)}")
-    return value
+def typed(kind: Any, /, **values: object) -> None:
+    """Raise InvalidInput unless each value is of this type. The error shows no value: it may be a secret."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            expected = "function" if kind is Callable else getattr(kind, "__name__", str(kind))
+            raise InvalidInput(f"{name} must be a {expected}, not a {printable(type(value).__name__, 80)}")
+
+
+def environment(env: object) -> Mapping[str, str]:
+    """The environment itself: a mapping of strings to strings. The error shows no value."""
+    if not isinstance(env, Mapping) or not all(isinstance(text, str) for pair in env.items() for text in pair):
+        raise InvalidInput("env must be a mapping of texts to texts, as os.environ is, or None")
+    return env

@@ -10,7 +10,6 @@ from unicodedata import category
 from ..errors import printable
 
 _XML_FORBIDDEN = "\ufffe\uffff"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 FRAME = (
     "color-scheme:light dark;background:Canvas;color:CanvasText;font:13px/1.4 system-ui,sans-serif;"
     "padding:8px;text-align:left"
@@ -70,14 +69,4 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         f'<div style="{FRAME}"><table style="border-collapse:collapse">'
         f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escape_html(caption, 500)}</caption>\n'
         f"<tr>{head}</tr>\n{body}</table></div>\n"
-    )
-
-
-def page(title: str, body: str) -> str:
-    """A whole HTML page around a fragment; its content security policy forbids scripts and external resources."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width">\n'
-        f'<title>{escape_html(title)}</title></head>\n<body style="margin:0">\n{body}</body></html>\n'
     )

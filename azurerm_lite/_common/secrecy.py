@@ -1,13 +1,19 @@
 """Keep tokens and secrets out of tracebacks, reprs, JSON and pickles.
 
-A crash reporter collects the local variables of every frame in a traceback. A function that takes a secret is therefore
-marked with `conceals`, which removes the frames of its errors.
+A crash reporter collects the local variables of every frame in a traceback. A function that takes a token or a body,
+which may hold passwords, is therefore marked with `conceal_locals`: the traceback of its errors keeps its lines and
+shows no values. A function that passes a secret to a library is marked with `conceals`, which removes the frames. This
+module imports nothing of the package, so that every module may use it.
 """
 
+import contextlib
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
+
+_PACKAGE = __name__.partition(".")[0]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,30 +73,41 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
         arguments, options = (), {}  # type: ignore[assignment]
         raise failure
 
-    wrapper: Any = call
-    wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)  # shared, so that a change of it has an effect
     return call
 
 
-def conceal_tokens(functions: dict[str, Any], arm_of: Callable[[Any], Any], parameter: str = "auth") -> None:
-    """Replace the first argument of every public function of a module by an Arm, so that no frame holds a bare token.
+def conceal_locals(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that may hold a secret: no frame of this package in its errors shows a value.
 
-    `functions`: the globals of the module. `parameter`: the name of the first argument; other functions stay.
+    The traceback keeps its lines. Frames of other packages, and of functions that the caller passes in, stay as they
+    are.
     """
-    for name, function in list(functions.items()):
-        code = getattr(function, "__code__", None)
-        is_local = getattr(function, "__module__", "") == functions["__name__"] and not name.startswith("_")
-        if code is not None and is_local and code.co_varnames[:1] == (parameter,) and code.co_argcount:
-            functions[name] = _with_arm(function, arm_of, parameter)
 
-
-def _with_arm(function: Callable[..., Any], arm_of: Callable[[Any], Any], parameter: str) -> Callable[..., Any]:
     @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:
-        if arguments:
-            arguments = (arm_of(arguments[0]), *arguments[1:])
-        elif parameter in options and parameter in inspect.signature(function).parameters:
-            options[parameter] = arm_of(options[parameter])
-        return function(*arguments, **options)
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except BaseException as error:
+            arguments, options = (), {}  # type: ignore[assignment]
+            clear_frames(error)
+            raise
 
     return call
+
+
+def conceal_functions(module: dict[str, Any]) -> None:
+    """Mark every public function of a module, given by its globals, with `conceal_locals`: none can be forgotten."""
+    for name, value in list(module.items()):
+        if inspect.isfunction(value) and value.__module__ == module["__name__"] and not name.startswith("_"):
+            module[name] = conceal_locals(value)
+
+
+def clear_frames(error: BaseException) -> None:
+    """Empty the frames of this package that an error, and the errors before it, came through."""
+    chain: list[BaseException] = [error]
+    for link in chain:  # it grows
+        chain += [before for before in (link.__cause__, link.__context__) if before is not None and before not in chain]
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+                with contextlib.suppress(RuntimeError):  # it is still running: the next function up empties it
+                    frame.clear()

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ import urllib3.connection
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from .._common import forks
+from .._common import arguments, forks
 from .._common.secrecy import conceals, without_frames
 from ..clouds import DIRECT, NetworkSettings
 from ..errors import PROXY_LOGIN, CertificateError, InvalidInput, ProtocolError, TransportError, printable
@@ -272,6 +272,11 @@ class Transport:
         pool_size: int = 32,
         max_bytes: int = 16 * 1024 * 1024,
     ) -> None:
+        arguments.typed(Timeouts, timeouts=timeouts)
+        if not all(arguments.seconds(value, "each of timeouts") for value in timeouts):
+            raise InvalidInput("timeouts are positive numbers of seconds")
+        if adapter is not None:
+            arguments.typed(Callable, adapter=getattr(adapter, "send", None))
         self.base, self._timeouts, self._max_bytes = base, timeouts, max_bytes
         self._adapter: Any = adapter or _origin_adapter(base, network, pool_size)
         forks.register(self)
@@ -363,7 +368,9 @@ def describe(error: BaseException, base: str, method: str) -> TransportError:
         return CertificateError(_untrusted(cause, base), sent=False)
     if isinstance(error, requests.exceptions.ProxyError | urllib3.exceptions.ProxyError):
         return TransportError(f"{where_to}: the proxy refused or could not be reached ({_reason(cause)})", sent=False)
-    if isinstance(error, requests.ConnectTimeout) or _has(error, urllib3.exceptions.NewConnectionError):
+    if isinstance(error, requests.ConnectTimeout) or any(
+        isinstance(link, urllib3.exceptions.NewConnectionError) for link in _chain(error)
+    ):
         text = f"cannot reach {base} ({_reason(cause)}): check the address, the network and the proxy settings"
         return TransportError(text, sent=False)
     if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
@@ -394,10 +401,6 @@ def _chain(error: BaseException) -> list[BaseException]:
             inner = [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]
             queue += [item for item in inner if isinstance(item, BaseException)]
     return errors
-
-
-def _has(error: BaseException, kind: type[BaseException]) -> bool:
-    return any(isinstance(wrapped, kind) for wrapped in _chain(error))
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -146,7 +146,9 @@ def encode_json(body: Json) -> bytes:
     try:
         return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body cannot be written as JSON: {printable(error, 200)}") from None
+        why = type(error).__name__ if isinstance(error, UnicodeError) else printable(error, 200)
+    # Outside the except block: the error and its frames hold the whole body, which may hold secrets.
+    raise InvalidInput(f"the body cannot be written as JSON: {why}")
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .._common import forks
+from .._common import arguments, forks
 from .._common.secrecy import without_frames
 from ..errors import CredentialError, InvalidInput
 from . import tenants
-from .tokens import Acquire, Token, end_of, pause_seconds
+from .tokens import UNFIT, Acquire, Token, end_of, is_token, pause_seconds
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,10 @@ class Credential:
         renewable: bool = True,
         acquire_in: Callable[[str], Acquire] | None = None,
     ) -> None:
-        self.kind, self.renewable = kind, renewable
+        arguments.typed(Callable, acquire=acquire, now=now, monotonic=monotonic, sleep=sleep)
+        arguments.typed(Callable | None, acquire_in=acquire_in)
+        arguments.typed(str, kind=kind)
+        self.kind, self.renewable = kind, arguments.switch(renewable, "renewable")
         self._acquire, self._acquire_in = acquire, acquire_in
         self._now, self._monotonic, self._sleep = now, monotonic, sleep
         self._lock = threading.Lock()
@@ -153,6 +156,8 @@ class Credential:
 
     def _store_token(self, scope: str, token: Token) -> Token:
         """Cache a new token. Raises: CredentialError when it has already ended."""
+        if not isinstance(token, Token) or not is_token(token.token):
+            raise CredentialError(f"{self.kind}: what the acquisition gave {UNFIT}")
         token = Token(token.token, end_of(token.expires_on, self.kind))
         seconds = token.expires_on - self._now()
         if seconds <= 0:

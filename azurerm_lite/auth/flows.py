@@ -16,10 +16,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from .. import _advice, clouds
-from .._common import forks
+from .._common import arguments, forks
 from .._common.parsing import parse_json, parse_with
 from .._common.secrecy import conceals
-from ..errors import CredentialError, InvalidInput, TransportError, printable
+from ..clouds import NetworkSettings
+from ..errors import CredentialError, InvalidInput, TransportError, printable, short_repr
 from ..types import JsonDict
 from . import tenants
 from ._msal import DEFAULT_LOGIN, Login, LoginHttpClient, acquire_with_msal
@@ -38,7 +39,7 @@ def client_secret_credential(tenant_id: str, client_id: str, secret: str, login:
     """
     if not isinstance(secret, str) or not secret:
         raise InvalidInput("client secret must be a non-empty string")
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
     return _service_principal("client secret", tenant_id, client_id, lambda: secret, login)
 
 
@@ -64,10 +65,14 @@ def _service_principal(
     return Credential(title, acquire_in(tenant_id), now=login.now, sleep=login.sleep, acquire_in=acquire_in)
 
 
-def _check_principal(tenant_id: str, client_id: str) -> None:
+def _check_principal(tenant_id: str, client_id: str, login: Login) -> None:
     tenants.check_tenant(tenant_id)
     if not isinstance(client_id, str) or not tenants.TENANT.fullmatch(client_id):
-        raise InvalidInput(f"client id must be a GUID, not {printable(repr(client_id), 80)}")
+        raise InvalidInput(f"client id must be a GUID, not {short_repr(client_id)}")
+    arguments.typed(Login, login=login)
+    arguments.typed(NetworkSettings, network=login.network)
+    arguments.typed(Callable, now=login.now, sleep=login.sleep)
+    clouds.base_address(login.authority, "login.authority")
 
 
 @conceals
@@ -80,7 +85,7 @@ def get_access_token(
     a proxy; by default the environment of the process.
     Raises: InvalidInput, CredentialError.
     """
-    names = os.environ if env is None else env
+    names = arguments.environment(os.environ if env is None else env)
     cloud = clouds.cloud_from_environment(names)
     login = Login(cloud.authority, clouds.network_from_environment(names))
     return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
@@ -106,7 +111,9 @@ def certificate_credential(
     Raises: InvalidInput.
     https://learn.microsoft.com/entra/identity-platform/certificate-credentials
     """
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
+    arguments.typed(str, path=path, password="" if password is None else password)
+    arguments.switch(send_chain, "send_chain")
     return _service_principal(
         "certificate", tenant_id, client_id, lambda: _certificate(path, password, send_chain), login
     )
@@ -150,7 +157,8 @@ def workload_identity_credential(
     Raises: InvalidInput.
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
     """
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
+    arguments.typed(str, token_file=token_file)
 
     def client_credential() -> JsonDict:
         assertion = _read(token_file, "federated token").decode("ascii", "replace").strip()
@@ -181,6 +189,8 @@ def azure_cli_credential(
     Raises: nothing; `get_token` of the Credential raises CredentialError.
     https://learn.microsoft.com/cli/azure/account#az-account-get-access-token
     """
+    arguments.environment({} if env is None else env)
+    arguments.typed(Callable, run=run)
     tenant_of_token: dict[str, str] = {}
 
     def acquire_in(tenant: str) -> Acquire:
@@ -298,12 +308,12 @@ def managed_identity_credential(
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance
     """
     ids = {"ClientId": client_id, "ObjectId": object_id, "ResourceId": resource_id}
-    passed = {key: value for key, value in ids.items() if value}
+    passed = {key: arguments.text(value, key, 2000) for key, value in ids.items() if value not in (None, "")}
     if len(passed) > 1:
         raise InvalidInput("a managed identity is named by one of client_id, object_id and resource_id")
     kind, name = next(iter(passed.items()), ("SystemAssigned", None))
-    login = Login(_identity_address(os.environ if env is None else env), now=now, sleep=sleep)
-    return _managed_identity(kind, name, login, request_seconds)
+    login = Login(_identity_address(arguments.environment(os.environ if env is None else env)), now=now, sleep=sleep)
+    return _managed_identity(kind, name, login, arguments.seconds(request_seconds, "request_seconds"))
 
 
 def _managed_identity(kind: str, name: str | None, login: Login, seconds: float = IDENTITY_SECONDS) -> Credential:
@@ -390,6 +400,8 @@ def device_code_credential(
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
     """
 
+    arguments.typed(Callable, prompt=prompt)
+
     def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
         flow = app.initiate_device_flow(scopes=scopes)
         if "user_code" not in flow:
@@ -412,6 +424,8 @@ def interactive_browser_credential(
     Raises: InvalidInput.
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
     """
+
+    arguments.seconds(timeout, "timeout")
 
     def begin(app: Any, scopes: list[str], claims: str | None) -> Any:
         return app.acquire_token_interactive(scopes=scopes, timeout=timeout, claims_challenge=claims)
@@ -439,7 +453,7 @@ def _person(
 
     `begin(app, scopes, claims)`: lets the person log in, and returns msal's result.
     """
-    _check_principal(tenant_id, client_id)
+    _check_principal(tenant_id, client_id, login)
     refresh_tokens = _RefreshTokens()
 
     def acquire_in(tenant: str) -> Acquire:
@@ -473,7 +487,8 @@ def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     AZURE_TOKEN_CREDENTIALS=prod az is left out, with =dev all others are.
     Raises: CredentialError, which lists what was tried.
     """
-    choice = env.get("AZURE_TOKEN_CREDENTIALS", "").lower()
+    _check_principal("t", "c", login)
+    choice = arguments.environment(env).get("AZURE_TOKEN_CREDENTIALS", "").lower()
     tried = []
     for name, group, find in _CHAIN:
         if choice in ("prod", "dev") and choice != group:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .._common import arguments
 from .._common.secrecy import conceals
 from .._text import first_line
 from ..errors import CredentialError, InvalidInput, printable
@@ -34,6 +35,7 @@ def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Cred
 @conceals
 def bearer_credential(token: str) -> Credential:
     """A Credential with one token, which cannot be renewed. Upgrades refuse it, since they outlast a token."""
+    arguments.typed(str, token=token)
     bare = Token(token.strip(), LATEST_END)
     if not is_token(bare.token):
         raise CredentialError(f"the token given {UNFIT}")

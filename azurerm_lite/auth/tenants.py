@@ -1,9 +1,10 @@
 """Check tenant ids. PURE."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from ..errors import InvalidInput, printable
+from .._common import arguments
+from ..errors import InvalidInput, short_repr
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 MOST_AUXILIARY = 3  # Azure's limit for one request
@@ -12,17 +13,16 @@ MOST_AUXILIARY = 3  # Azure's limit for one request
 def check_tenant(tenant_id: object) -> None:
     """Raise InvalidInput unless a tenant id is a GUID or a domain name."""
     if not isinstance(tenant_id, str) or not TENANT.fullmatch(tenant_id):
-        raise InvalidInput(f"tenant must be a GUID or a domain name, not {printable(repr(tenant_id), 80)}")
+        raise InvalidInput(f"tenant must be a GUID or a domain name, not {short_repr(tenant_id)}")
 
 
-def auxiliary(tenants: Sequence[str]) -> tuple[str, ...]:
+def auxiliary(tenants: Iterable[str]) -> tuple[str, ...]:
     """Up to three different tenants as a tuple. Raises: InvalidInput."""
-    if isinstance(tenants, str | bytes) or not isinstance(tenants, Sequence):
-        raise InvalidInput("auxiliary_tenants must be a list of tenants, such as ['contoso.com']")
+    tenants = arguments.sequence(tenants, "auxiliary_tenants", "['contoso.com']")
     if len(tenants) > MOST_AUXILIARY:
         raise InvalidInput(f"auxiliary_tenants may have {MOST_AUXILIARY} tenants at most, not {len(tenants)}")
     for tenant in tenants:
         check_tenant(tenant)
     if len({tenant.lower() for tenant in tenants}) < len(tenants):
         raise InvalidInput("auxiliary_tenants names a tenant twice")
-    return tuple(tenants)
+    return tenants

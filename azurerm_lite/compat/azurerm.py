@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._common import arguments, parsing
-from .._common.secrecy import conceal_tokens, conceals
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..auth.flows import azure_cli_credential
@@ -146,6 +146,7 @@ def list_vmss_vm_instance_view_pg(
 ) -> JsonDict:
     """List one page of instances with instance views; pass its "nextLink", if any, as `link` to get the next page."""
     arm = arm_of(access_token)
+    arguments.typed(str | None, link=link)
     if link is not None:
         next_page: JsonDict = arm.read(wire.same_origin_path(link, arm.base))[2]
         return next_page
@@ -187,7 +188,6 @@ def get_vmss_vm_nics(
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-@conceals
 def put_vmss(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, vmss_body: str | Mapping[str, Any]
 ) -> Response:
@@ -196,7 +196,6 @@ def put_vmss(
     return _response(vmss.put_vmss(access_token, subscription_id, resource_group, vmss_name, model))
 
 
-@conceals
 def update_vmss(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str, body: str | Mapping[str, Any]
 ) -> Response:
@@ -204,7 +203,6 @@ def update_vmss(
     return put_vmss(access_token, subscription_id, resource_group, vmss_name, body)
 
 
-@conceals
 def put_vmss_vm(
     access_token: Auth,
     subscription_id: str,
@@ -236,7 +234,6 @@ def delete_vmss(access_token: Auth, subscription_id: str, resource_group: str, v
     return _response(vmss.delete_vmss(access_token, subscription_id, resource_group, vmss_name))
 
 
-@conceals
 def create_vmss(
     access_token: Auth,
     subscription_id: str,
@@ -261,6 +258,11 @@ def create_vmss(
     public_ip_per_vm: bool = False,
 ) -> Response:
     """Create a scale set. Raises: ConcurrencyError when one of this name exists."""
+    texts = (vm_size, publisher, offer, sku, version, subnet_id, location, storage_type, username, upgrade_policy)
+    arguments.typed(str, **{f"argument {number} of the texts": text for number, text in enumerate(texts, 1)})
+    arguments.typed(str | None, be_pool_id=be_pool_id, lb_pool_id=lb_pool_id, password=password, public_key=public_key)
+    arguments.whole_number(capacity, "capacity", 0, 1000, "instances")
+    arguments.typed(bool, overprovision=overprovision, public_ip_per_vm=public_ip_per_vm)
     login: JsonDict = {"computerNamePrefix": vmss_name, "adminUsername": username}
     if password is not None:
         login["adminPassword"] = password
@@ -377,4 +379,4 @@ def stopdealloc_vmss(access_token: Auth, subscription_id: str, resource_group: s
     return _response(vmss_vms.deallocate_vmss_vms(access_token, *address, all_instances=True))
 
 
-conceal_tokens(globals(), arm_of, "access_token")
+conceal_functions(globals())

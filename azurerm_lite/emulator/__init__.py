@@ -3,23 +3,20 @@
     with azurerm_lite.emulator.serve() as emulator:
         arm = azurerm_lite.connect(env=emulator.env())
 
-It knows nothing of the rest of azurerm_lite, and is never used unless somebody asks for it.
+It knows nothing of the rest of azurerm_lite. No other module uses it unless a caller asks for it.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import names
 
 if TYPE_CHECKING:
     from .clock import ScaledClock as ScaledClock
     from .clock import VirtualClock as VirtualClock
+    from .http.server import Emulator as Emulator
+    from .http.server import serve as serve
     from .seed import Seed as Seed
-    from .server import Emulator as Emulator
-    from .server import serve as serve
 
-_ROOM_OF = {"ScaledClock": "clock", "VirtualClock": "clock", "Seed": "seed", "Emulator": "server", "serve": "server"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
+_MODULE_OF, __getattr__ = names(
+    __name__, {"clock": "ScaledClock VirtualClock", "seed": "Seed", "http.server": "Emulator serve"}
+)

@@ -16,17 +16,21 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         description="A local Azure Resource Manager with one scale set to try things on. Listens on 127.0.0.1 only.",
     )
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free one)")
-    parser.add_argument("--seed", default="default", metavar="NAME|FILE.json", help="what it holds at the start")
+    parser.add_argument("--seed", default="default", metavar="NAME|FILE.json", help="the scale set at the start")
     parser.add_argument("--time-scale", type=float, default=1.0, metavar="X", help="run X times as fast as real time")
     parser.add_argument(
-        "--proxy", action="store_true", help="be reachable under Azure's own names, by a loopback proxy"
+        "--proxy", action="store_true", help="serve Azure's own host names too, through a loopback proxy"
     )
-    parser.add_argument("--throttle", action="store_true", help="refuse what goes beyond Compute's limits")
-    parser.add_argument("--faults", metavar="FILE.json", help="what shall go wrong, as a list of faults and habits")
+    parser.add_argument("--throttle", action="store_true", help="refuse requests beyond Compute's limits")
+    parser.add_argument("--faults", metavar="FILE.json", help="what goes wrong: a list of faults and habits")
     parser.add_argument(
-        "--habit", action="append", default=[], metavar="NAME", help="a reported habit of Azure, besides the usual ones"
+        "--habit",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a reported habit of Azure, besides the usual habits",
     )
-    parser.add_argument("--journal", metavar="FILE", help="append every exchange to it, as a line of JSON")
+    parser.add_argument("--record", metavar="FILE", help="append every request and response, as a line of JSON")
     parser.add_argument("--env", action="store_true", help="print export lines for a shell instead of JSON")
     return parser.parse_args(argv)
 
@@ -35,9 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         from .habits import USUAL  # noqa: PLC0415
-        from .server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
+        from .http.server import serve  # noqa: PLC0415  (its packages may be missing, and that deserves a clear line)
 
-        names = ("port", "time_scale", "faults", "proxy", "throttle", "journal")
+        names = ("port", "time_scale", "faults", "proxy", "throttle", "record")
         options = {name: getattr(arguments, name) for name in names}
         emulator = serve(arguments.seed, habits=[*USUAL, *arguments.habit], **options)
     except ModuleNotFoundError as error:

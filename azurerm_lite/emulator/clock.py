@@ -1,7 +1,7 @@
 """The time of an emulator: real, scaled, or virtual.
 
-The world never waits for time and runs no timers: whoever asks it anything first lets it catch up
-(`World.settle`) with what was due by now. So a virtual hour costs as much as what happens in it.
+The simulation never waits and runs no timers: before each request it runs the events that are due
+(`Events.run_due_events`). So a virtual hour costs as much as what happens in it.
 """
 
 import threading
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where the world reads the time, in seconds since 1970."""
+    """The time of the simulation, in seconds since 1970."""
 
     def time(self) -> float: ...
     def sleep(self, seconds: float) -> None: ...
@@ -35,28 +35,32 @@ class ScaledClock:
         self._monotonic, self._sleep, self._origin = monotonic, sleep, monotonic()
 
     def time(self) -> float:
+        """Seconds since 1970, on this clock."""
         return self._start + (self._monotonic() - self._origin) * self.scale
 
     def sleep(self, seconds: float) -> None:
+        """Wait until so many seconds have passed on this clock."""
         self._sleep(max(0.0, seconds) / self.scale)
 
     def rescale(self, scale: float) -> None:
-        """Run on from now at another speed."""
+        """Change the speed from now on."""
         self._start, self._origin, self.scale = self.time(), self._monotonic(), scale
 
 
 class VirtualClock:
-    """Time that moves only when somebody says so: `advance`, or a `sleep` that costs no time at all."""
+    """Time that moves only by `advance`, and by `sleep`, which does not wait."""
 
     def __init__(self, start: float = 1_790_000_000.0) -> None:
         self._now, self._lock = start, threading.Lock()
 
     def time(self) -> float:
+        """Seconds since 1970, on this clock."""
         return self._now
 
     monotonic = time
 
     def advance(self, seconds: float) -> None:
+        """Move the time forward. Raises ValueError for a negative or infinite number of seconds."""
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"time goes forward only, not by {seconds!r} s")
         with self._lock:

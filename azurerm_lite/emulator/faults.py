@@ -1,10 +1,10 @@
-"""Faults as data: what goes wrong, for which request or instance, one line each in Python or in a JSON file.
+"""Faults as data: what goes wrong, for which request or instance, in one line of Python or of a JSON file.
 
     emulator.faults.next("POST", "manualupgrade", status=429, retry_after=2)
     emulator.faults.add(on="upgrade", instance="3", effect="fail", code="OSProvisioningTimedOut")
 
-A JSON file is a list of such objects, with the same words. A rule is used up after `times` uses (default 1), or is over
-`seconds` after its first use. An object with `habit` is a habit by its name (`habits`), with its own parameters.
+A JSON file is a list of objects with the same names. A fault ends after `times` uses (default 1), or `seconds` after
+its first use. An object with `habit` is a habit (module `habits`) and its parameters.
 """
 
 import json
@@ -16,70 +16,70 @@ from typing import Any
 
 from azurerm_lite._common.parsing import parse_json
 
-from .exchange import Answer, Json
+from .messages import Json, Response
 
 EFFECTS = ("fail", "hang", "unhealthy", "flap", "vanish")
 
 
 class FaultError(ValueError):
-    """A fault that cannot be understood, and why."""
+    """A fault or habit is unknown or has a wrong value; the message says what is allowed."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """For the requests that match, from the `nth` on, `times` times. What is not given does not happen."""
+    """A fault of the requests that match, from the `nth` on, `times` times. A field at its default does nothing."""
 
     method: str = ""  # "" for any, WRITE for all but GET and HEAD
-    path: str = ""  # segments of it that follow each other, whole ones, case-blind
+    path: str = ""  # whole segments of the path, one after the other, in any case
     nth: int = 1
     times: int = 1
-    at: float = 0.0  # seconds of the emulator's clock from when it was added on: before that it counts nothing
-    seconds: float = 0.0  # from the first use on, every match is hit until they are over, whatever `times` says
+    at: float = 0.0  # seconds after it was added, by the emulator's clock: before that it counts no request
+    seconds: float = 0.0  # hit every match for so long after the first use, whatever `times` says
     status: int = 0
     code: str = "InjectedFault"
     message: str = "This failure was asked for."
     body: Json = None  # instead of code and message
-    headers: dict[str, str] = field(default_factory=dict)  # "" takes one away
+    headers: dict[str, str] = field(default_factory=dict)  # "" removes a header
     retry_after: float | None = None
-    delay: float = 0.0  # seconds of the emulator's clock, before anything else
-    late: bool = False  # the status comes when the request has had its effect, as behind a gateway that gave up
-    drop: str = ""  # "before" or "after" the request has had its effect
-    truncate: int = -1  # send so many bytes of the body, then hang up
-    garbage: str = ""  # instead of the body, as it stands
-    link: str = ""  # origin that replaces ours in nextLink, Location and Azure-AsyncOperation
-    role: str | None = None  # the caller has this role from here on: "Contributor", "Reader", "" for none
-    expire: bool = False  # the caller's tokens are over from here on
-    # For instances: on what ("upgrade"), which one ("" for any), and the effect.
+    delay: float = 0.0  # seconds of the emulator's clock, before all else
+    late: bool = False  # the request has its effect before the status, as behind a gateway that gives up
+    drop: str = ""  # break the connection "before" or "after" the request has its effect
+    truncate: int = -1  # send so many bytes of the body, then break the connection
+    garbage: str = ""  # send this text instead of the body
+    link: str = ""  # this origin replaces ours in nextLink, Location and Azure-AsyncOperation
+    role: str | None = None  # the role of the caller from now on: "Contributor", "Reader", "" for none
+    expire: bool = False  # expire the tokens of the caller
+    # For instances: during what ("upgrade"), which id ("" for any), and the effect.
     on: str = ""
     instance: str = ""
     effect: str = ""
-    seen: int = 0
-    # The use of a habit that this rule is a part of; and when it was added, and is over.
+    matches: int = 0
+    # The use of a habit that this fault is part of, and the times of its begin and end.
     origin: Any = None
-    counts_down: bool = False  # Retry-After is what is left of `seconds`
+    counts_down: bool = False  # Retry-After is the rest of `seconds`
     since: float = 0.0
     ends: float | None = None
 
-    def due(self, now: float) -> bool:
-        """Count one match; whether this one is hit."""
+    def is_due(self, now: float) -> bool:
+        """Count a match. Returns whether the fault hits it."""
         if now < self.since + self.at or (self.ends is not None and now >= self.ends):
             return False
-        self.seen += 1
+        self.matches += 1
         if self.ends is not None:
             return True
-        hit = self.nth <= self.seen < self.nth + self.times
+        hit = self.nth <= self.matches < self.nth + self.times
         if hit and self.seconds:
             self.ends = now + self.seconds
         return hit
 
-    def matches(self, method: str, segments: str) -> bool:
+    def is_about(self, method: str, segments: str) -> bool:
         """Whether it is about requests with this method and these segments of their path."""
         write = self.method == "WRITE" and method not in ("GET", "HEAD")
         return not self.on and (write or self.method in ("", method)) and _segments(self.path) in segments
 
 
-_OURS = frozenset({"seen", "origin", "counts_down", "since", "ends"})
-_KNOWN = {one.name for one in fields(Fault)} - _OURS
+_INTERNAL = frozenset({"matches", "origin", "counts_down", "since", "ends"})
+_KNOWN = {entry.name for entry in fields(Fault)} - _INTERNAL
 
 
 def _is_number(value: Any, least: float, most: float = 1e9) -> bool:
@@ -91,7 +91,7 @@ def _is_whole(value: Any, least: int, most: int = 10**9) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a text that can be sent: with no half character (an unpaired surrogate)."""
+    """Whether it is a text without half characters (unpaired surrogates), which cannot be sent."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -132,10 +132,10 @@ _TEST_OF_TYPE: Mapping[Any, Callable[[Any], bool]] = {
 
 def _refuse_other_types(description: Mapping[str, Any]) -> None:
     """FaultError for a value that would break a request later."""
-    for one in fields(Fault):
-        test = _TESTS.get(one.name) or _TEST_OF_TYPE.get(one.type)
-        if one.name in description and test is not None and not test(description[one.name]):
-            raise FaultError(f"{one.name} of a fault cannot be {ascii(description[one.name])[:80]}")
+    for name, kind in ((entry.name, entry.type) for entry in fields(Fault)):
+        test = _TESTS.get(name) or _TEST_OF_TYPE.get(kind)
+        if name in description and test is not None and not test(description[name]):
+            raise FaultError(f"{name} of a fault cannot be {ascii(description[name])[:80]}")
 
 
 def _fault(description: Mapping[str, Any]) -> Fault:
@@ -151,91 +151,96 @@ def _fault(description: Mapping[str, Any]) -> Fault:
 
 
 class Faults:
-    """The faults of one emulator, in the order in which they were added."""
+    """The faults of one emulator, oldest first.
+
+    The simulation sets what is called on a hit (`on_hit`), to add a habit, and to end all habits.
+    """
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         self.rules: list[Fault] = []
         self._now = now
-        # What hears of each hit, asks for a habit by its name, and forgets all of them; a world sets them.
-        self.listener: Callable[..., None] | None = None
+        self.on_hit: Callable[..., None] | None = None
         self.add_habit: Callable[[Mapping[str, Any]], Any] | None = None
         self.clear_habits: Callable[[], None] | None = None
 
     def add(self, **description: Any) -> Any:
-        """A fault by its words, or a habit by its name (`habit`) and parameters."""
+        """Add a fault by its fields, or a habit by its name (`habit`) and parameters.
+
+        Raises FaultError for an unknown or wrong one.
+        """
         if "habit" in description:
             if self.add_habit is None:
-                raise FaultError("a habit needs the world of an emulator")
+                raise FaultError("a habit needs an emulator")
             return self.add_habit(description)
         return self.append(_fault(description))
 
     def append(self, rule: Fault) -> Fault:
-        """One more rule, from now on."""
+        """Add a fault, from now on."""
         rule.since = self._now()
         self.rules.append(rule)
         return rule
 
     def next(self, method: str, path: str, **description: Any) -> Fault:
-        """A fault for the next request with this method and these segments in its path."""
+        """Add a fault of the next request with this method and these segments in its path."""
         rule: Fault = self.add(method=method, path=path, **description)
         return rule
 
     def load(self, path: str) -> None:
-        """The faults in a JSON file."""
+        """Add the faults in a JSON file. Raises FaultError for a file that has none."""
         try:
             text = Path(path).read_bytes()
         except (OSError, ValueError) as error:
             raise FaultError(f"cannot read {path!r}: {getattr(error, 'strerror', None) or error}") from None
-        found = parse_json(text, FaultError, f"{path} is not JSON")
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        descriptions = parse_json(text, FaultError, f"{path} is not JSON")
+        if not isinstance(descriptions, list) or not all(isinstance(item, dict) for item in descriptions):
             raise FaultError(f"{path} must hold a list of objects")
-        for one in found:
-            self.add(**one)
+        for description in descriptions:
+            self.add(**description)
 
     def clear(self) -> None:
-        """Nothing goes wrong any more: no fault is left, and no habit that is an event."""
+        """Remove all faults, and end all habits that are events."""
         self.rules.clear()
         if self.clear_habits is not None:
             self.clear_habits()
 
     def for_request(self, method: str, path: str) -> Fault | None:
-        """The first rule that hits this request; every rule that matches has counted it."""
+        """The first fault that hits this request; every fault that matches counts it."""
         now, segments = self._now(), _segments(path)
-        hits = [rule for rule in self.rules if rule.matches(method, segments) and rule.due(now)]
+        hits = [rule for rule in self.rules if rule.is_about(method, segments) and rule.is_due(now)]
         return self._first(hits, method=method, path=path)
 
     def for_instance(self, on: str, instance_id: str) -> Fault | None:
-        """What befalls this instance now, if anything."""
+        """The first fault that hits this instance, during `on`."""
         now = self._now()
         matching = [rule for rule in self.rules if rule.on == on and rule.instance in ("", instance_id)]
-        hits = [rule for rule in matching if rule.due(now)]
+        hits = [rule for rule in matching if rule.is_due(now)]
         return self._first(hits, instance=instance_id)
 
     def _first(self, hits: list[Fault], **details: str) -> Fault | None:
-        if hits and self.listener is not None:
-            self.listener(hits[0], **details)
+        if hits and self.on_hit is not None:
+            self.on_hit(hits[0], **details)
         return hits[0] if hits else None
 
 
-def refusal(rule: Fault, now: float = 0.0) -> Answer:
-    """The answer that a rule with a status gives."""
+def fault_response(rule: Fault, now: float = 0.0) -> Response:
+    """The response of a fault with a status."""
     body = {"error": {"code": rule.code, "message": rule.message}} if rule.body is None else rule.body
     seconds = rule.retry_after
     if rule.counts_down and rule.ends is not None:
         seconds = max(1, math.ceil(rule.ends - now))
     wait = {} if seconds is None else {"Retry-After": f"{seconds:g}"}
-    return Answer(rule.status, body, {**rule.headers, **wait})
+    return Response(rule.status, body, {**rule.headers, **wait})
 
 
-def misled(answer: Answer, own: str, foreign: str) -> None:
-    """Let an answer's links lead to a foreign origin."""
+def redirect_links(response: Response, origin: str, other: str) -> None:
+    """Replace our origin by another in the links of a response, in place."""
     for name in ("Location", "Azure-AsyncOperation"):
-        if name in answer.headers:
-            answer.headers[name] = answer.headers[name].replace(own, foreign, 1)
-    if isinstance(answer.body, dict) and "nextLink" in answer.body:
-        answer.body["nextLink"] = answer.body["nextLink"].replace(own, foreign, 1)
+        if name in response.headers:
+            response.headers[name] = response.headers[name].replace(origin, other, 1)
+    if isinstance(response.body, dict) and "nextLink" in response.body:
+        response.body["nextLink"] = response.body["nextLink"].replace(origin, other, 1)
 
 
 def _segments(path: str) -> str:
-    """In a form of which each part is whole segments: virtualMachines is no part of virtualMachineScaleSets."""
+    """A path normalized so that a search for a part of it matches whole segments only."""
     return f"/{path.strip('/').lower()}/" if path.strip("/") else "/"

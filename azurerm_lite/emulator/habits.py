@@ -1,10 +1,10 @@
 """Habits: behaviour of Azure that users report and that no contract states, by name, with its sources.
 
-    serve(habits=USUAL | {"instance-evicted"})      World(clock, habits=NONE)
+    serve(habits=USUAL | {"instance-evicted"})
     emulator.faults.add(habit="instance-evicted", when="at", at=60, instance="3")
 
-A rule is on or off: ask for it in the code with `"patch-drops-disks" in world.habits`. An event happens when its
-parameters say; `disturbances` does it. A new habit is one more row of HABITS, with what it does and who saw it.
+A rule is on or off: the code asks `"patch-drops-disks" in settings.habits`. An event happens when its parameters say;
+`simulation.habit_effects` does it. A new habit is one more row of HABITS, with its effect and its sources.
 """
 
 import math
@@ -19,19 +19,19 @@ Habits = Iterable[str | Mapping[str, Any]]  # names, or objects with `habit` and
 
 
 class Habit(NamedTuple):
-    """What the emulator does when the habit is on, and who reported it.
+    """What happens when the habit is on (`effect`), and the reports of it.
 
     `usual`: on by default. `parameters`: of an event, each with its default; None for a rule, which has none.
     """
 
-    does: str
+    effect: str
     sources: tuple[str, ...]
     usual: bool = False
     parameters: Parameters | None = None
 
 
 class Use(NamedTuple):
-    """An event that was asked for: its name, and a value for each of its parameters."""
+    """One use of an event: its name, and a value for each of its parameters."""
 
     habit: str
     parameters: dict[str, Any]
@@ -50,26 +50,26 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _AT_LEAST = {"nth": 1, "times": 1}
 
-# When: `at` seconds after it was asked for; or at the `nth` upgrade of instances, and at `times` of them in a row:
-# `during` it or `after` it; or at the nth time that somebody has `read` the list of instances; `delay` seconds later.
+# When: `at` seconds after it was added; or during or after the `nth` upgrade of instances, and `times` of them in a
+# row; or after the nth `read` of the list of instances; `delay` seconds later.
 _MOMENT: dict[str, Any] = {"when": "during", "at": 0.0, "nth": 1, "times": 1, "delay": 0.0, "vmss_name": ""}
-# Which: this instance, or `count` drawn by `seed` (0: all) among any, those of the batch, or the others.
+# Which: this instance, or `count` (0: all) by chance of the `seed`, among any, those of the batch, or the others.
 _CHOICE: dict[str, Any] = {"instance": "", "count": 1, "among": "any", "seed": 0}
 _READ: dict[str, Any] = {"nth": 1, "times": 1, "vmss_name": ""}
 _OPERATION: dict[str, Any] = {"operation": "upgrade", "nth": 1, "times": 1, "vmss_name": ""}
 _REQUEST: dict[str, Any] = {"method": "POST", "path": "manualupgrade", "nth": 1, "times": 1}
 
 
-def _event(does: str, *sources: str, **parameters: Any) -> Habit:
-    return Habit(does, sources, parameters=MappingProxyType(parameters))
+def _event(effect: str, *sources: str, **parameters: Any) -> Habit:
+    return Habit(effect, sources, parameters=MappingProxyType(parameters))
 
 
-def _of_instances(does: str, *sources: str, **parameters: Any) -> Habit:
-    return _event(does, *sources, **{**_MOMENT, **_CHOICE, **parameters})
+def _of_instances(effect: str, *sources: str, **parameters: Any) -> Habit:
+    return _event(effect, *sources, **{**_MOMENT, **_CHOICE, **parameters})
 
 
-def _of_requests(does: str, *sources: str, **parameters: Any) -> Habit:
-    return _event(does, *sources, **{**_REQUEST, **parameters})
+def _of_requests(effect: str, *sources: str, **parameters: Any) -> Habit:
+    return _event(effect, *sources, **{**_REQUEST, **parameters})
 
 
 HABITS: dict[str, Habit] = {
@@ -120,14 +120,14 @@ EVENTS: dict[str, Habit] = {
         seconds=0.0,
     ),
     "instance-flaps": _of_instances(
-        "An application reports Unhealthy and Healthy by turns, every `interval` seconds, `flips` times.",
+        "An application reports Unhealthy and Healthy in turn, every `interval` seconds, `flips` times.",
         "fault matrix 92",
         interval=60.0,
         flips=6,
     ),
     "instance-evicted": _of_instances(
         "An instance is evicted as Spot instances are: deallocated, or deleted while the capacity stays. `policy` "
-        "(Deallocate or Delete) is the model's unless it is given.",
+        "(Deallocate or Delete) is by default the model's.",
         "azure-cli#11187",
         "opencga#987",
         "autoscaler#5548",
@@ -142,17 +142,16 @@ EVENTS: dict[str, Habit] = {
         operation_ends=False,
     ),
     "instance-vanishes": _of_instances(
-        "An instance is deleted by somebody else, and the capacity falls with it.", "fault matrix 99"
+        "Another client deletes an instance, and the capacity falls with it.", "fault matrix 99"
     ),
     "instance-unlisted": _of_instances(
-        "An instance that is there is missing in lists, and its own GET is 404, for `seconds`; then it is listed "
-        "again.",
+        "An existing instance is missing in lists, and its GET is 404, for `seconds`; then it is listed again.",
         "fault matrix 127",
         "cloud-provider-azure#4798",
         seconds=120.0,
     ),
     "instance-listed-though-gone": _of_instances(
-        "An instance that is gone is listed as it was for `seconds` (0: for good); whoever names it is refused: not "
+        "A deleted instance is listed as before for `seconds` (0: for good); requests that name it are refused: not "
         "an active Virtual Machine Scale Set VM instanceId.",
         "terraform-provider-azurerm#14499",
         "cloud-provider-azure#2386",
@@ -160,7 +159,7 @@ EVENTS: dict[str, Habit] = {
     ),
     "instance-replaced": _of_instances("Automatic repairs replace an instance by a new one.", "fault matrix 110"),
     "instance-protected": _of_instances(
-        "Somebody protects an instance from scale-set actions.", "fault matrix 104", among="others"
+        "Another client protects an instance from scale-set actions.", "fault matrix 104", among="others"
     ),
     "zone-down": _event(
         'No instance of a zone runs, for `seconds` (0: for good). `zone`: "" is that of the first instance.',
@@ -186,10 +185,7 @@ EVENTS: dict[str, Habit] = {
         seconds=0.0,
     ),
     "health-silent": _of_instances(
-        "Instances report no health any more, for `seconds` (0: for good), whatever it is.",
-        "fault matrix 93",
-        count=0,
-        seconds=0.0,
+        "Instances report no health, for `seconds` (0: for good).", "fault matrix 93", count=0, seconds=0.0
     ),
     "health-unknown": _of_instances(
         "The health of instances is Unknown, for `seconds` (0: for good).", "fault matrix 93", count=0, seconds=0.0
@@ -197,7 +193,7 @@ EVENTS: dict[str, Habit] = {
     # --- lists of instances
     "list-empty": _event("A list of instances is empty.", "fault matrix 127", **_READ),
     "list-short": _event(
-        "A list of instances lacks some: the one named, or `count` drawn by `seed`.",
+        "A list of instances lacks the named instance, or `count` of them by chance of the `seed`.",
         "fault matrix 127",
         "cloud-provider-azure#2386",
         **_READ,
@@ -206,7 +202,7 @@ EVENTS: dict[str, Habit] = {
         seed=0,
     ),
     "list-old": _event(
-        "A list of instances is the newest that was true `age` seconds ago, as from a replica that lags.",
+        "A list of instances shows the state of `age` seconds ago, as from a replica that lags.",
         "fault matrix 127",
         **_READ,
         age=60.0,
@@ -219,14 +215,14 @@ EVENTS: dict[str, Habit] = {
     ),
     # --- operations
     "operation-failed-wrongly": _event(
-        "An operation ends as Failed with `code`, and all of its instances are well.",
+        "An operation ends as Failed with `code`, and all its instances are healthy.",
         "azure-cli#33307",
         "fault matrix 98",
         **_OPERATION,
         code="VMExtensionProvisioningError",
     ),
     "operation-succeeded-wrongly": _event(
-        "An operation ends as Succeeded and has left some of its instances as they were: the one named, or `count`.",
+        "An operation ends as Succeeded, but the named instance, or `count` of its instances, are as before.",
         "fault matrix 97",
         **_OPERATION,
         instance="",
@@ -234,39 +230,39 @@ EVENTS: dict[str, Habit] = {
         seed=0,
     ),
     "operation-canceled": _event(
-        "An operation ends as Canceled; its instances are as they were.", "fault matrix 56", **_OPERATION
+        "An operation ends as Canceled; its instances are as before.", "fault matrix 56", **_OPERATION
     ),
     "operation-preempted": _event(
-        "An operation ends as Failed with OperationPreempted; its instances are as they were.",
+        "An operation ends as Failed with OperationPreempted; its instances are as before.",
         "azure-rest-api-specs#22434",
         "fault matrix 65",
         **_OPERATION,
     ),
     "operation-allocation-failed": _event(
-        "An operation ends as Failed with AllocationFailed; its instances are as they were.",
+        "An operation ends as Failed with AllocationFailed; its instances are as before.",
         "azure-sdk-for-net#3396",
         "autoscaler#1975",
         "autoscaler#2607",
         **_OPERATION,
     ),
     "operation-hangs": _event(
-        "An operation never ends, and all of its instances are well.", "fault matrix 57", **_OPERATION
+        "An operation never ends, and all its instances are healthy.", "fault matrix 57", **_OPERATION
     ),
     "operation-status-lost": _of_requests(
         "The status of an operation is 404.", "fault matrix 52", method="GET", path="operations", times=3
     ),
     # --- requests
     "request-lost-before": _of_requests(
-        "The connection breaks before a request has had its effect.", "azure-cli#31459", "fault matrix 7"
+        "The connection breaks before a request has its effect.", "azure-cli#31459", "fault matrix 7"
     ),
     "request-lost-after": _of_requests(
-        "The connection breaks when a request has had its effect.", "azure-cli#31459", "fault matrix 6"
+        "The connection breaks after a request has had its effect.", "azure-cli#31459", "fault matrix 6"
     ),
     "gateway-timeout": _of_requests(
         "ARM gives up after 60 s with a 504 on a request that has its effect.", "fault matrix 22"
     ),
     "throttled": _of_requests(
-        "Compute answers 429 and asks to wait `seconds`; whoever comes earlier is told what is left.",
+        "Compute responds 429 with a wait of `seconds`; earlier requests get the seconds that remain.",
         "azure-cli#31459",
         "AKS#1187",
         "autoscaler#2817",
@@ -275,7 +271,7 @@ EVENTS: dict[str, Habit] = {
         seconds=1200.0,
     ),
     "outage": _event(
-        "Requests whose path has `path` are answered 503, or the connection breaks (`answer`), for `seconds`.",
+        "Requests with `path` in their path get a 503, or the connection breaks (`answer`), for `seconds`.",
         "azure-cli#31459",
         "azure-rest-api-specs#13843",
         **_MOMENT,
@@ -285,7 +281,7 @@ EVENTS: dict[str, Habit] = {
         answer="503",
     ),
     "busy": _event(
-        "Somebody else's operation holds the scale set for `seconds`: it is Updating, and writes are 409 with `code`.",
+        "Another client's operation holds the scale set for `seconds`: it is Updating, and writes are 409 with `code`.",
         "azure-powershell#23105",
         "azure-powershell#25627",
         "bosh-azure-cpi#762",
@@ -295,14 +291,16 @@ EVENTS: dict[str, Habit] = {
         code="Conflict",
     ),
     # --- other writers
-    "scaled-out": _event("Somebody adds `by` instances.", "fault matrix 101", **_MOMENT, by=1),
-    "scaled-in": _event("Somebody removes `by` instances.", "fault matrix 102", **_MOMENT, by=1),
-    "tags-changed": _event("Somebody adds a tag to the scale set.", "fault matrix 84", **_MOMENT),
-    "model-changed": _event("Somebody changes the model: its instances are outdated.", "fault matrix 105", **_MOMENT),
+    "scaled-out": _event("Another client adds `by` instances.", "fault matrix 101", **_MOMENT, by=1),
+    "scaled-in": _event("Another client removes `by` instances.", "fault matrix 102", **_MOMENT, by=1),
+    "tags-changed": _event("Another client adds a tag to the scale set.", "fault matrix 84", **_MOMENT),
+    "model-changed": _event(
+        "Another client changes the model: its instances are outdated.", "fault matrix 105", **_MOMENT
+    ),
     # --- tokens and rights
-    "token-expires": _of_requests("The caller's tokens are over.", "terraform-provider-azurerm#20867"),
+    "token-expires": _of_requests("The caller's tokens expire.", "terraform-provider-azurerm#20867"),
     "login-outage": _event(
-        "The login service answers 503 with AADSTS90033, for `seconds`.",
+        "The login service responds 503 with AADSTS90033, for `seconds`.",
         "msal-dotnet#4998",
         "fault matrix 32",
         **_MOMENT,
@@ -320,17 +318,17 @@ USUAL = frozenset(name for name, habit in HABITS.items() if habit.usual)
 NONE: frozenset[str] = frozenset()
 
 
-def checked(names: Habits) -> tuple[frozenset[str], tuple[Use, ...]]:
-    """The names of these habits, and the uses of those that are events; FaultError for what is no habit.
+def check(names: Habits) -> tuple[frozenset[str], tuple[Use, ...]]:
+    """The names of these habits, and the uses of those that are events. Raises FaultError for an unknown habit.
 
     `names`: each a name, or an object with `habit` and parameters.
     """
-    parsed = [use({"habit": entry} if isinstance(entry, str) else entry) for entry in listed(names)]
+    parsed = [use({"habit": entry} if isinstance(entry, str) else entry) for entry in as_list(names)]
     return frozenset(entry.habit for entry in parsed), tuple(entry for entry in parsed if entry.habit in EVENTS)
 
 
-def listed(names: Habits) -> list[str | Mapping[str, Any]]:
-    """Habits as a list: one alone may stand for itself."""
+def as_list(names: Habits) -> list[str | Mapping[str, Any]]:
+    """Habits as a list; a single name or object is a list of itself."""
     alone = isinstance(names, str) or (isinstance(names, Mapping) and "habit" in names)
     if not alone and not isinstance(names, Iterable):
         raise FaultError(f"habits are names, or objects with `habit`, not {names!r}")
@@ -338,7 +336,7 @@ def listed(names: Habits) -> list[str | Mapping[str, Any]]:
 
 
 def use(description: Mapping[str, Any]) -> Use:
-    """A habit and its parameters, those that are missing filled in; FaultError, with the reason, for what is none."""
+    """The use of a habit, with defaults for missing parameters. Raises FaultError for a wrong name or value."""
     name = description.get("habit") if isinstance(description, Mapping) else description
     if not isinstance(name, str) or name not in HABITS:
         raise FaultError(f"no habit is named {name!r}; there are {', '.join(HABITS)}")
@@ -354,7 +352,7 @@ def use(description: Mapping[str, Any]) -> Use:
 
 
 def _problem(key: str, value: Any, default: Any) -> str:
-    """Why a parameter cannot have this value; "" when it can."""
+    """Why a parameter cannot have this value; "" if it can."""
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "is true or false"
     if isinstance(default, str):

@@ -1,6 +1,6 @@
-"""pytest fixtures: a fresh emulator for each test, an Arm that is connected to it, and one emulator for the run.
+"""pytest fixtures: an emulator for each test, a client that is logged in to it, and an emulator for the whole run.
 
-Loaded in every pytest run where azurerm_lite is installed, so nothing is imported before a fixture is asked for.
+pytest loads this wherever azurerm_lite is installed, so nothing is imported before a fixture is used.
 """
 
 from collections.abc import Iterator
@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .server import Emulator
+    from .http.server import Emulator
 
 
 @pytest.fixture
-def arm_emulator() -> "Iterator[Emulator]":
-    """An emulator of its own for this test, over real HTTPS, whose time moves only when somebody waits."""
+def azurerm_emulator() -> "Iterator[Emulator]":
+    """A new emulator for this test, over real HTTPS, whose time moves only by waits."""
     from .clock import VirtualClock  # noqa: PLC0415
-    from .server import serve  # noqa: PLC0415
+    from .http.server import serve  # noqa: PLC0415
 
     with serve(clock=VirtualClock()) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
-def arm_server() -> "Iterator[Emulator]":
-    """One emulator in real time, sixty times as fast, for the whole run: for tools in processes of their own.
+def azurerm_server() -> "Iterator[Emulator]":
+    """One emulator for the whole run, in sixty times real time, for tools in other processes.
 
-    Its state is shared; `arm_server.reset()` brings the seed back.
+    Tests share its state; `azurerm_server.reset()` goes back to the seed.
     """
-    from .server import serve  # noqa: PLC0415
+    from .http.server import serve  # noqa: PLC0415
 
     with serve(time_scale=60) as emulator:
         yield emulator
 
 
 @pytest.fixture
-def arm(arm_emulator: "Emulator") -> Iterator[Any]:
-    """An azurerm_lite.Arm that is logged in to `arm_emulator` and waits by its clock."""
-    from azurerm_lite import connect  # noqa: PLC0415  (the one door from the emulator's side to the core)
+def azurerm_client(azurerm_emulator: "Emulator") -> Iterator[Any]:
+    """An azurerm_lite.Arm that is logged in to `azurerm_emulator` and waits by its clock."""
+    from azurerm_lite import connect  # noqa: PLC0415  (alone in the emulator the fixtures know the core)
 
-    clock: Any = arm_emulator.clock
-    with connect(env=arm_emulator.env(), sleep=clock.sleep, now=clock.time) as connected:
+    clock: Any = azurerm_emulator.clock
+    with connect(env=azurerm_emulator.env(), sleep=clock.sleep, now=clock.time) as connected:
         yield connected

@@ -1,4 +1,4 @@
-"""The types that a model and an instance must have where the emulator reads them: the rest may be anything.
+"""The types of the values of a model and an instance that the emulator reads; all others may be anything.
 
 A seed comes from a file, and a value of another type would break a request much later.
 """
@@ -26,7 +26,7 @@ def _scalar(value: Any) -> bool:
 
 
 def _settings(value: Any) -> bool:
-    """An object, or the text that a recording has in its place."""
+    """An object, or the text that recordings have in its place."""
     return isinstance(value, Mapping | str)
 
 
@@ -103,8 +103,8 @@ INSTANCE: Shape = {
 }
 
 
-def misfits(value: Any, shape: Shape, path: str) -> Iterator[str]:
-    """The paths at which a document has another type than its shape. A null, and what is absent, fit everywhere."""
+def wrong_types(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    """The paths of values of another type than the shape says; null and absent values are right everywhere."""
     if value is None:
         return
     if isinstance(shape, dict):
@@ -112,12 +112,12 @@ def misfits(value: Any, shape: Shape, path: str) -> Iterator[str]:
             yield path
             return
         for key, inner in shape.items():
-            yield from misfits(value.get(key), inner, f"{path}.{key}")
+            yield from wrong_types(value.get(key), inner, f"{path}.{key}")
     elif isinstance(shape, list):
         if not isinstance(value, list):
             yield path
             return
         for number, item in enumerate(value):
-            yield from misfits(item, shape[0], f"{path}[{number}]") if item is not None else (f"{path}[{number}]",)
+            yield from wrong_types(item, shape[0], f"{path}[{number}]") if item is not None else (f"{path}[{number}]",)
     elif not shape(value):
         yield path

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
@@ -463,4 +463,4 @@ def list_vmss_vm_diagnostic_run_commands(
     return arm_of(auth).list(path, api_version=api_version, **{"$expand": expand})
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

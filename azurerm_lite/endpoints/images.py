@@ -4,13 +4,16 @@ Shared arguments, results and errors are described in `azurerm_lite.endpoints.vm
 https://learn.microsoft.com/rest/api/compute/virtual-machine-images
 """
 
+import re
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
-from .._common.secrecy import conceal_tokens
+from .._common import arguments
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..errors import NotFoundError
+from ..model.plain import at
 from ..types import ImageVersion, JsonDict
 
 GALLERY_API_VERSION = "2023-07-03"
@@ -27,7 +30,7 @@ def _sku_path(subscription_id: str, location: str, publisher: str, offer: str, s
 
 
 def _numbers(version: str) -> list[int]:
-    return [int(part) if part.isdigit() else -1 for part in version.split(".")]
+    return [int(part) if re.fullmatch("[0-9]{1,19}", part) else -1 for part in version.split(".")]
 
 
 def sort_versions(versions: Iterable[str]) -> list[str]:
@@ -98,8 +101,9 @@ def resolve_image_version(
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     image = (subscription_id, location, publisher, offer, sku)
+    arguments.typed(str, version=version)
     versions = list_image_versions(auth, *image, api_version=api_version)
-    if versions and version == "latest":
+    if versions and version.lower() == "latest":
         return versions[-1]
     if version in versions:
         return version
@@ -137,20 +141,21 @@ def newest_gallery_version(versions: Iterable[JsonDict], location: str) -> str |
 
     A version is offered when it is replicated to the region, provisioned, and not excluded from latest. `versions`:
     from `list_gallery_image_versions`, `[{"name": ..., "properties": {...}}, ...]`. `location`: such as `westeurope`.
-    Raises: nothing; a version that lacks a field is skipped.
+    Raises: InvalidInput for arguments of other types; a version that lacks a field is skipped.
     """
-    region = wire.region(location)
-    names = [
-        str(item["name"]) for item in versions if item.get("name") and _is_offered(item.get("properties") or {}, region)
-    ]
+    arguments.typed(str, location=location)
+    items = [arguments.json_object(item, "each version") for item in arguments.sequence(versions, "versions", "[...]")]
+    offered = [item for item in items if _is_offered(item.get("properties"), wire.region(location))]
+    names = [str(item["name"]) for item in offered if item.get("name")]
     return sort_versions(names)[-1] if names else None
 
 
-def _is_offered(properties: dict[str, Any], region: str) -> bool:
-    profile = properties.get("publishingProfile") or {}
-    regions = [target for target in profile.get("targetRegions") or [] if wire.region(target.get("name")) == region]
-    excluded = profile.get("excludeFromLatest") or any(target.get("excludeFromLatest") for target in regions)
-    return bool(regions) and not excluded and properties.get("provisioningState") == "Succeeded"
+def _is_offered(properties: object, region: str) -> bool:
+    profile = at(properties, ("publishingProfile",))
+    sites = at(profile, ("targetRegions",))
+    regions = [site for site in sites if wire.region(at(site, ("name",))) == region] if isinstance(sites, list) else []
+    is_excluded = any(at(part, ("excludeFromLatest",)) for part in [profile, *regions])
+    return bool(regions) and not is_excluded and at(properties, ("provisioningState",)) == "Succeeded"
 
 
 def list_usages(
@@ -167,4 +172,4 @@ def list_usages(
     return arm_of(auth).list(path, api_version=api_version)
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
@@ -128,4 +128,4 @@ def patch_lifecycle_hook_event(
     return cast(JsonDict, arm_of(auth).act("PATCH", path, body, api_version=api_version, wants_object=True))
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
@@ -236,6 +236,7 @@ def set_orchestration_service_state(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/set-orchestration-service-state
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/setOrchestrationServiceState"
+    arguments.typed(str, action=action, service_name=service_name)
     return arm_of(auth).start("POST", path, {"serviceName": service_name, "action": action}, api_version=api_version)
 
 
@@ -256,6 +257,7 @@ def convert_vmss_to_single_placement_group(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/convert-to-single-placement-group
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/convertToSinglePlacementGroup"
+    arguments.typed(str | None, active_placement_group_id=active_placement_group_id)
     body = {"activePlacementGroupId": active_placement_group_id} if active_placement_group_id else {}
     arm_of(auth).act("POST", path, body, api_version=api_version)
 
@@ -305,6 +307,7 @@ def scale_out_vmss(
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/scaleOut"
     added = arguments.whole_number(capacity, "capacity", 0, 10_000, "instances")
+    arguments.typed(str | None, zone=zone)
     body = {"capacity": added, **({"properties": {"zone": zone}} if zone else {})}
     return arm_of(auth).start("POST", path, body, api_version=api_version)
 
@@ -348,4 +351,4 @@ def list_vmss_location(
     return arm_of(auth).list(path, api_version=api_version)
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

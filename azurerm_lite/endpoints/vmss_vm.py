@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
@@ -407,4 +407,4 @@ def get_flexible_vm_instance_view(
     return cast(VmssVmInstanceView, arm_of(auth).get(path, api_version=api_version))
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_functions
 from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
@@ -316,8 +316,9 @@ def migrate_availability_zone_vmss_vms(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/migrate-vm-availability-zone
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/migrateVMAvailabilityZone"
+    arguments.typed(str | None, target_zone=target_zone)
     body = {"instanceIds": wire.instance_ids(instance_ids), **({"targetZone": target_zone} if target_zone else {})}
     return arm_of(auth).start("POST", path, body, api_version=api_version)
 
 
-conceal_tokens(globals(), arm_of)
+conceal_functions(globals())

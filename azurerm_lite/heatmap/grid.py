@@ -6,7 +6,7 @@ from typing import Any
 
 from .._common import arguments
 from ..errors import InvalidInput, short_repr
-from ..upgrade.rules.snapshot import Member, Observation, natural, observe
+from ..upgrade.rules.snapshot import InstanceStatus, Snapshot, natural, observe
 from . import html, lines, text
 from .cells import STYLES, Cell, CellGrid, ColorBy
 
@@ -40,7 +40,7 @@ class Grid(CellGrid):
 
 
 def grid(
-    instances: Observation | Iterable[Mapping[str, Any]],
+    instances: Snapshot | Iterable[Mapping[str, Any]],
     color_by: ColorBy = "power",
     *,
     classes: Mapping[str, str] | None = None,
@@ -50,35 +50,37 @@ def grid(
 ) -> Grid:
     """Make a heatmap of the instances of a scale set.
 
-    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or an Observation. `color_by`: "power",
+    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or an Snapshot. `color_by`: "power",
     "health", "model" or "progress". `classes`, with "progress" only: the state of an upgrade as `{instance id: class}`,
     as in `Verdict.classes`; by default the state of the instances is shown. `at`: when they were listed, in seconds
-    since 1970; an Observation has its own time. `emulator`: adds EMULATOR to the caption.
+    since 1970; a Snapshot has its own time. `emulator`: adds EMULATOR to the caption.
 
     Raises: InvalidInput for an unknown `color_by`, for `classes` without "progress", and for values of other types.
     """
     arguments.word(color_by, "color_by", STYLES)
-    if not isinstance(instances, Observation):
+    if not isinstance(instances, Snapshot):
         instances = arguments.sequence(instances, "instances", "what list_vmss_vms returns")
     arguments.json_object({} if classes is None else classes, "classes")
     if isinstance(at, bool) or not isinstance(at, int | float):
         raise InvalidInput(f"at must be a number of seconds, not {short_repr(at)}")
     if classes is not None and color_by != "progress":
         raise InvalidInput(f"classes need color_by='progress', not {color_by!r}")
-    snapshot = instances if isinstance(instances, Observation) else observe(instances, at)
+    snapshot = instances if isinstance(instances, Snapshot) else observe(instances, at)
     rows = [*snapshot.members.values(), *_vanished(snapshot, classes or {})]
     state_of = _STATE_OF[color_by]
     cells = tuple(_cell(row, (classes or {}).get(row.instance_id) or state_of(row)) for row in rows)
     return Grid(color_by, cells, title, snapshot.at, emulator)
 
 
-def _vanished(snapshot: Observation, classes: Mapping[str, str]) -> list[Member]:
-    """A Member without domains for each instance that has a class and no longer exists."""
+def _vanished(snapshot: Snapshot, classes: Mapping[str, str]) -> list[InstanceStatus]:
+    """An InstanceStatus without domains for each instance that has a class and no longer exists."""
     missing = sorted(set(classes) - set(snapshot.members), key=natural)
-    return [Member(instance_id, "", "", "", None, None, False, "", "", "", "", False) for instance_id in missing]
+    return [
+        InstanceStatus(instance_id, "", "", "", None, None, False, "", "", "", "", False) for instance_id in missing
+    ]
 
 
-def _cell(instance: Member, state: str) -> Cell:
+def _cell(instance: InstanceStatus, state: str) -> Cell:
     return Cell(
         instance_id=instance.instance_id,
         zone=instance.zone,
@@ -95,13 +97,13 @@ def _cell(instance: Member, state: str) -> Cell:
     )
 
 
-def _power(instance: Member) -> str:
+def _power(instance: InstanceStatus) -> str:
     if not instance.power and instance.state == "Creating":
         return "creating"
     return instance.power if instance.power in STYLES["power"] else "unknown"
 
 
-def _health(instance: Member) -> str:
+def _health(instance: InstanceStatus) -> str:
     """The worst known state; as in the engine, unknown health does not count as healthy."""
     if instance.state == "Failed":
         return "failed"
@@ -114,11 +116,11 @@ def _health(instance: Member) -> str:
     return instance.health or ("no report" if instance.state == "Succeeded" else "unknown")
 
 
-def _model(instance: Member) -> str:
+def _model(instance: InstanceStatus) -> str:
     return "latest" if instance.latest else "behind"
 
 
-def _progress(instance: Member) -> str:
+def _progress(instance: InstanceStatus) -> str:
     if instance.state == "Failed":
         return "failed"
     if instance.state in ("Creating", "Updating", "Deleting"):
@@ -128,7 +130,7 @@ def _progress(instance: Member) -> str:
     return "skipped-protected" if instance.protected else "not-reached"
 
 
-_STATE_OF: Mapping[str, Callable[[Member], str]] = {
+_STATE_OF: Mapping[str, Callable[[InstanceStatus], str]] = {
     "power": _power,
     "health": _health,
     "model": _model,

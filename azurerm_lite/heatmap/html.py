@@ -7,11 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from .._common.markup import FRAME, escape_html, page
+from .._common import arguments
+from .._common.markup import FRAME, escape_html
 from ..errors import InvalidInput
 from .cells import Cell, CellGrid, Panel, Style
 from .lines import domain_name, panel_name
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 SIGNS_PER_LINE = 10  # in one cell
 # Up to a thousand instances repeat these attributes, so the table has the common ones.
 _SIGN = "padding:0 3px;"
@@ -32,8 +34,14 @@ def render_fragment(grid: CellGrid) -> str:
 
 
 def render_page(grid: CellGrid) -> str:
-    """The heatmap as a whole HTML page."""
-    return page(grid.caption, render_fragment(grid))
+    """The heatmap as a whole HTML page; its content security policy forbids scripts and external resources."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width">\n'
+        f'<title>{escape_html(grid.caption)}</title></head>\n<body style="margin:0">\n'
+        f"{render_fragment(grid)}</body></html>\n"
+    )
 
 
 def save(grid: CellGrid, path: str | Path) -> None:
@@ -41,6 +49,7 @@ def save(grid: CellGrid, path: str | Path) -> None:
 
     Raises: InvalidInput for another suffix, OSError when the file cannot be written.
     """
+    arguments.typed(str | Path, path=path)
     target = Path(path)
     render = {".html": render_page, ".htm": render_page, ".svg": render_svg}.get(target.suffix.lower())
     if render is None:

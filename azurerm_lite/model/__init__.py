@@ -14,6 +14,7 @@ from .compare import without_read_only as without_read_only
 from .compare import without_secrets as without_secrets
 from .completions import fingerprint as fingerprint
 from .completions import matches_written as matches_written
+from .completions import outline as outline
 from .completions import shows_write as shows_write
 from .completions import unexplained as unexplained
 from .patches import WHOLE as WHOLE

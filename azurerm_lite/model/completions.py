@@ -1,7 +1,7 @@
 """What Azure makes of a model that was written: what it fills in, clears, or spells otherwise. PURE.
 
 `unexplained` compares what a GET shows with what was sent, `matches_written` with what a body asked for; `fingerprint`
-is the same for everything that Azure may make of a model.
+is the same for everything that Azure may make of a model, `outline` also when it adds what the image says.
 """
 
 import hashlib
@@ -71,9 +71,10 @@ _DEFAULTS: Mapping[str, tuple[Json, ...]] = {
     "zonalPlatformFaultDomainAlignMode": ("Unaligned",),
     "networkApiVersion": ("2020-11-01", "2022-11-01"),
 }
+_FROM_IMAGE = frozenset({"osType"})
 # What Azure fills in from the image, the size or the region: any value, where the model did not name it.
-_FROM_ELSEWHERE = frozenset({
-    "osType", "diskSizeGB", "diskIOPSReadWrite", "diskMBpsReadWrite", "singlePlacementGroup",
+_FROM_ELSEWHERE = _FROM_IMAGE | frozenset({
+    "diskSizeGB", "diskIOPSReadWrite", "diskMBpsReadWrite", "singlePlacementGroup",
     "platformFaultDomainCount", "provisioningState", *PRINCIPAL,
 })  # fmt: skip
 # Values whose casing Azure chooses: the enums of the published API, and ids.
@@ -267,6 +268,19 @@ def fingerprint(model: Mapping[str, Any]) -> str:
     plain = _without_keys(_shape(model), {("tags",), ("sku", "capacity")})
     text = json.dumps(_plain("", plain), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@json_only
+def outline(model: Mapping[str, Any]) -> str:
+    """The fingerprint of a model without what Azure adds from its image: the same before and after it is completed."""
+    return fingerprint(_without_image_facts(model))
+
+
+def _without_image_facts(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        names = (name for name in value if name not in _FROM_IMAGE)
+        return {name: value[name] if name in _OPAQUE else _without_image_facts(value[name]) for name in names}
+    return [_without_image_facts(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(key: str, value: Json) -> Json:

@@ -4,12 +4,13 @@ Each `set_*` takes a model from `get_vmss` and returns an Edit with a new model;
 that Azure would refuse.
 """
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from .._common import arguments
-from ..errors import InvalidInput, printable
+from ..errors import InvalidInput, printable, short_repr
 from ..types import Json, JsonDict, Vmss
 from . import IMAGE, Path, diff, json_only
 from .plain import at
@@ -17,12 +18,12 @@ from .plain import at
 _EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "extensions")
 _OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
-_VERSION = re.compile(r"latest|\d{1,10}\.\d{1,10}\.\d{1,12}")
-_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+?)(/versions/(?P<version>[^/]+))?", re.IGNORECASE)
+_VERSION = re.compile(r"latest|[0-9]{1,10}\.[0-9]{1,10}\.[0-9]{1,12}")
+_GALLERY_VERSION = re.compile(r"(?P<image>.*/images/[^/]+?)(/versions/(?P<version>[^/]+))?/?", re.IGNORECASE)
 _MANAGED_IMAGE = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/"
-    r"(images/[^/]+|galleries/[^/]+/images/[^/]+(/versions/[^/]+)?)"
-    r"|/(SharedGalleries|CommunityGalleries)/[^/]+/images/[^/]+(/versions/[^/]+)?",
+    r"(/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Compute/"
+    r"(images/[^/\s]+|galleries/[^/\s]+/images/[^/\s]+(/versions/[^/\s]+)?)"
+    r"|/(SharedGalleries|CommunityGalleries)/[^/\s]+/images/[^/\s]+(/versions/[^/\s]+)?)/?",
     re.IGNORECASE,
 )
 
@@ -34,6 +35,16 @@ class Edit(NamedTuple):
     paths: tuple[str, ...]
 
 
+def changed_by(model: Vmss, change: Callable[[Vmss], object]) -> tuple[Mapping[str, Any], list[str]]:
+    """The model that a function makes of a copy of this one, by itself or as an Edit, and what it warns of."""
+    working: Any = copy.deepcopy(model)
+    result = change(working)
+    changed = result.model if isinstance(result, Edit) else working if result is None else result
+    if not isinstance(changed, Mapping):
+        raise InvalidInput(f"change must change the model or give one, not {type(changed).__name__}")
+    return changed, [str(warning) for warning in getattr(result, "warnings", ())]
+
+
 @json_only
 def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
     """Set another version of the platform or gallery image.
@@ -43,8 +54,7 @@ def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
     """
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidInput(
-            "image version must be three numbers such as 18.04.202401161, or 'latest', "
-            f"not {printable(repr(version), 80)}"
+            f"image version must be three numbers such as 18.04.202401161, or 'latest', not {short_repr(version)}"
         )
     image = _image_reference(model)
     for key in _IMAGE_IDS:
@@ -71,7 +81,7 @@ def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = N
     if not image.get("publisher"):
         raise InvalidInput("only a platform image has a SKU, and this scale set does not run one")
     if not isinstance(sku, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", sku):
-        raise InvalidInput(f"image SKU must be a name such as 2022-datacenter, not {printable(repr(sku), 80)}")
+        raise InvalidInput(f"image SKU must be a name such as 2022-datacenter, not {short_repr(sku)}")
     with_sku = _edit(model, (*IMAGE, "sku"), sku)
     if version is None:
         return with_sku
@@ -105,13 +115,13 @@ def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
     Raises: InvalidInput.
     """
     if not isinstance(image_id, str) or not _MANAGED_IMAGE.fullmatch(image_id):
-        raise InvalidInput(f"not the resource id of an image or gallery image: {printable(repr(image_id), 200)}")
+        raise InvalidInput(f"not the resource id of an image or gallery image: {short_repr(image_id, 200)}")
     image = _image_reference(model)
     key = next((key for key in _IMAGE_IDS if image.get(key)), None)
     if key is None:
         raise InvalidInput("this scale set does not run an image by id; Azure refuses to change the kind of image")
-    newest = re.sub(r"/versions/latest$", "", image_id, flags=re.IGNORECASE)
-    if re.sub(r"/versions/latest$", "", str(image[key]), flags=re.IGNORECASE) == newest:
+    newest = re.sub(r"(/versions/latest)?/?$", "", image_id, flags=re.IGNORECASE)
+    if re.sub(r"(/versions/latest)?/?$", "", str(image[key]), flags=re.IGNORECASE) == newest:
         return _edit(model, IMAGE, image)
     return _edit(model, IMAGE, {key: newest})
 
@@ -124,7 +134,7 @@ def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
     Raises: InvalidInput.
     """
     if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
-        raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {printable(repr(size), 80)}")
+        raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {short_repr(size)}")
     return _edit(_with_sku(model), ("sku", "name"), size)
 
 
@@ -135,8 +145,7 @@ def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
     `model`: as `get_vmss` returned it.
     Raises: InvalidInput.
     """
-    if not isinstance(capacity, int) or isinstance(capacity, bool) or not 0 <= capacity <= 1000:
-        raise InvalidInput(f"capacity must be a whole number from 0 to 1000, not {printable(repr(capacity), 80)}")
+    arguments.whole_number(capacity, "capacity", 0, 1000, "a whole number")
     return _edit(_with_sku(model), ("sku", "capacity"), capacity)
 
 
@@ -173,7 +182,7 @@ def image_text(model: Mapping[str, Any]) -> str:
     `model`: as `get_vmss` returned it.
     Raises: InvalidInput when it cannot be JSON.
     """
-    image = at(model, IMAGE)
+    image = at(arguments.json_object(model, "model"), IMAGE)
     if isinstance(image, Mapping) and image.get("publisher"):
         return printable(":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")))
     if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from .._common.parsing import PARSER_ERRORS
+from .._common.secrecy import clear_frames
 from ..errors import InvalidInput
 from ..types import Json
 
@@ -13,15 +15,20 @@ _Result = TypeVar("_Result")
 
 
 def json_only(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorate a function so that it raises InvalidInput for values that JSON cannot hold, such as endless nesting."""
+    """Decorate a function so that it raises InvalidInput for values that JSON cannot hold, such as endless nesting.
+
+    Its errors show no value of the model, which may hold passwords.
+    """
 
     @functools.wraps(function)
     def guarded(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         try:
             return function(*args, **kwargs)
-        except InvalidInput:
-            raise
-        except (RecursionError, OverflowError, ValueError) as error:
+        except BaseException as error:
+            args, kwargs = (), {}  # type: ignore[assignment]
+            clear_frames(error)
+            if isinstance(error, InvalidInput) or not isinstance(error, PARSER_ERRORS):
+                raise
             raise InvalidInput(f"a model must be plain JSON, and this is none ({type(error).__name__})") from None
 
     return guarded

@@ -32,7 +32,7 @@ def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -
 
     Raises: InvalidInput for what is no stream. A stream that is closed later is ignored.
     """
-    arguments.function(getattr(stream, "isatty", None), "the isatty of stream")
+    arguments.typed(Callable, stream=getattr(stream, "isatty", None))
     if type(stream).__module__.partition(".")[0] == "ipykernel":
         from .notebook import NotebookView  # noqa: PLC0415
 

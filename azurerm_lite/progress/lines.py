@@ -5,9 +5,10 @@ A stream that is closed or cannot encode a character never stops an upgrade.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from .._common import arguments
 from .event_text import Event, EventText, describe, format_timestamp
 
 
@@ -15,6 +16,7 @@ class Lines:
     """`on_event=Lines(sys.stderr)`: a line of text with its time for each event that has something to say."""
 
     def __init__(self, stream: TextIO) -> None:
+        arguments.typed(Callable, stream=getattr(stream, "write", None))
         self._stream, self._reason = stream, ""
 
     def __call__(self, event: Event) -> None:
@@ -49,6 +51,7 @@ class LogLines(Lines):
     """`on_event=LogLines(logging.getLogger("upgrade"))`: the lines as INFO records, bad news as WARNING."""
 
     def __init__(self, log: logging.Logger) -> None:
+        arguments.typed(Callable, log=getattr(log, "log", None))
         self._log, self._reason = log, ""
 
     def __call__(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
+from .._common import arguments
 from ..heatmap.cells import STYLES as STATE_STYLES
 from ..heatmap.lines import Line
 from ..heatmap.text import rich_style
@@ -44,6 +45,8 @@ class LiveView(View):
         **console: Any,
     ) -> None:
         super().__init__(clock, interval_seconds)
+        arguments.typed(Callable, stream=getattr(stream, "write", None))
+        arguments.switch(auto_refresh, "auto_refresh")
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False, **console)
         self._live = Live(
             console=self.console,

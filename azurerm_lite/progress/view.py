@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._common import arguments
 from .state import ViewState, apply_event
 
 MIN_INTERVAL_SECONDS = 0.3
@@ -15,6 +16,8 @@ class View:
     """
 
     def __init__(self, clock: Callable[[], float], interval_seconds: float = MIN_INTERVAL_SECONDS) -> None:
+        arguments.typed(Callable, clock=clock)
+        arguments.seconds(interval_seconds, "interval_seconds")
         self.state, self._clock, self._interval_seconds = ViewState(), clock, interval_seconds
         self._drawn_at: float | None = None
         self._event_at = 0.0

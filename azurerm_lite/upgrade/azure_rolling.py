@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .._common import arguments
-from .._common.secrecy import conceal_tokens
+from .._common.secrecy import conceal_locals
 from .._http import wire
 from ..arm import Arm, Auth, arm_of
 from ..endpoints import images, rolling_upgrades, vmss
@@ -34,9 +34,9 @@ from ..update import update_vmss
 from .rules import checks, preflight, selection
 from .rules.preflight import PlanRefused
 from .rules.selection import current
-from .rules.snapshot import Member, Observation, behind
+from .rules.snapshot import InstanceStatus, Snapshot, behind
 from .rules.verdict import Verdict
-from .run.planning import is_flexible, look, pin, resolved
+from .run.planning import is_flexible, pin, resolved, take_snapshot
 from .run.runner import OnEvent, Stop, _never, _silent
 
 POLL_SECONDS = 15.0  # `rollingUpgrades/latest` may be read 12 times a minute
@@ -74,7 +74,7 @@ class Run:
     limits: Limits
     on_event: OnEvent
     begun: float
-    before: Observation = field(default_factory=lambda: Observation({}, 0.0))
+    before: Snapshot = field(default_factory=lambda: Snapshot({}, 0.0))
     earlier: str | None = None
     status: JsonDict = field(default_factory=dict)
     request_id: str = ""
@@ -88,7 +88,8 @@ class Unanswered(Exception):
     refusal: AzurermLiteError | None = None
 
 
-def roll(
+@conceal_locals
+def azure_rolling_upgrade(
     auth: Auth,
     /,
     subscription_id: str,
@@ -102,16 +103,18 @@ def roll(
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
 ) -> Verdict:
-    """Let Azure upgrade the set by its own rolling policy, and say how each instance came out.
+    """Start Azure's own rolling upgrade, follow it to its end, and return its Verdict.
 
     `change`: an image version ("latest" is resolved and pinned) or a function on the model; writing it starts Azure's
-    engine. None rolls to the newest image of a model that says `latest`. `timeout` in seconds; `should_stop` cancels
-    it, which leaves what was upgraded as it is. Raises PlanRefused unless the upgrade mode is Rolling.
+    engine. None upgrades to the newest image of a model that says `latest`. `timeout` in seconds. When `should_stop`
+    returns True, the upgrade is cancelled; instances that were upgraded stay upgraded.
 
-    What Azure does not answer is waited for, `outage_timeout_seconds` at most and `throttle_timeout_seconds` where it
-    refuses for too many requests. After that the verdict is `paused` and says when to come back: Azure goes on by
-    itself, and watch() follows it. Once the change is written nothing is raised; before that, an ArmError says why
-    Azure refuses it.
+    An outage is waited out for `outage_timeout_seconds`, a throttle for `throttle_timeout_seconds`. After that the
+    verdict is `paused` and says when to come back: Azure goes on, and `watch_azure_rolling_upgrade` follows it.
+
+    Raises: InvalidInput for wrong arguments, PlanRefused unless the upgrade mode is Rolling, ArmError when Azure
+    refuses the change. After the change is written, nothing is raised.
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
     """
     checks.of_plan(change, None)
     checks.of_run(None, None, on_event, should_stop)
@@ -120,9 +123,11 @@ def roll(
     run = Run(arm, address, limits, on_event, arm.time())
     before: JsonDict = {**vmss.get_vmss(arm, *address)}
     _refuse(before)
-    earlier, run.before = _newest(run), look(arm, address, flexible=is_flexible(before))
+    earlier, run.before = _newest(run), take_snapshot(arm, address, flexible=is_flexible(before))
     if _is_running(earlier):
-        raise PlanRefused("Azure runs a rolling upgrade of this scale set already: watch() follows it")
+        raise PlanRefused(
+            "Azure runs a rolling upgrade of this scale set already: watch_azure_rolling_upgrade() follows it"
+        )
     _refuse_a_surge_without_room(arm, address, before, len(run.before.members))
     run.earlier = str(_status(earlier).get("startTime", ""))
     try:
@@ -136,7 +141,8 @@ def roll(
     return _follow(run, should_stop)
 
 
-def watch(
+@conceal_locals
+def watch_azure_rolling_upgrade(
     auth: Auth,
     /,
     subscription_id: str,
@@ -149,10 +155,13 @@ def watch(
     on_event: OnEvent = _silent,
     should_stop: Stop = _never,
 ) -> Verdict:
-    """Follow the rolling upgrade that Azure runs now, whoever began it, to its end. Reads only, unless it is stopped.
+    """Follow Azure's rolling upgrade of the scale set to its end, and return its Verdict.
 
-    `should_stop` answered with True cancels it. What Azure does not answer is waited for as roll() does it.
-    NotFoundError when there never was one.
+    It only reads, unless `should_stop` returns True, which cancels the upgrade. `timeout` in seconds. Outages and
+    throttles are waited out as `azure_rolling_upgrade` does.
+
+    Raises: InvalidInput for wrong arguments, NotFoundError when there never was a rolling upgrade.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades/get-latest
     """
     checks.of_run(None, None, on_event, should_stop)
     limits = _limits(timeout, outage_timeout_seconds, throttle_timeout_seconds)
@@ -162,7 +171,7 @@ def watch(
         model = _patiently(run, "the scale set", lambda: {**vmss.get_vmss(arm, *address)})
         if not _patiently(run, "the rolling upgrade", lambda: _newest(run)):
             rolling_upgrades.get_rolling_upgrade(arm, *address)  # whose 404 says what there is none of
-        run.before = _patiently(run, "the instances", lambda: look(arm, address, flexible=is_flexible(model)))
+        run.before = _patiently(run, "the instances", lambda: take_snapshot(arm, address, flexible=is_flexible(model)))
     except Unanswered as unanswered:
         return _verdict(_hurried(run), "paused", str(unanswered))
     run.has_begun = True
@@ -288,7 +297,7 @@ def _follow(run: Run, should_stop: Stop) -> Verdict:
     try:
         return _followed(run, should_stop)
     except Unanswered as unanswered:
-        reason = f"{unanswered}. Azure goes on with it by itself, and watch() follows it"
+        reason = f"{unanswered}. Azure goes on with it by itself, and watch_azure_rolling_upgrade() follows it"
         return _verdict(_hurried(run), "paused", reason)
 
 
@@ -310,7 +319,9 @@ def _followed(run: Run, should_stop: Stop) -> Verdict:
             _patiently(run, "the cancel", lambda: _cancel(run))
             cancelled = True
         run.arm.pause(POLL_SECONDS)
-    reason = f"it did not end within {run.limits.timeout:g} s; Azure goes on with it, and watch() follows it"
+    reason = (
+        f"it did not end within {run.limits.timeout:g} s; Azure goes on, and watch_azure_rolling_upgrade() follows it"
+    )
     return _verdict(run, "paused", reason)
 
 
@@ -377,7 +388,7 @@ def _verdict(run: Run, outcome: str, reason: str) -> Verdict:
     )
 
 
-def _settled(run: Run, outcome: str) -> tuple[Observation, str]:
+def _settled(run: Run, outcome: str) -> tuple[Snapshot, str]:
     """The instances when they have come to rest, and the version that they shall run.
 
     What a list says that contradicts the end of the run is read again; instances on their way are waited for, unless
@@ -398,10 +409,10 @@ def _settled(run: Run, outcome: str) -> tuple[Observation, str]:
         run.arm.pause(POLL_SECONDS)
 
 
-def _look(run: Run) -> tuple[Observation, str]:
+def _look(run: Run) -> tuple[Snapshot, str]:
     """The instances now, which report health if they ever did, and the version of the model."""
     model = {**vmss.get_vmss(run.arm, *run.address)}
-    seen = look(run.arm, run.address, flexible=is_flexible(model))
+    seen = take_snapshot(run.arm, run.address, flexible=is_flexible(model))
     return seen._replace(reports=seen.reports or run.before.reports), pin(model)
 
 
@@ -416,7 +427,7 @@ def _unread_classes(run: Run) -> dict[str, str]:
     }
 
 
-def _failure(run: Run, after: Observation, instance_id: str) -> str:
+def _failure(run: Run, after: Snapshot, instance_id: str) -> str:
     """Azure's code, message and request id for an instance that failed."""
     member = after.members[instance_id]
     parts = [member.trouble or _error(run.status) or f"{member.state}, {member.power or 'no power state'}"]
@@ -425,13 +436,13 @@ def _failure(run: Run, after: Observation, instance_id: str) -> str:
     return "; ".join(parts)
 
 
-def instance_classes(before: Observation, after: Observation, version: str) -> dict[str, str]:
+def instance_classes(before: Snapshot, after: Snapshot, version: str) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class."""
     names = {**before.members, **after.members}
     return {one: _class(before, after, version, one) for one in names}
 
 
-def _class(before: Observation, after: Observation, version: str, instance_id: str) -> str:
+def _class(before: Snapshot, after: Snapshot, version: str, instance_id: str) -> str:
     was, now = before.members.get(instance_id), after.members.get(instance_id)
     if now is None or (was is not None and was.vm_id and now.vm_id and was.vm_id != now.vm_id):
         return "vanished"
@@ -440,7 +451,7 @@ def _class(before: Observation, after: Observation, version: str, instance_id: s
     return _of_reached(before, after, was, now, version) if current(now, version) else _of_outdated(was, now)
 
 
-def _of_reached(before: Observation, after: Observation, was: Member, now: Member, version: str) -> str:
+def _of_reached(before: Snapshot, after: Snapshot, was: InstanceStatus, now: InstanceStatus, version: str) -> str:
     """The class of an instance that is on the model."""
     if after.fit(now):
         return "already-current" if current(was, version) and was == now else "updated"
@@ -451,7 +462,7 @@ def _of_reached(before: Observation, after: Observation, was: Member, now: Membe
     return "evicted" if now.is_stopped else "failed"
 
 
-def _of_outdated(was: Member, now: Member) -> str:
+def _of_outdated(was: InstanceStatus, now: InstanceStatus) -> str:
     """The class of an instance that is not on the model."""
     if now.protected:
         return "skipped-protected"
@@ -460,6 +471,3 @@ def _of_outdated(was: Member, now: Member) -> str:
     if now.state == "Failed" and was.state != "Failed":
         return "failed"
     return "evicted" if now.is_stopped and not was.is_stopped else "not-reached"
-
-
-conceal_tokens(globals(), arm_of)

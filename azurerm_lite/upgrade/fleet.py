@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from .. import model
 from .._common import arguments, markup
-from .._common.secrecy import conceal_tokens
-from ..arm import Arm, Auth, arm_of
+from .._common.secrecy import conceal_locals
+from ..arm import Arm, Auth
 from ..endpoints import vmss
 from ..errors import AzurermLiteError, InvalidInput, short_repr
 from ..types import JsonDict, ScaleSet
@@ -30,7 +30,7 @@ from .rules.policy import Policy
 from .rules.verdict import Verdict
 from .run import journal
 from .run.planning import Change, changed, pin, plan
-from .run.runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .run.runner import OnEvent, Runner, Stop, _always, _never, _silent
 from .run.runs import lasting, opened, taken_up
 
 _IMAGE_PATH = f"{'.'.join(map(str, model.IMAGE))}."
@@ -139,7 +139,7 @@ class _Member:
     def step(self) -> float | None:
         """Plan and begin it, or take one step; None when it has ended."""
         if self.runner is not None:
-            seconds = safe_step(self.runner)
+            seconds = self.runner.step()
             if seconds is None:
                 self._ended(self.runner)
             return seconds
@@ -163,16 +163,18 @@ class _Member:
         if attempt.verdict is not None and attempt.verdict.ok and attempt.same:
             self.verdict = attempt.verdict
         elif attempt.ended:
-            path = _journal_path(self._folder, self.address, number + 1)
-            self._plan(path, accept_failed=attempt.same)  # it is this upgrade that left the set as Failed
+            before, path = path, _journal_path(self._folder, self.address, number + 1)
+            # It is this upgrade that left the set as Failed.
+            self._plan(path, accept_failed=attempt.same, unfinished=before)
         elif attempt.same:
             self.runner = taken_up(self.arm, path, on_event=self._on_event)
         else:
             why = "is of another change or policy, and that upgrade has not ended: resume it or roll it back"
             raise InvalidInput(f"the journal {path} {why}, or choose another folder")
 
-    def _plan(self, path: str | None, *, accept_failed: bool = False) -> None:
-        wanted = plan(self.arm, *self.address, self._change, policy=self._policy, accept_failed=accept_failed)
+    def _plan(self, path: str | None, *, accept_failed: bool = False, unfinished: str | None = None) -> None:
+        options: Any = {"policy": self._policy, "accept_failed": accept_failed, "unfinished_journal": unfinished}
+        wanted = plan(self.arm, *self.address, self._change, **options)
         self.region = str(wanted.before.get("location", ""))
         self.runner = opened(self.arm, wanted, path, on_event=self._on_event)
 
@@ -218,11 +220,12 @@ class _Member:
         runner.journal.close()  # and with it the lock
         self.runner, self.verdict = None, verdict
 
-    def cancel(self) -> None:
-        """Stop at this safe point; its journal lets it be resumed."""
-        if self.runner is not None:
-            self.runner.end("cancelled", "the fleet was stopped; resume goes on with it")
-            self._ended(self.runner)
+    def stop(self) -> bool:
+        """End at the next safe point, if it has begun; its journal lets it be resumed. Whether that is new to it."""
+        if self.runner is None or self.runner.should_stop is _always:
+            return False
+        self.runner.should_stop = _always
+        return True
 
 
 class _Attempt(NamedTuple):
@@ -271,8 +274,7 @@ class _Fleet:
             if self.stopped or not failures_allowed():
                 waiting.clear()
             if self.stopped:
-                self._cancelled([one for _, _, one in queue], flying)
-                return
+                self._stop(queue)
             while waiting and len(queue) + len(flying) < self._at_once:
                 heapq.heappush(queue, (self._arm.time(), next(self._order), waiting.pop()))
             self._turn(queue, flying)
@@ -301,16 +303,19 @@ class _Fleet:
         if seconds is not None:
             heapq.heappush(queue, (self._arm.time() + seconds, next(self._order), member))
 
-    def _cancelled(self, members: list[_Member], flying: dict[Future[float | None], _Member]) -> None:
-        wait(flying)
-        for member in [*members, *flying.values()]:
-            member.cancel()
+    def _stop(self, queue: list[Turn]) -> None:
+        """Let what has begun come to its next safe point, at once where it waits for something; nothing else begins."""
+        now = self._arm.time()
+        turns = [(now if member.stop() else at, turn, member) for at, turn, member in queue if member.runner]
+        queue[:] = turns
+        heapq.heapify(queue)
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
 
 
+@conceal_locals
 def upgrade_fleet(
     auth: Auth,
     scale_sets: Iterable[ScaleSet],
@@ -436,6 +441,3 @@ def _report(members: list[_Member], outcome: str, within: bool, seconds: float) 
     whole = not rest and all(not one.failed for one in members)
     said = outcome or ("succeeded" if whole else "incomplete" if within else "stopped")
     return FleetReport(said, verdicts, refused, rest, seconds)
-
-
-conceal_tokens(globals(), arm_of)

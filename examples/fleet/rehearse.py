@@ -89,7 +89,7 @@ def runs() -> list[dict[str, Any]]:
 
 def sent(emulator: Emulator) -> Counter[tuple[str, str]]:
     """How often each instance was sent to be upgraded, by the emulator's own journal."""
-    posts = [one for one in emulator.journal.find("POST", "manualupgrade") if one.status < 400]
+    posts = [one for one in emulator.recorder.find("POST", "manualupgrade") if one.status < 400]
     return Counter((one.path.split("/")[8], instance) for one in posts for instance in one.body["instanceIds"])
 
 

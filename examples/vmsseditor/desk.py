@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import azurerm_lite as az
 from azurerm_lite._common.markup import visible
 from azurerm_lite.types import Vmss
-from azurerm_lite.upgrade import Observation, Plan, look
+from azurerm_lite.upgrade import Plan, Snapshot, take_snapshot
 from azurerm_lite.upgrade.run.planning import is_flexible
 
 from . import actions, rollout, views
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     """A scale set at one moment."""
 
     model: Vmss
-    instances: Observation
+    instances: Snapshot
     at: float
     took: float
 
@@ -107,7 +107,7 @@ class Desk:
     def _look(self, address: az.ScaleSet) -> Seen:
         began = self._now()
         model = az.get_vmss(self.arm, *address)
-        instances = look(self.arm, address, flexible=is_flexible(model))
+        instances = take_snapshot(self.arm, address, flexible=is_flexible(model))
         return Seen(model, instances, began, self._now() - began)
 
     def look_again(self, address: az.ScaleSet) -> None:

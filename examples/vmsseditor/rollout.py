@@ -13,7 +13,7 @@ from typing import Any
 
 import azurerm_lite as az
 from azurerm_lite._common.markup import visible
-from azurerm_lite.upgrade import Observation, Plan, Policy, Verdict, plan_rollback, resume, upgrade
+from azurerm_lite.upgrade import Plan, Policy, Snapshot, Verdict, plan_rollback, resume, upgrade
 from azurerm_lite.upgrade.run import journal
 from azurerm_lite.upgrade.run.runner import OnEvent, Stop
 
@@ -175,7 +175,7 @@ def rollback_path(before: Rollout) -> Path:
     return before.journal.with_name(f"{before.journal.name}.rollback")
 
 
-def classes(made: Rollout, seen: Observation) -> dict[str, str] | None:
+def classes(made: Rollout, seen: Snapshot) -> dict[str, str] | None:
     """How each instance stands in an upgrade, for the picture; None while nothing is known of any.
 
     Instances that the policy leaves out are not selected. In a rollback these are all that the upgrade did not touch,

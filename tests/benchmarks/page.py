@@ -55,7 +55,7 @@ LIMITS = (
 
 WORDS = {
     "get": "GET of a 4 KB model",
-    "put": "PUT of the same, with its answer",
+    "put": "PUT of the same model, with its response",
     "list": "List of 1,000 instances with instance view, in 10 pages",
     "upgrade": "manualUpgrade and one poll of its operation",
     "reconnect": "GET that needs a new connection",
@@ -145,26 +145,27 @@ Written by `python -m tests.benchmarks --write`, never by hand.
 
 ## What is promised
 
-Our cost relative to the other's: CPU time, and bytes where it says memory. CI runs a short form of the same programs,
-and fails when one is over its limit by more than 15 %, twice in a row.
+Each row compares the cost of azurerm_lite with the cost of another client: CPU time, or bytes for memory. CI runs a
+short form of the same programs. It fails when a value exceeds its limit by more than 15 %, twice in a row.
 
 {promises(found.costs())}
 ## How it was measured
 
-- The server is a stub in a process of its own on another core: canned bytes with the headers of Compute's answers,
-  HTTP/1.1, kept alive, not compressed. Azure itself takes far longer than any client. What is measured is what a client
-  costs the machine that it runs on, and not how long an upgrade takes.
-- Every client has a process of its own, all of them on one core, and does a few calls in its turn: {count} rounds,
-  after one that is thrown away, and half as many for whole processes. CPU time is that of the client's process. A ratio
-  is the median over the rounds of the ratio within each, so that what else the machine did is in both parts of it;
-  "middle half" says how far apart the rounds were. The machine had other work to do, which shows in the wall time most
-  of all. Those that take long (azurerm, and azure-mgmt-compute in lists) do a tenth of the calls, in every third round.
+- The server is a stub in its own process on another core. It sends canned bytes with the headers of Compute's
+  responses, over HTTP/1.1, kept alive and not compressed. Azure itself takes far longer than any client. These
+  figures show what a client costs the machine that it runs on, not how long an upgrade takes.
+- Every client has its own process. All of them run on one core and take turns with a few calls: {count} rounds, after
+  one that does not count, and half as many for whole processes. CPU time is the time of the client's process. A ratio
+  is computed within each round, so other work of the machine affects both parts; the table shows the median of the
+  rounds. "Middle half" is the range of the middle half of the rounds. The machine had other work to do, which affects
+  the wall time most. Slow clients (azurerm, and azure-mgmt-compute for lists) do a tenth of the calls, in every third
+  round.
 - The CA file is as long as the usual one, and the same for every client.
-- Clients are as people use them: `requests.Session` with a header and a CA file; "prepared request" is the quickest use
-  of requests that we know (no environment, no redirects, the GET prepared once); azure-mgmt-compute gives models;
-  azurerm lives in an environment of its own.
-- The stub asks for no wait, so everybody polls the operation of manualUpgrade once and at once.
-- Memory is the most that Python objects took (tracemalloc), beyond what was there before and with caches filled.
+- Each client is used as its users do: `requests.Session` with a header and a CA file; azure-mgmt-compute with its
+  models; azurerm in its own environment. "Prepared request" is the fastest known use of requests (no environment, no
+  redirects, the GET prepared once).
+- The stub asks for no wait, so each client polls the operation of manualUpgrade once, without a pause.
+- Memory is the peak size of Python objects (tracemalloc), without those that existed before, and with warm caches.
 
 ## One call
 
@@ -172,16 +173,16 @@ and fails when one is over its limit by more than 15 %, twice in a row.
 ## Memory for 1,000 instances with instance view
 
 {memories(found.memory)}
-`iter_vmss_vms` holds one page. It does not ask for the next one while this one is used: where that is stands at the end
-of this one, so whoever only collects gains nothing; whoever stops early would have spent requests of Azure's budget in
-vain; and two pages would be held instead of one.
+`iter_vmss_vms` keeps one page in memory. It does not request the next page early. The link to it is at the end of the
+current page, so that would not be faster; it would waste requests if you stop early; and it would keep two pages in
+memory.
 
-## A script, from its start to its first answer, with login
+## A script, from its start to its first response, with login
 
 {scripts(found.scripts)}
 ## Import and size
 
-The CPU time of the import in a fresh process. `azurerm_lite` imports requests and msal when they are first needed; its
-size is with both.
+The table shows the CPU time of the import in a fresh process. `azurerm_lite` imports requests and msal when they are
+first needed; its size includes both.
 
 {weights(found.imports, sizes)}"""

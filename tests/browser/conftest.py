@@ -71,7 +71,7 @@ class Stand:
         return az.ScaleSet(self.emulator.subscription_id, self.emulator.resource_group, name)
 
     def scale_set(self, name: str = "web") -> Any:
-        return self.emulator.world.scale_sets.get(*self.address(name))
+        return self.emulator.simulation.scale_sets.get(*self.address(name))
 
     def close(self) -> None:
         self.server.shutdown()

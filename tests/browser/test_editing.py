@@ -73,10 +73,10 @@ def test_an_edit_shows_its_difference_and_is_written_with_the_etag(stand: Stand,
     page.locator(".difference").wait_for()
     assert page.locator(".difference del").all_text_contents() == ["Standard_D2s_v3", "20", OLD]
     assert page.locator(".difference ins").all_text_contents() == ["Standard_D4s_v3", "22", NEW]
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
     press(page, "Write it", "dialog")
     event(page, "write the model: done")
-    (write,) = stand.emulator.journal.writes()
+    (write,) = stand.emulator.recorder.writes()
     assert write.method == "PATCH"
     assert write.headers["if-match"]
     page.locator("dd", has_text=NEW).wait_for()
@@ -89,7 +89,7 @@ def test_an_edit_that_azure_could_not_accept_is_refused_with_the_reason(stand: S
     press(page, "Show the difference", "dialog")
     page.locator("dialog", has_text="image version must be three numbers").wait_for()
     press(page, "OK", "dialog")
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 def test_a_change_by_somebody_else_in_the_middle_of_an_edit_is_not_lost(stand: Stand, page: Any) -> None:
@@ -121,7 +121,7 @@ def test_a_set_with_an_image_by_id_is_edited_by_id(stand: Stand, visit: Open) ->
     press(page, "Show the difference", "dialog")
     page.locator(".difference ins", has_text="1.0.1").wait_for()
     press(page, "Cancel", "dialog")
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 def test_a_lost_connection_is_shown_and_recovers(stand: Stand, page: Any) -> None:

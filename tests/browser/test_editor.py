@@ -36,7 +36,7 @@ def event(page: Any, text: str) -> None:
 
 
 def sent(stand: Stand, path: str) -> list[list[str]]:
-    return [one.body["instanceIds"] for one in stand.emulator.journal.find("POST", path) if one.status < 400]
+    return [one.body["instanceIds"] for one in stand.emulator.recorder.find("POST", path) if one.status < 400]
 
 
 # --- seeing ----------------------------------------------------------------------------------------------------------
@@ -100,11 +100,11 @@ def test_an_action_on_a_clicked_instance_reaches_that_one_alone(stand: Stand, pa
         press(page, action, "#actions")
         if action != "Start":
             assert page.locator("dialog").inner_text().count(f"{number}: ") == 1
-            assert len(stand.emulator.journal.writes()) == number  # nothing happens before the yes
+            assert len(stand.emulator.recorder.writes()) == number  # nothing happens before the yes
             press(page, action, "dialog")
         event(page, f"{action.lower()} {number}: done")
         assert sent(stand, path) == [[str(number)]]
-    assert len(stand.emulator.journal.writes()) == len(ON_INSTANCES)
+    assert len(stand.emulator.recorder.writes()) == len(ON_INSTANCES)
 
 
 def test_a_cancelled_question_does_nothing(stand: Stand, page: Any) -> None:
@@ -114,4 +114,4 @@ def test_a_cancelled_question_does_nothing(stand: Stand, page: Any) -> None:
     press(page, "Delete", "#actions")
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="hidden")
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []

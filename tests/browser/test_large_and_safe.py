@@ -39,7 +39,7 @@ def test_a_thousand_instances_show_within_two_seconds_and_repaint_one_cell(
         .observe(document.querySelector('#map'), {subtree: true, childList: true, characterData: true,
             attributes: true, attributeFilter: ['data-state', 'aria-label']}) }"""
     page.evaluate(watch)
-    with stand.emulator.world.lock:
+    with stand.emulator.simulation.lock:
         stand.scale_set("large").instances["123"].power = "stopped"
     page.locator('.cell[data-id="123"][data-state="stopped"]').wait_for()
     assert page.evaluate("() => [...touched]") == ["123"]
@@ -67,7 +67,7 @@ def test_axe_finds_nothing_serious(stand: Stand, visit: Open, colours: str) -> N
 
 def test_script_in_names_and_tags_is_text(stand: Stand, visit: Open) -> None:
     stand.emulator.add(Seed.build("evil", capacity=3, tags={"note": EVIL}))
-    with stand.emulator.world.lock:
+    with stand.emulator.simulation.lock:
         instances = stand.scale_set("evil").instances
         one = instances.pop("1")
         one.instance_id = one.document["instanceId"] = EVIL
@@ -112,7 +112,7 @@ def test_who_is_not_our_page_is_turned_away(stand: Stand, page: Any) -> None:
     assert ask(stand, act, **{**write, "Content-Type": "text/plain"})[0] == 403
     assert ask(stand, act, **{name: value for name, value in write.items() if name != "Origin"})[0] == 403
     assert ask(stand, act, **{**write, "body": '{"action": "restart"}'})[0] == 400  # no ids are not all of them
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
     assert ask(stand, act, **write)[0] == 200
 
 
@@ -147,4 +147,4 @@ def test_a_foreign_page_can_do_nothing_with_the_session(stand: Stand, page: Any)
             for (const type of ['application/json', 'text/plain']) found.push(await send(host, type));
         return found; }"""
     assert set(foreign.evaluate(attack, port)) <= {"blocked", "opaque"}
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []

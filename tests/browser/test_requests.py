@@ -78,13 +78,13 @@ def test_a_start_begins_the_plan_that_was_shown_or_nothing(stand: Stand, page: P
         answer = page.post("/upgrade", document)
         assert answer[0] == status
         assert "look at" in answer[2]["error"]["text"]
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
     assert page.get("/plan") == other
     newest = page.post("/plan", ONE)[2]
     assert page.post("/upgrade", {"do": "start", "number": newest["number"]})[0] == 200
     assert page.post("/upgrade", {"do": "start", "number": newest["number"]})[0] == 409  # a double click
     finished(stand)
-    posts = stand.emulator.journal.find("POST", "manualupgrade")
+    posts = stand.emulator.recorder.find("POST", "manualupgrade")
     assert [post.body["instanceIds"] for post in posts] == [["3"]]
 
 
@@ -125,7 +125,7 @@ def test_pause_resume_and_rollback_reach_the_upgrade_that_was_shown_or_none(stan
     assert page.post("/upgrade", {"do": "roll back", "number": back[2]["number"]})[0] == 409
     assert page.post("/upgrade", {"do": "cancel", "number": second})[0] == 200
     finished(stand)
-    touched = {post.body["instanceIds"][0] for post in stand.emulator.journal.find("POST", "manualupgrade")}
+    touched = {post.body["instanceIds"][0] for post in stand.emulator.recorder.find("POST", "manualupgrade")}
     back = page.post("/plan", {"rollback": second})
     assert {one for batch in back[2]["batches"] for one in batch} == touched
     assert page.post("/upgrade", {"do": "roll back", "number": second})[0] == 409  # not without a plan
@@ -164,8 +164,15 @@ BODIES = [
     *(("/plan", {"policy": value}) for value in (5, "x", [], True, {"nothing": 1})),
     *(("/plan", {"policy": {"checkpoints": value}}) for value in (5, "50", ["a"], [True], {"a": 1}, None)),
     *(("/plan", {"policy": {"instances": value}}) for value in (5, "01", [0], {"0": 1}, [None], [["0"]])),
-    *(("/plan", {"policy": {name: "yes"}}) for name in ("rollback_on_failure", "suspend_repairs", "sick_first")),
-    *(("/plan", {"policy": {name: value}}) for name in ("order", "protected") for value in (5, None, [], {}, "x")),
+    *(
+        ("/plan", {"policy": {name: "yes"}})
+        for name in ("rollback_on_failure", "suspend_repairs", "prioritize_unhealthy_instances")
+    ),
+    *(
+        ("/plan", {"policy": {name: value}})
+        for name in ("batch_by", "on_protected")
+        for value in (5, None, [], {}, "x")
+    ),
     *(("/plan", {"policy": {"batch_size": value}}) for value in ("1", 0, 1.5, True, 10**300)),
     *(("/plan", {"policy": {"bake_seconds": value}}) for value in ("1", -1, True, [], 1e300)),
     *(("/plan", {"rollback": value}) for value in (None, "1", [], True)),
@@ -182,7 +189,7 @@ def test_wrong_json_is_a_400_that_says_why(stand: Stand, page: Page, path: str, 
     assert answer[0] == 400
     assert is_safe(answer)
     assert answer[2]["error"]["text"]
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 @pytest.mark.parametrize("path", ["/act", "/draft", "/write", "/plan", "/upgrade"])
@@ -193,7 +200,7 @@ def test_what_is_no_json_object_is_a_400(stand: Stand, page: Page, path: str) ->
         assert is_safe(answer)
     assert page.send("POST", SET + path, b" " * 200_000)[0] == 413
     assert page.send("POST", SET + path, b"zz\r\n", **{"Transfer-Encoding": "chunked"})[0] == 400
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 @pytest.mark.parametrize("after", ["%C2%B2", "9" * 5000, "-1", "x", "", "1e3", "%D9%A1", "0"])

@@ -40,7 +40,7 @@ def test_an_upgrade_is_planned_shown_and_run(stand: Stand, page: Any) -> None:
     assert "20 instances in 5 batches" in plan
     assert f"{OLD} -> {NEW}" in plan
     assert "At least 16 stay healthy" in plan
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
     page.get_by_text("Progress", exact=True).click()
     press(page, "Start the upgrade")
     headline(page, "running")
@@ -49,7 +49,7 @@ def test_an_upgrade_is_planned_shown_and_run(stand: Stand, page: Any) -> None:
     assert versions(stand) == {NEW: 20}
     assert "20 of 20 updated" in page.locator("#rollout").inner_text()
     page.locator("#legend", has_text="updated 20").wait_for()
-    assert len(stand.emulator.journal.find("POST", "manualupgrade")) == 5
+    assert len(stand.emulator.recorder.find("POST", "manualupgrade")) == 5
 
 
 def test_an_upgrade_is_paused_resumed_by_the_next_editor_cancelled_and_taken_back(stand: Stand, visit: Open) -> None:
@@ -59,7 +59,7 @@ def test_an_upgrade_is_paused_resumed_by_the_next_editor_cancelled_and_taken_bac
     event(page, "batch 1 of 10: 2 updated")
     press(page, "Pause")
     headline(page, "paused")
-    began = len(stand.emulator.journal.find("POST", "manualupgrade"))
+    began = len(stand.emulator.recorder.find("POST", "manualupgrade"))
     assert 0 < began < 5
     stand.open(stand.folder)  # the editor ends; another one finds the journal
     page = visit()
@@ -93,7 +93,7 @@ def test_a_plan_that_could_not_keep_its_floor_is_refused_with_the_reason(stand: 
     page.get_by_label("Floor").fill("100")
     press(page, "Make a plan")
     page.locator(".refusal", has_text="none can be spared").wait_for()
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -38,7 +38,7 @@ def test_a_plan_that_another_page_replaced_cannot_be_started(stand: Stand, pages
     make_plan(second, Batch_size=1)
     first.locator("#outdated", has_text="Another plan was made").wait_for()
     assert first.get_by_role("button", name="Start the upgrade").count() == 0
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
 
 
 def test_a_click_that_comes_before_the_news_is_refused_and_shows_what_is_so_now(
@@ -52,7 +52,7 @@ def test_a_click_that_comes_before_the_news_is_refused_and_shows_what_is_so_now(
     first.locator("dialog", has_text="another plan was made since").wait_for()
     press(first, "OK", "dialog")
     assert summary(first) == "20 instances in 20 batches"
-    assert stand.emulator.journal.writes() == []
+    assert stand.emulator.recorder.writes() == []
     first.unroute("**/now?*")
     press(first, "Start the upgrade")
     headline(first, "running")
@@ -67,7 +67,7 @@ def test_a_rollback_shows_its_plan_and_waits_for_a_yes(stand: Stand, page: Any) 
     make_plan(page, Batch_size=4)
     press(page, "Start the upgrade")
     headline(page, "stopped")
-    writes = len(stand.emulator.journal.writes())
+    writes = len(stand.emulator.recorder.writes())
     press(page, "Roll back")
     dialog = page.locator("dialog")
     dialog.locator(".batches").wait_for()
@@ -76,7 +76,7 @@ def test_a_rollback_shows_its_plan_and_waits_for_a_yes(stand: Stand, page: Any) 
     assert f"-> {OLD}" in dialog.locator(".change").inner_text()
     press(page, "Cancel", "dialog")
     headline(page, "stopped")
-    assert len(stand.emulator.journal.writes()) == writes
+    assert len(stand.emulator.recorder.writes()) == writes
     press(page, "Roll back")
     press(page, "Roll back", "dialog")
     page.locator("#legend", has_text=f"not-selected {20 - touched}").wait_for()

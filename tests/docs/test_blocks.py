@@ -26,18 +26,20 @@ from .blocks import PAGES, ROOT, RUN, SHOWN, Block, blocks, matches
 
 
 @pytest.fixture
-def session(arm: az.Arm, arm_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def session(
+    azurerm_client: az.Arm, azurerm_emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
     """The names that a page's Python may use; `connect()` finds the emulator, and waits by its clock."""
     monkeypatch.chdir(tmp_path)
-    for name, value in arm_emulator.env().items():
+    for name, value in azurerm_emulator.env().items():
         monkeypatch.setenv(name, value)
-    clock = arm_emulator.clock
-    functions: tuple[Any, ...] = (az.Arm.__init__, az.connect)
+    clock = azurerm_emulator.clock
+    functions: tuple[Any, ...] = (inspect.unwrap(az.Arm.__init__), inspect.unwrap(az.connect))
     for defaults in (function.__kwdefaults__ for function in functions):
         for name, value in (("sleep", clock.sleep), ("now", clock.time), ("monotonic", clock.time)):
             monkeypatch.setitem(defaults, name, value)
-    web = az.ScaleSet(arm_emulator.subscription_id, arm_emulator.resource_group, arm_emulator.vmss_name)
-    return {"__name__": "page", "az": az, "arm": arm, "web": web, "emulator": arm_emulator}
+    web = az.ScaleSet(azurerm_emulator.subscription_id, azurerm_emulator.resource_group, azurerm_emulator.vmss_name)
+    return {"__name__": "page", "az": az, "arm": azurerm_client, "web": web, "emulator": azurerm_emulator}
 
 
 class Shell:
@@ -94,7 +96,7 @@ def run_python(page: Path, block: Block, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(printed):
         exec(compile("\n" * (block.line - 1) + text, str(ROOT / page), "exec"), names)
         for name in [one for one in names if one.startswith("test_") and one not in before]:
-            given = {"arm": names["arm"], "arm_emulator": names["emulator"]}
+            given = {"azurerm_client": names["arm"], "azurerm_emulator": names["emulator"]}
             names[name](**{one: given[one] for one in inspect.signature(names[name]).parameters})
     return printed.getvalue()
 

@@ -23,7 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 over_sockets = settings(fuzz, max_examples=max(20, EXAMPLES // 20))  # each asks the emulator several times
 WORDS = (
     *("action", "all", "ids", "number", "do", "version", "policy", "rollback", "capacity", "sku", "size", "image_id"),
-    *("instances", "zones", "checkpoints", "order", "batch_size", "bake_seconds", "rollback_on_failure", "protected"),
+    *(
+        "instances",
+        "zones",
+        "checkpoints",
+        "batch_by",
+        "batch_size",
+        "bake_seconds",
+        "rollback_on_failure",
+        "on_protected",
+    ),
 )
 VALUES = ("start", "pause", "roll back", "latest", "22.04.202611120", "0", "restart", "protect", "\x00", "\u202e")
 HIDING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -55,7 +64,7 @@ def test_a_body_is_a_json_object_or_invalid_input(data: bytes) -> None:
 
 
 @fuzz
-@given(DOCUMENTS, st.sampled_from(["wishes", "action", "upgrade_wish", "order", "number"]))
+@given(DOCUMENTS, st.sampled_from(["wishes", "action", "upgrade_wish", "batch_by", "number"]))
 def test_what_a_document_asks_for_is_read_or_refused(document: dict[str, Any], reader: str) -> None:
     from vmsseditor import messages
 

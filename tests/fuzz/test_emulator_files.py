@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from azurerm_lite.emulator import Seed, VirtualClock
-from azurerm_lite.emulator import journal as record
+from azurerm_lite.emulator import recorder as record
 from azurerm_lite.emulator.faults import Fault, FaultError, Faults
 from azurerm_lite.emulator.seed import SeedError
 from azurerm_lite.upgrade.rehearsal import Stage, capture
@@ -80,9 +80,9 @@ VALUES = documents.JSON | st.sampled_from([0, 1, 200, 204, 404, 503, -1, 0.5, "b
 def test_a_fault_is_refused_when_it_is_read_or_breaks_no_request(fault: dict[str, Any], plain: bool) -> None:
     """Not even one of another type is a 500 later."""
     stage = STAGE
-    stage.world.faults.clear()
+    stage.simulation.faults.clear()
     try:
-        stage.world.faults.add(**({**RIGHT, **fault} if plain else fault))
+        stage.simulation.faults.add(**({**RIGHT, **fault} if plain else fault))
     except FaultError:
         return
     status: list[str] = []
@@ -95,7 +95,7 @@ STAGE = Stage(Seed.build(capacity=2))
 
 def ask(stage: Stage, status: list[str]) -> bytes:
     """What the application answers to a GET of the scale set, as the server would send it."""
-    from azurerm_lite.emulator.app import Dropped
+    from azurerm_lite.emulator.http.app import ConnectionDrop
 
     environ = {
         "REQUEST_METHOD": "GET",
@@ -117,7 +117,7 @@ def ask(stage: Stage, status: list[str]) -> bytes:
     assert isinstance(stage.clock, VirtualClock)
     try:
         return b"".join(stage.app(environ, start_response))
-    except Dropped:
+    except ConnectionDrop:
         return b""
 
 
@@ -161,5 +161,5 @@ def test_a_line_of_a_record_is_an_exchange_or_refused(data: st.DataObject, tmp_p
         documents.shows_nothing_hidden(error)
 
 
-RECORD = {name: {} for name in ("query", "headers", "body", "answer_headers", "answer")}
+RECORD = {name: {} for name in ("query", "headers", "body", "response_headers", "response")}
 RECORD |= {"time": 1.0, "method": "GET", "path": "/x", "status": 200}  # type: ignore[dict-item]

@@ -32,6 +32,7 @@ def damaged(draw: Any) -> Any:
 MODELS = damaged() | JSON | ANYTHING
 ONE: dict[str, Callable[[Any], Any]] = {
     "fingerprint": m.fingerprint,
+    "outline": m.outline,
     "without_read_only": m.without_read_only,
     "without_secrets": m.without_secrets,
     "redact": m.redact,

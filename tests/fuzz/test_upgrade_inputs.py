@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import Policy, plan, repair, resume, rollback, upgrade
+from azurerm_lite.upgrade import Policy, clean_up, plan, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
 from azurerm_lite.upgrade.run import journal as journals
@@ -56,7 +56,9 @@ def test_a_stored_policy_is_read_or_refused(stored: Any) -> None:
 def _written(folder: Path) -> list[dict[str, Any]]:
     """The entries of a whole upgrade with guards, and of one that was paused."""
     stage = Stage(Seed.build(capacity=6, health_source="extension"))
-    policy = Policy(suspend_repairs=True, protect_in_flight=True, min_healthy_instance_percent=50, checkpoints=(50,))
+    policy = Policy(
+        suspend_repairs=True, protect_from_scale_in=True, min_healthy_instance_percent=50, checkpoints=(50,)
+    )
     path = str(folder / "j.jsonl")
     upgrade(stage.arm, plan(stage.arm, *stage.address, NEW, policy=policy), journal=path)
     resume(stage.arm, path)
@@ -128,19 +130,19 @@ def test_a_changed_journal_is_acted_on_as_planned_or_refused(
 ) -> None:
     """Sealed anew, by somebody who may write the file: it ends in an error of ours, or does what was planned."""
     stage = Stage(Seed.build(capacity=6, health_source="extension"))
-    first = {**written[0], "endpoint": stage.arm.base, "world": stage.world.id}
+    first = {**written[0], "endpoint": stage.arm.base, "world": stage.simulation.id}
     number = data.draw(st.integers(0, min(3, len(written) - 1)))
     kept = [first, *written[1 : number + 1]]
     kept[number] = data.draw(documents.altered(kept[number]))
     path = tmp_path / "j"
     path.write_bytes(lines_of(kept))
     path.chmod(0o600)
-    call: Any = data.draw(st.sampled_from([resume, rollback, repair]))
+    call: Any = data.draw(st.sampled_from([resume, rollback, clean_up]))
     try:
         call(stage.arm, str(path))
     except az.AzurermLiteError as error:
         documents.shows_nothing_hidden(error)
-    for entry in stage.app.journal.find("PATCH"):
+    for entry in stage.app.recorder.find("PATCH"):
         assert set(entry.body or {}) <= {"properties"}
         assert "upgradePolicy" not in (entry.body or {}).get("properties", {})
     assert stage.scale_set.model["sku"]["capacity"] == 6

@@ -142,7 +142,7 @@ def test_an_arm_shows_its_address_and_no_secret() -> None:
 
 def test_an_operation_shows_its_status_and_error() -> None:
     stage = Stage(Seed.build())
-    stage.world.faults.add(on="upgrade", instance="3", effect="fail")
+    stage.simulation.faults.add(on="upgrade", instance="3", effect="fail")
     az.patch_vmss(stage.arm, *stage.address, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}).wait()
     operation = az.manual_upgrade_instances(stage.arm, *stage.address, ["3"])
     assert "POST: InProgress" in check_safe(operation._repr_html_()).text

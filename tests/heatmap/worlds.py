@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot
 
 AT = 1_790_000_000.0
 HOSTILE = [
@@ -21,16 +21,18 @@ HOSTILE = [
 ]
 
 
-def instance(number: int | str, **changes: Any) -> Member:
-    plain = Member(str(number), "", "", "", 0, 0, True, "22.04.202608150", "Succeeded", "running", "healthy", False)
+def instance(number: int | str, **changes: Any) -> InstanceStatus:
+    plain = InstanceStatus(
+        str(number), "", "", "", 0, 0, True, "22.04.202608150", "Succeeded", "running", "healthy", False
+    )
     return plain._replace(**changes)
 
 
-def snapshot(*members: Member) -> Observation:
-    return Observation({instance.instance_id: instance for instance in members}, AT, True)
+def snapshot(*members: InstanceStatus) -> Snapshot:
+    return Snapshot({instance.instance_id: instance for instance in members}, AT, True)
 
 
-def spread(count: int, *, zones: int = 0, groups: int = 1, **changes: Any) -> Observation:
+def spread(count: int, *, zones: int = 0, groups: int = 1, **changes: Any) -> Snapshot:
     """`count` instances over five by five domains, in every kind of state."""
     rng = random.Random(count)
     members = []
@@ -55,7 +57,7 @@ def spread(count: int, *, zones: int = 0, groups: int = 1, **changes: Any) -> Ob
 TEXTS = st.text(max_size=12) | st.sampled_from(HOSTILE)
 DOMAINS = st.none() | st.integers(-3, 25) | st.integers()
 INSTANCES = st.builds(
-    Member,
+    InstanceStatus,
     TEXTS,
     TEXTS,
     st.sampled_from(["", "1", "2", "3"]) | TEXTS,

@@ -22,7 +22,7 @@ def kinds(events: list[Any], *excluded: str) -> list[str]:
 
 
 def test_every_step_has_an_event_in_order() -> None:
-    _, events = run_upgrade(make_stage(capacity=4), order="batch", batch_size=2, min_healthy_instance_percent=50)
+    _, events = run_upgrade(make_stage(capacity=4), batch_by="batch", batch_size=2, min_healthy_instance_percent=50)
     batch = ["intent", "posted", "ended", "fit", "settled"]
     assert kinds(events, "seen", "polled", "waiting") == ["begin", "model-intent", "model-written", *batch * 2, "end"]
     assert {"seen", "polled"} <= set(kinds(events))
@@ -55,7 +55,7 @@ def test_instances_in_a_batch_are_not_available() -> None:
 def test_the_estimate_is_within_a_fifth() -> None:
     """After the first batch, on a set with batches of equal length."""
     stage = make_stage(capacity=100)
-    stage.world.durations["upgrade"] = (301.0, 325.0)
+    stage.simulation.events.durations["upgrade"] = (301.0, 325.0)
     _, events = run_upgrade(stage, bake_seconds=30, pause_seconds=20)
     end = events[-1]["at"]
     checked = 0

@@ -14,7 +14,7 @@ from azurerm_lite.heatmap import STYLES
 from azurerm_lite.progress import JsonLines, Lines, LogLines, describe
 from azurerm_lite.progress.event_text import format_duration, format_estimate, format_timestamp
 from azurerm_lite.types import ScaleSet
-from azurerm_lite.upgrade import roll
+from azurerm_lite.upgrade import azure_rolling_upgrade
 from tests.heatmap.worlds import HOSTILE
 
 from .worlds import FAILING, NEW, make_stage, run_upgrade
@@ -113,7 +113,7 @@ def test_json_lines_hold_every_event() -> None:
 
 def test_a_rolling_upgrade_by_azure_has_lines() -> None:
     stage, stream = make_stage(mode="Rolling", capacity=10), io.StringIO()
-    assert roll(stage.arm, *stage.address, NEW, on_event=Lines(stream)).ok
+    assert azure_rolling_upgrade(stage.arm, *stage.address, NEW, on_event=Lines(stream)).ok
     assert "Azure's rolling upgrade: RollingForward, " in stream.getvalue()
 
 

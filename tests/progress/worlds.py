@@ -13,7 +13,7 @@ Event = dict[str, Any]
 def make_stage(*faults: dict[str, Any], **seed: Any) -> Stage:
     stage = Stage(Seed.build(**seed))
     for fault in faults:
-        stage.world.faults.add(**fault)
+        stage.simulation.faults.add(**fault)
     return stage
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.emulator.adapter import InProcessAdapter
-from azurerm_lite.emulator.app import ArmApp
+from azurerm_lite.emulator.http.adapter import InProcessAdapter
+from azurerm_lite.emulator.http.app import ArmApp
 from azurerm_lite.model import apply_merge_patch, without_read_only
 from azurerm_lite.upgrade.rehearsal import Stage
 

@@ -19,7 +19,7 @@ class Watch:
     """What really happened to the instances of the emulator's scale set, whatever its clients were told."""
 
     def __init__(self, emulator: Any) -> None:
-        self.scale_set = emulator.world.scale_sets.get(
+        self.scale_set = emulator.simulation.scale_sets.get(
             emulator.subscription_id, emulator.resource_group, emulator.vmss_name
         )
         self._emulator, self._mark = emulator, 0
@@ -27,10 +27,10 @@ class Watch:
 
     def interrupted(self) -> set[str]:
         """Which instances went down since this was asked the last time, and are up again."""
-        history = self._emulator.world.scale_sets.history
+        history = self._emulator.simulation.state.availability
         began, self._mark = self._mark, len(history)
         down = {one for _, name, one, up in history[began:] if name == self.scale_set.name and not up}
-        return {one for one in down if one in self.scale_set.instances and self.scale_set.instances[one].available}
+        return {one for one in down if one in self.scale_set.instances and self.scale_set.instances[one].is_available}
 
     def power(self) -> dict[str, set[str]]:
         """The instances by the state of their power."""
@@ -41,7 +41,7 @@ class Watch:
 
     def made_anew(self) -> set[str]:
         """The instances whose disk was made from the present model."""
-        return {one.instance_id for one in self.there if one.booted == self.scale_set.generation}
+        return {one.instance_id for one in self.there if one.disk_version == self.scale_set.model_version}
 
     def running(self, version: str) -> set[str]:
         """The instances that run this version of their image."""

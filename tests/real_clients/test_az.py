@@ -128,9 +128,9 @@ def test_what_az_shows_of_a_set_is_a_seed_to_rehearse_on(az: Az, emulator: Any, 
     listed = az("vmss", "list-instances", *WEB, "--expand", "instanceView")
     path = tmp_path / "captured.json"
     path.write_text(json.dumps({"model": shown, "instances": listed}))
-    before = emulator.world.scale_sets.get(emulator.subscription_id, "web-rg", "web")
+    before = emulator.simulation.scale_sets.get(emulator.subscription_id, "web-rg", "web")
     with serve(str(path)) as again:
-        (after,) = again.world.scale_sets
+        (after,) = again.simulation.scale_sets
         own, old = after.model["properties"], before.model["properties"]
         assert own == {key: value for key, value in old.items() if key != "provisioningState"} | {
             "provisioningState": "Succeeded"

@@ -65,7 +65,7 @@ def test_reading(client: Any, web: tuple[str, str], emulator: Any) -> None:
     assert [one.name for one in client.virtual_machine_scale_sets.list_all()] == ["web"]
     view = client.virtual_machine_scale_sets.get_instance_view(*web)
     assert view.virtual_machine.statuses_summary[0].count == 20
-    emulator.world.page_size = 6
+    emulator.simulation.settings.page_size = 6
     assert len(states(client, web)) == 20
     one = client.virtual_machine_scale_set_vms.get(*web, "0", expand="instanceView").as_dict()
     assert one["properties"]["instanceView"]["platformUpdateDomain"] == 0
@@ -190,7 +190,7 @@ def test_a_rolling_upgrade_runs_to_its_end_and_can_be_cancelled(
 def test_a_running_rolling_upgrade_is_cancelled(client: Any, web: tuple[str, str], emulator: Any) -> None:
     rolling, sets = client.virtual_machine_scale_set_rolling_upgrades, client.virtual_machine_scale_sets
     sets.begin_update(*web, {"properties": LATEST}).result()
-    emulator.world.durations = {}
+    emulator.simulation.events.durations = {}
     emulator.set_time_scale(20)  # slow enough to be caught in the middle: a batch takes three seconds
     rolling.begin_start_os_upgrade(*web)
     rolling.begin_cancel(*web).result()

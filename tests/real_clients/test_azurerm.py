@@ -61,7 +61,7 @@ def azurerm(python: str, emulator: Any) -> Iterator[Call]:
             answer = child.stdout.readline()
             assert answer or child.wait(10) is None, child.stderr and child.stderr.read()
             emulator.clock.advance(301)
-            emulator.world.settle()
+            emulator.simulation.events.run_due_events()
             return json.loads(answer)
 
         try:
@@ -73,7 +73,7 @@ def azurerm(python: str, emulator: Any) -> Iterator[Call]:
 def test_it_logs_in_looks_writes_upgrades_and_scales(azurerm: Call, emulator: Any, watch: Watch) -> None:
     model = azurerm("get_vmss")
     assert model["sku"]["capacity"] == 20
-    (login,) = [one for one in emulator.journal.logins if one.method == "POST"]
+    (login,) = [one for one in emulator.recorder.logins if one.method == "POST"]
     assert (login.status, login.path.endswith("/oauth2/token")) == (200, True)  # v1, which adal speaks
     model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"] = NEW
     assert azurerm("update_vmss", json.dumps(model)) == 200

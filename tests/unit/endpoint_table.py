@@ -315,21 +315,23 @@ def shown_path(path: str) -> str:
     ).replace("/subscriptions/{subscription}/providers/Microsoft.Compute/", "…sub/")
 
 
-HEAD = """# Every endpoint
+HEAD = """# Endpoints
 
-Made by `python -m tests.unit.endpoint_table > docs/endpoints.md` from what the functions really send; a test holds this
-page against them, and each request against the published OpenAPI and against what azure-mgmt-compute 39.0.0 sends for
-the same call. `…/` stands for `/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/`,
-`…sub/` for the same without a resource group.
+`python -m tests.unit.endpoint_table > docs/endpoints.md` makes this page from the requests that the functions send. A
+test checks that the page is current. It also compares each request with the published OpenAPI, and with the request
+of azure-mgmt-compute 39.0.0 for the same call. `…/` stands for
+`/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/`, and `…sub/` for the same path
+without a resource group.
 
 | function | method | path | default api-version | azure-mgmt-compute |
 |---|---|---|---|---|
 """
 TAIL = """
-Every operation of the SDK's groups virtual_machine_scale_sets, virtual_machine_scale_set_vms, …_rolling_upgrades,
-…_extensions, …_vm_extensions, …_vm_run_commands, …_vm_diagnostic_run_commands and …_life_cycle_hook_events stands in
-this table; a test counts them. Beside the endpoints there are compositions: `update_vmss` (read, change, write what
-changed), `resolve_image_version` (`latest` to its number) and `newest_gallery_version`.
+The table has every operation of the SDK's groups virtual_machine_scale_sets, virtual_machine_scale_set_vms,
+…_rolling_upgrades, …_extensions, …_vm_extensions, …_vm_run_commands, …_vm_diagnostic_run_commands and
+…_life_cycle_hook_events; a test counts them. Three functions combine several calls: `update_vmss` (read a model,
+change it, write what changed), `resolve_image_version` (from `latest` to a version number) and
+`newest_gallery_version`.
 """
 
 

@@ -66,7 +66,7 @@ def test_seconds_are_numbers(field: str, value: Any) -> None:
         Policy(**{field: value})
 
 
-@pytest.mark.parametrize("field", ["order", "protected", "most_disruptive", "on_stopped"])
+@pytest.mark.parametrize("field", ["batch_by", "on_protected", "max_disruption", "on_stopped"])
 @pytest.mark.parametrize("value", ["", "every", 5, None, ["zone"], {}, True])
 def test_words_are_known(field: str, value: Any) -> None:
     with pytest.raises(az.InvalidInput, match=f"{field} must be one of"):
@@ -74,7 +74,8 @@ def test_words_are_known(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [None, 5, "x", [], ["order"], {5: 1}, {"nothing": 1}, {"order": {}}, {"zones": {}}, {"instances": []}]
+    "stored",
+    [None, 5, "x", [], ["batch_by"], {5: 1}, {"nothing": 1}, {"batch_by": {}}, {"zones": {}}, {"instances": []}],
 )
 def test_what_is_stored_as_no_policy_is_refused(stored: Any) -> None:
     with pytest.raises(az.InvalidInput):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from azurerm_lite import model as m
+from azurerm_lite.errors import InvalidInput
 
 USER = "/subscriptions/s/resourceGroups/RG/providers/Microsoft.ManagedIdentity/userAssignedIdentities/a"
 
@@ -217,3 +218,14 @@ def test_the_difference_shows_no_secret() -> None:
 )
 def test_what_a_body_asked_for_shows_or_does_not(shown: Any, wanted: Any, expected: bool) -> None:
     assert m.matches_written(shown, wanted) is expected
+
+
+def test_an_outline_is_the_same_before_and_after_azure_adds_what_the_image_says() -> None:
+    shown = at(f"{P}.storageProfile.osDisk.osType", "Linux")
+    assert m.outline(shown) == m.outline(model())
+    assert m.fingerprint(shown) != m.fingerprint(model())
+    other = at(f"{P}.storageProfile.imageReference.version", "2.0.0")
+    assert m.outline(other) != m.outline(model())
+    assert m.outline(at(f"{P}.extensionProfile.extensions.0.properties.settings.osType", "x")) != m.outline(model())
+    with pytest.raises(InvalidInput):
+        m.outline([])  # type: ignore[arg-type]

@@ -5,10 +5,10 @@ from typing import Any
 from azurerm_lite.emulator import VirtualClock, serve
 
 
-def test_the_shared_server_is_reset(arm_server: Any) -> None:
-    arm_server.set_health("3", "unhealthy")
-    arm_server.reset()
-    (scale_set,) = arm_server.world.scale_sets
+def test_the_shared_server_is_reset(azurerm_server: Any) -> None:
+    azurerm_server.set_health("3", "unhealthy")
+    azurerm_server.reset()
+    (scale_set,) = azurerm_server.simulation.scale_sets
     assert scale_set.instances["3"].health == ""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import VirtualClock, serve
-from azurerm_lite.emulator.app import _lowered_request
+from azurerm_lite.emulator.http.app import _lower_path
 
 from .endpoint_table import CASES, ENDPOINTS, GROUPS, INSTANCES, WEB, Recorder, official, official_client, ours, table
 
@@ -94,7 +94,7 @@ def test_every_operation_of_the_official_sdk_has_a_function() -> None:
 def test_the_emulator_has_a_route_for_it(name: str) -> None:
     with serve(clock=VirtualClock()) as emulator:
         sent = ours(name)
-        (_, action), _ = emulator.app._routes.bind("localhost").match(_lowered_request(sent.path), sent.method)
+        (_, action), _ = emulator.app._routes.bind("localhost").match(_lower_path(sent.path), sent.method)
         assert action.startswith("Microsoft.Compute/")
 
 

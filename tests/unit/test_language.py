@@ -21,9 +21,9 @@ EMPTY_NAMES = {
     "one", "ones", "found", "told", "said", "made", "given", "kept", "left", "own", "there", "who", "whoever", "heard",
     "meant", "asked", "seen", "wanted", "begun", "taken", "shown",
 }  # fmt: skip
-EMPTY_NAME_CEILINGS = {"emulator": 316, "model": 19, "upgrade": 288}
+EMPTY_NAME_CEILINGS = {"model": 19, "upgrade": 288}
 PRONOUNS = re.compile(r"\b(?:who|whoever|somebody|nobody|everybody|anybody)\b", re.IGNORECASE)
-PRONOUN_CEILINGS = {"emulator": 33, "model": 2, "upgrade": 61}
+PRONOUN_CEILINGS = {"model": 2, "upgrade": 61}
 
 
 def bound_names(source: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from urllib3.response import HTTPResponse
 from azurerm_lite.arm import Arm
 from azurerm_lite.clouds import custom_cloud
 from azurerm_lite.emulator import Seed
-from azurerm_lite.emulator.adapter import InProcessAdapter
+from azurerm_lite.emulator.http.adapter import InProcessAdapter
 from azurerm_lite.upgrade import Plan, Policy, Verdict, plan, resume, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -73,7 +73,7 @@ class Lab:
         self, seed: Seed | None = None, *, before: Before | None = None, after: After | None = None, **options: Any
     ) -> None:
         self.stage = Stage(seed or Seed.build(**options))
-        self.clock, self.world, self.address = self.stage.clock, self.stage.world, self.stage.address
+        self.clock, self.simulation, self.address = self.stage.clock, self.stage.simulation, self.stage.address
         self.app, self.wire = self.stage.app, Wire(self.stage.app, before, after)
         local = custom_cloud("https://localhost", "https://localhost")
         self.arm = Arm(
@@ -83,7 +83,7 @@ class Lab:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            jitter=self.world.rng.random,
+            jitter=self.simulation.events.random.random,
         )
         self.policy, self.limit = Policy(), 20_000
         self.size, self.start = len(self.instances), self.clock.time()
@@ -92,11 +92,11 @@ class Lab:
         self._watch()
 
     def _watch(self) -> None:
-        record, select = self.app.journal.add, self.world.scale_sets.select
+        record, select = self.app.recorder.add, self.simulation.instances.select
 
         def recorded(entry: Any) -> None:
             record(entry)
-            if len(self.app.journal.entries) > self.limit:
+            if len(self.app.recorder.entries) > self.limit:
                 raise EndlessLoop(f"{self.limit} requests")
 
         def selected(scale_set: Any, ids: Iterable[Any], target: str) -> Any:
@@ -104,25 +104,25 @@ class Lab:
             self._judge(tuple(instance.instance_id for instance in instances))
             return instances
 
-        self.app.journal.add = recorded  # type: ignore[method-assign]
-        self.world.scale_sets.select = selected  # type: ignore[method-assign]
+        self.app.recorder.add = recorded  # type: ignore[method-assign]
+        self.simulation.instances.select = selected  # type: ignore[method-assign]
 
     # --- the judge ---------------------------------------------------------------------------------------------------
 
     def _judge(self, ids: tuple[str, ...]) -> None:
         """The floor of the set, of each zone and of each placement group, by what is true now."""
-        available = [name for name, vm in self.instances.items() if vm.available]
+        available = [name for name, vm in self.instances.items() if vm.is_available]
         left = [name for name in available if name not in ids]
         self.sent.append(Sent(self.clock.time() - self.start, ids, len(left)))
         hit = [name for name in ids if name in available]
-        if self.scale_set.upgrading is not None and not self.scale_set.upgrading.done:
+        if self.scale_set.upgrade is not None and not self.scale_set.upgrade.is_done:
             self._breach(ids, "another upgrade is in flight")
         need = math.ceil(self.policy.min_healthy_instance_percent * max(self.size, len(self.instances)) / 100)
         if hit and len(left) < need:
             self._breach(ids, f"{len(left)} of {need} are left")
         self._breach_of_places(ids, hit, left)
         for name in ids:
-            if self.instances[name].protected:
+            if self.instances[name].is_protected:
                 self._breach(ids, f"{name} is protected")
 
     def _breach_of_places(self, ids: tuple[str, ...], hit: list[str], left: list[str]) -> None:
@@ -163,25 +163,25 @@ class Lab:
 
     def resume(self, journal: str, *, after: float = 0.0, **options: Any) -> Verdict:
         self.clock.advance(after)
-        self.world.settle()
+        self.simulation.events.run_due_events()
         return resume(self.arm, journal, **options)
 
     # --- what befalls it ---------------------------------------------------------------------------------------------
 
     def health(self, name: str, state: str) -> None:
-        self.world.settle()
-        self.world.scale_sets.set_health(self.scale_set, self.instances[name], state)
+        self.simulation.events.run_due_events()
+        self.simulation.health.set_health(self.scale_set, self.instances[name], state)
 
     def power(self, name: str, state: str) -> None:
-        self.world.settle()
-        self.world.scale_sets.changing(self.scale_set, self.instances[name], power=state)
+        self.simulation.events.run_due_events()
+        self.simulation.instances.update(self.scale_set, self.instances[name], power=state)
 
     def state(self, name: str, state: str) -> None:
-        self.world.settle()
-        self.world.scale_sets.set_state(self.scale_set, self.instances[name], state)
+        self.simulation.events.run_due_events()
+        self.simulation.instances.update(self.scale_set, self.instances[name], state=state)
 
     def faults(self, **fault: Any) -> None:
-        self.world.faults.add(**fault)
+        self.simulation.faults.add(**fault)
 
     # --- what is true ------------------------------------------------------------------------------------------------
 
@@ -201,10 +201,10 @@ class Lab:
         return Counter(self.exact(name) for name in self.instances)
 
     def requests(self, kind: str = "manualupgrade") -> list[Any]:
-        return [entry for entry in self.app.journal.entries if entry.method == "POST" and entry.path.endswith(kind)]
+        return [entry for entry in self.app.recorder.entries if entry.method == "POST" and entry.path.endswith(kind)]
 
     def available(self) -> int:
-        return sum(vm.available for vm in self.instances.values())
+        return sum(vm.is_available for vm in self.instances.values())
 
     def upgraded(self, name: str) -> int:
         """How often Azure brought an instance to another model."""

@@ -10,18 +10,18 @@ import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import (
     Journal,
+    azure_rolling_upgrade,
+    clean_up,
     command_gate,
     http_gate,
     plan,
     rehearse,
-    repair,
     resume,
-    roll,
     rollback,
     tcp_gate,
     upgrade,
     upgrade_fleet,
-    watch,
+    watch_azure_rolling_upgrade,
 )
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -35,7 +35,7 @@ def _stage() -> Stage:
 
 
 def requests(stage: Stage) -> int:
-    return len(stage.app.journal.entries)
+    return len(stage.app.recorder.entries)
 
 
 def test_a_policy_of_another_type_or_a_change_that_is_none_is_refused_before_anything_is_read(stage: Stage) -> None:
@@ -45,7 +45,7 @@ def test_a_policy_of_another_type_or_a_change_that_is_none_is_refused_before_any
         lambda **given: upgrade_fleet(stage.arm, [stage.address], **given),
     ]
     for call in calls:
-        for given in ({"policy": {"order": "zone"}}, {"policy": "zone"}, {"change": 5}, {"change": ["1.2.3"]}):
+        for given in ({"policy": {"batch_by": "zone"}}, {"policy": "zone"}, {"change": 5}, {"change": ["1.2.3"]}):
             with pytest.raises(az.InvalidInput, match="must be a"):
                 call(**given)
     assert requests(stage) == 0
@@ -55,7 +55,7 @@ def test_a_policy_of_another_type_or_a_change_that_is_none_is_refused_before_any
 def test_a_path_of_a_journal_that_is_none_is_refused_before_anything_is_read(stage: Stage, journal: Any) -> None:
     wanted = plan(stage.arm, *stage.address, NEW)
     before = requests(stage)
-    for call in (resume, rollback, repair, lambda arm, path: upgrade(arm, wanted, journal=path)):
+    for call in (resume, rollback, clean_up, lambda arm, path: upgrade(arm, wanted, journal=path)):
         with pytest.raises(az.InvalidInput, match="must be a path"):
             call(stage.arm, journal)
     with pytest.raises(az.InvalidInput, match="must be a path"):
@@ -64,7 +64,7 @@ def test_a_path_of_a_journal_that_is_none_is_refused_before_anything_is_read(sta
 
 
 def test_without_a_journal_nothing_is_resumed(stage: Stage) -> None:
-    calls: list[Any] = [resume, rollback, repair]
+    calls: list[Any] = [resume, rollback, clean_up]
     for call in calls:
         with pytest.raises(az.InvalidInput, match="journal"):
             call(stage.arm, None)
@@ -133,11 +133,11 @@ def test_a_journal_has_a_path(path: Any) -> None:
 @pytest.mark.parametrize("percent", ["5", True, None, float("nan"), -1, 101])
 def test_a_share_of_bad_luck_is_a_number(stage: Stage, percent: Any) -> None:
     with pytest.raises(az.InvalidInput):
-        rehearse(stage.arm, *stage.address, NEW, unlucky_percent=percent)
+        rehearse(stage.arm, *stage.address, NEW, failure_percent=percent)
     assert requests(stage) == 0
 
 
-@pytest.mark.parametrize("call", [roll, watch])
+@pytest.mark.parametrize("call", [azure_rolling_upgrade, watch_azure_rolling_upgrade])
 @pytest.mark.parametrize("given", [{"timeout": "5"}, {"timeout": float("nan")}, {"on_event": 5}, {"should_stop": True}])
 def test_azures_own_engine_is_begun_with_right_types_only(stage: Stage, call: Any, given: dict[str, Any]) -> None:
     with pytest.raises(az.InvalidInput):

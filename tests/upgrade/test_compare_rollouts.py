@@ -70,12 +70,12 @@ def test_an_eviction_in_a_batch_is_no_failure_and_no_request_goes_below_the_floo
     script: ModuleType, found: Any, name: str
 ) -> None:
     stage = script.stage_for(script.CONTENDERS[name], script.SCENARIOS[EVICTION])
-    up, changes = script.available(stage), len(stage.world.scale_sets.history)
+    up, changes = script.available(stage), len(stage.simulation.state.availability)
     script.CONTENDERS[name](stage.arm, stage.address)
-    posts = [one.time for one in stage.app.journal.entries if one.path.endswith("/manualupgrade")]
+    posts = [one.time for one in stage.app.recorder.entries if one.path.endswith("/manualupgrade")]
     after = []
     for time in posts:
-        for when, _, instance, is_up in stage.world.scale_sets.history[changes:]:
+        for when, _, instance, is_up in stage.simulation.state.availability[changes:]:
             if when <= time:
                 (up.add if is_up else up.discard)(instance)
         after.append(len(up))

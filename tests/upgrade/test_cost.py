@@ -16,7 +16,7 @@ from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy
 from azurerm_lite.upgrade.rehearsal import rehearse_captured
 from azurerm_lite.upgrade.rules import selection
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot
 
 NEW = "22.04.202611120"
 MOST_EXPONENT = 1.1
@@ -44,10 +44,10 @@ def exponent(small: int, cost: float, large: int, cost_of_large: float) -> float
     return math.log(cost_of_large / cost) / math.log(large / small)
 
 
-def seen(instances: int) -> Observation:
+def seen(instances: int) -> Snapshot:
     """Three zones, five update domains, a placement group for each hundred; every tenth is sick."""
     members = [
-        Member(
+        InstanceStatus(
             str(number),
             "v",
             str(number % 3 + 1),
@@ -63,14 +63,14 @@ def seen(instances: int) -> Observation:
         )
         for number in range(instances)
     ]
-    return Observation({one.instance_id: one for one in members}, 0.0, True)
+    return Snapshot({one.instance_id: one for one in members}, 0.0, True)
 
 
 POLICIES = {
     "a fifth": Policy(),
     "one at a time": Policy(batch_size=1),
     "next to the floor": Policy(min_healthy_instance_percent=89, min_healthy_zone_percent=85),
-    "whoever is first": Policy(sick_first=False, order="batch"),
+    "whoever is first": Policy(prioritize_unhealthy_instances=False, batch_by="batch"),
 }
 
 

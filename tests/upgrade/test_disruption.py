@@ -8,14 +8,16 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import PlanRefused, Policy, plan, resume, rollback, upgrade
+from azurerm_lite.upgrade import PlanRefused, Policy, plan, plan_rollback, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import stages
 from azurerm_lite.upgrade.run import journal as journals
 
+from .lab import Lab, at
+
 NEW, OLD = "22.04.202611120", "22.04.202608150"
 ELSEWHERE = "Standard_E8s_v5"  # a size that the set's hardware does not offer
-DEEP = Policy(most_disruptive="deallocate")
+DEEP = Policy(max_disruption="deallocate")
 
 
 def _system(key: str) -> Any:
@@ -43,7 +45,7 @@ def secret(**values: str) -> Any:
 
 def done(made: Stage) -> list[tuple[str, tuple[str, ...]]]:
     """What was done to instances, in order."""
-    writes = [one for one in made.app.journal.writes() if one.method == "POST" and one.status < 400]
+    writes = [one for one in made.app.recorder.writes() if one.method == "POST" and one.status < 400]
     return [(one.path.rpartition("/")[2].lower(), tuple(one.body["instanceIds"])) for one in writes]
 
 
@@ -68,11 +70,11 @@ def test_a_change_needs_what_it_needs(disk: Any, patch: Any, hosted: bool, neede
 @pytest.mark.parametrize(
     ("options", "change", "ceiling", "reason"),
     [
-        ({}, bigger(ELSEWHERE), "reimage", "must be deallocated first.*most_disruptive='deallocate' allows it"),
+        ({}, bigger(ELSEWHERE), "reimage", "must be deallocated first.*max_disruption='deallocate' allows it"),
         ({}, bigger(ELSEWHERE), "upgrade", "must be deallocated first"),
         ({}, bigger(ELSEWHERE), "deallocate", ""),
         ({}, bigger("standard_d4s_v3"), "upgrade", ""),
-        ({}, secret(customData="eA=="), "upgrade", "disk made anew.*most_disruptive='reimage' allows it"),
+        ({}, secret(customData="eA=="), "upgrade", "disk made anew.*max_disruption='reimage' allows it"),
         ({}, secret(customData="eA=="), "reimage", ""),
         ({"ephemeral": True}, NEW, "upgrade", "disk made anew"),
         ({"ephemeral": True}, NEW, "reimage", ""),
@@ -85,10 +87,10 @@ def test_more_disruption_than_was_allowed_is_refused(
     made = stage(**options)
     if reason:
         with pytest.raises(PlanRefused, match=reason):
-            plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling))
+            plan(made.arm, *made.address, change, policy=Policy(max_disruption=ceiling))
     else:
-        assert plan(made.arm, *made.address, change, policy=Policy(most_disruptive=ceiling)).batches
-    assert made.app.journal.writes() == []
+        assert plan(made.arm, *made.address, change, policy=Policy(max_disruption=ceiling)).batches
+    assert made.app.recorder.writes() == []
 
 
 def test_a_size_that_the_hardware_has_is_an_upgrade_only() -> None:
@@ -113,11 +115,45 @@ def test_a_size_that_it_has_not_is_reached_by_way_of_deallocation_batch_by_batch
 
 def test_nobody_is_left_deallocated_by_an_upgrade_that_fails() -> None:
     made = stage()
-    made.world.faults.add(on="upgrade", instance="0", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="fail")
     verdict = upgrade(made.arm, plan(made.arm, *made.address, bigger(ELSEWHERE), policy=DEEP))
     assert verdict.outcome == "stopped"
     assert [kind for kind, _ in done(made)] == ["deallocate", "manualupgrade", "start"]
     assert {vm.power for vm in made.scale_set.instances.values()} == {"running"}
+
+
+def test_a_later_stage_goes_in_parts_where_others_turned_unhealthy() -> None:
+    """Six of ten must stay: four are upgraded together, then two others become unhealthy for good."""
+    lab = Lab(capacity=10, health_source="extension", ephemeral=True)
+    policy = Policy(batch_by="batch", batch_size=4, min_healthy_instance_percent=60, max_unhealthy_instance_percent=30)
+
+    def two_turn_unhealthy() -> None:
+        for name in "89":
+            lab.health(name, "unhealthy")
+
+    verdict = lab.run(NEW, policy, on_event=at("ended", 1, two_turn_unhealthy))
+    assert (verdict.outcome, lab.breaches) == ("succeeded", [])
+    assert verdict.counts == {"updated": 10}
+    reimaged = [name for request in lab.requests("reimage") for name in request.body["instanceIds"]]
+    assert sorted(reimaged) == sorted(lab.instances)
+
+
+def test_what_is_deallocated_is_started_beside_an_upgrade_of_ours_only_after_that_hung_for_too_long(
+    tmp_path: Path,
+) -> None:
+    """The upgrade of instance 0 hangs: 1, of the same batch, waits for it, and is not left deallocated."""
+    lab = Lab(capacity=10)
+    lab.simulation.settings.concurrency = "preempt"
+    lab.faults(on="upgrade", instance="0", effect="hang")
+    policy = Policy(
+        batch_by="batch", batch_size=2, max_disruption="deallocate", operation_timeout_seconds=600, failure_budget=5
+    )
+    verdict = lab.run(bigger(ELSEWHERE), policy, journal=str(tmp_path / "web.jsonl"))
+    assert verdict.outcome == "paused"
+    assert lab.instances["1"].power == "running"
+    (upgraded,), (started,) = lab.requests(), lab.requests("start")
+    assert started.body["instanceIds"] == ["1"]
+    assert started.time - upgraded.time >= policy.operation_timeout_seconds + policy.busy_timeout_seconds
 
 
 def test_nobody_is_left_deallocated_when_somebody_edits_the_model_meanwhile(tmp_path: Path) -> None:
@@ -126,7 +162,7 @@ def test_nobody_is_left_deallocated_when_somebody_edits_the_model_meanwhile(tmp_
     def edit(event: dict[str, Any]) -> None:
         if event["kind"] == "stage":
             change = {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}
-            made.world.scale_sets.write(made.scale_set, change, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, change, null_deletes=True)
             raise Killed
 
     with pytest.raises(Killed):
@@ -165,7 +201,7 @@ def test_custom_data_is_written_and_its_instances_are_reimaged_and_no_file_or_te
     told: list[Any] = []
     assert upgrade(made.arm, wanted, journal=str(path), on_event=lambda event: told.append(repr(event))).ok
     assert [kind for kind, _ in done(made)] == ["manualupgrade", "reimage"] * len(wanted.batches)
-    assert all(vm.booted == made.scale_set.generation == 1 for vm in made.scale_set.instances.values())
+    assert all(vm.disk_version == made.scale_set.model_version == 1 for vm in made.scale_set.instances.values())
     texts = [path.read_text(), str(wanted), repr(wanted), json.dumps(wanted.to_dict()), wanted._repr_html_(), *told]
     assert not [text for text in texts if "aHVudGVyMg==" in text or "Marker" in text]
     assert any("no rollback brings old ones back" in one for one in wanted.warnings)
@@ -184,12 +220,68 @@ def test_a_secret_that_no_journal_keeps_cannot_be_written_by_another_process(tmp
 
 
 def test_taking_back_a_secret_sends_none() -> None:
+    """The instances that were upgraded keep it, so nothing is called rolled back."""
     made = stage()
     wanted = plan(made.arm, *made.address, secret(customData="eA=="), policy=Policy(rollback_on_failure=True))
-    made.world.faults.add(on="upgrade", instance="5", effect="fail")
-    upgrade(made.arm, wanted)
-    bodies = [json.dumps(one.body) for one in made.app.journal.writes() if one.method == "PATCH"]
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail")
+    verdict = upgrade(made.arm, wanted)
+    assert verdict.outcome == "rollback-failed"
+    assert "no GET shows the passwords, customData" in verdict.reason
+    bodies = [json.dumps(one.body) for one in made.app.recorder.writes() if one.method == "PATCH"]
     assert len([one for one in bodies if "customData" in one]) == 1
+
+
+def test_what_no_get_shows_cannot_be_brought_back_and_the_plan_says_so(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    assert upgrade(made.arm, plan(made.arm, *made.address, secret(customData="eA==")), journal=where).ok
+    written = len(made.app.recorder.writes())
+    with pytest.raises(PlanRefused, match=r"nothing can be brought back: 0, 1, .*no GET shows"):
+        rollback(made.arm, where)
+    assert len(made.app.recorder.writes()) == written
+
+
+@pytest.mark.parametrize(
+    ("together", "outcome", "text"),
+    [
+        (lambda found: az.set_image_version(found, NEW), "succeeded", "customData or protected settings that"),
+        (lambda found: found.update(tags={"by": "us"}), "stopped", "cannot be brought back: 0, 1,"),
+    ],
+    ids=["an image", "tags"],
+)
+def test_what_was_changed_together_with_a_secret_is_brought_back(
+    together: Any, outcome: str, text: str, tmp_path: Path
+) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+
+    def change(found: dict[str, Any]) -> Any:
+        secret(customData="eA==")(found)
+        return together(found)
+
+    assert upgrade(made.arm, plan(made.arm, *made.address, change), journal=where).ok
+    wanted = plan_rollback(made.arm, where)
+    assert [warning for warning in wanted.warnings if text in warning]
+    assert upgrade(made.arm, wanted).outcome == outcome
+    assert made.scale_set.model["tags"] == {"service": "web"}
+    assert made.scale_set.image["version"] == OLD
+
+
+def test_the_older_model_of_instances_that_a_plan_without_a_change_moved_is_not_known(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    made.simulation.scale_sets.write(
+        made.scale_set, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}, null_deletes=True
+    )
+    made.clock.advance(60)
+    made.simulation.events.run_due_events()
+    assert upgrade(made.arm, plan(made.arm, *made.address), journal=where).counts == {"updated": 10}
+    with pytest.raises(PlanRefused, match="the model that they were made from before is not known"):
+        rollback(made.arm, where)
+
+
+def test_a_change_without_a_version_is_rolled_back_by_its_model(tmp_path: Path) -> None:
+    made, where = stage(), str(tmp_path / "web.jsonl")
+    assert upgrade(made.arm, plan(made.arm, *made.address, bigger("Standard_D4s_v3")), journal=where).ok
+    assert rollback(made.arm, where).counts == {"updated": 10}
+    assert {vm.document["sku"]["name"] for vm in made.scale_set.instances.values()} == {"Standard_D2s_v3"}
 
 
 def test_a_plan_that_edits_an_extension_warns_of_what_no_get_shows() -> None:
@@ -221,7 +313,7 @@ def test_a_change_of_capacity_or_tags_is_written_and_moves_nobody(change: Any, t
     assert wanted.changes
     verdict = upgrade(made.arm, wanted, journal=where)
     assert verdict.ok
-    assert [one.method for one in made.app.journal.writes()] == ["PATCH"]
+    assert [one.method for one in made.app.recorder.writes()] == ["PATCH"]
     assert plan(made.arm, *made.address, change).patch == {}
     assert rollback(made.arm, where).ok
     assert made.scale_set.model["tags"] == {"service": "web"}

@@ -19,10 +19,21 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.upgrade import Locked, Plan, PlanRefused, Policy, Verdict, plan, resume, rollback, upgrade, what_if
+from azurerm_lite.upgrade import (
+    Locked,
+    Plan,
+    PlanRefused,
+    Policy,
+    Verdict,
+    plan,
+    rehearse_failures,
+    resume,
+    rollback,
+    upgrade,
+)
 from azurerm_lite.upgrade.rehearsal import Stage, rehearse_captured
 from azurerm_lite.upgrade.rules.selection import course, health_of, plain
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation, observe
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot, observe
 from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run.runner import Runner
 from azurerm_lite.upgrade.run.runs import first_entry
@@ -32,12 +43,12 @@ NEW, OLD = "22.04.202611120", "22.04.202608150"
 
 def stage(**options: Any) -> Stage:
     made = Stage(Seed.build(**options))
-    made.app.journal.keeps_answers = False
+    made.app.recorder.keeps_responses = False
     return made
 
 
 def posts(made: Stage) -> list[list[str]]:
-    found = made.app.journal.find("POST", "manualupgrade")
+    found = made.app.recorder.find("POST", "manualupgrade")
     return [entry.body["instanceIds"] for entry in found if entry.status < 400]
 
 
@@ -60,10 +71,10 @@ def run(made: Stage, policy: Policy | None = None, change: Any = NEW, **options:
 def test_a_plan_reads_only_and_says_what_would_happen() -> None:
     """Rows 106 and 128: the change, the batches, the floor; what instances missed before is a warning."""
     made = stage(capacity=10, health_source="extension")
-    made.scale_set.instances["3"].generation = -1
-    made.app.journal.entries.clear()
+    made.scale_set.instances["3"].model_version = -1
+    made.app.recorder.entries.clear()
     found = wanted(made, Policy(canary_instances=1))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     assert [list(ids) for ids in found.batches][:2] == [["0"], ["5"]]
     assert sorted(one for ids in found.batches for one in ids) == sorted(made.scale_set.instances)
     assert found.lowest[""] == 8
@@ -74,7 +85,7 @@ def test_a_plan_reads_only_and_says_what_would_happen() -> None:
 
 def test_latest_is_resolved_and_pinned() -> None:
     made = stage(capacity=3)
-    made.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202611200")
+    made.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202611200")
     assert wanted(made, Policy(min_healthy_instance_percent=50), "latest").version == "22.04.202611200"
 
 
@@ -88,7 +99,7 @@ def test_latest_is_resolved_and_pinned() -> None:
         ({"capacity": 4}, {"min_healthy_instance_percent": 100}, "none can be spared"),
         ({"capacity": 6, "zones": ["1", "2", "3"]}, {"min_healthy_zone_percent": 100,
           "min_healthy_instance_percent": 50}, "zone"),
-        ({"ephemeral": True}, {"most_disruptive": "upgrade"}, "made anew"),
+        ({"ephemeral": True}, {"max_disruption": "upgrade"}, "made anew"),
     ],
 )  # fmt: skip
 def test_a_promise_that_could_not_be_kept_is_refused_before_anything_is_written(
@@ -98,7 +109,7 @@ def test_a_promise_that_could_not_be_kept_is_refused_before_anything_is_written(
     made = stage(**options)
     with pytest.raises(PlanRefused, match=reason):
         wanted(made, Policy(**policy))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_set_that_is_updating_or_failed_is_not_begun() -> None:
@@ -129,8 +140,8 @@ def test_an_image_that_does_not_exist_and_an_instance_that_is_not_there_are_refu
     [
         {"max_batch_instance_percent": 101}, {"max_batch_instance_percent": 0}, {"max_batch_instance_percent": 0.2},
         {"min_healthy_instance_percent": -1}, {"min_healthy_instance_percent": "20"}, {"batch_size": 0},
-        {"batch_size": True}, {"order": "rack"}, {"bake_seconds": float("nan")}, {"pause_seconds": -1},
-        {"protected": "touch"}, {"failure_budget": 1.5}, {"most_disruptive": "any"},
+        {"batch_size": True}, {"batch_by": "rack"}, {"bake_seconds": float("nan")}, {"pause_seconds": -1},
+        {"on_protected": "touch"}, {"failure_budget": 1.5}, {"max_disruption": "any"},
     ],
 )  # fmt: skip
 def test_a_policy_that_means_nothing_is_refused_when_it_is_made(bad: dict[str, Any]) -> None:
@@ -168,7 +179,7 @@ def test_a_plan_is_refused_when_the_world_has_moved_from_it() -> None:
 @pytest.mark.parametrize("order", ["update_domain", "fault_domain", "batch"])
 def test_an_upgrade_moves_everything_and_never_takes_more_than_it_may(order: str) -> None:
     made = stage(capacity=20, health_source="extension")
-    verdict = run(made, Policy(order=order))
+    verdict = run(made, Policy(batch_by=order))
     assert verdict.ok
     assert verdict.counts == {"updated": 20}
     assert versions(made) == {NEW: 20}
@@ -178,13 +189,13 @@ def test_an_upgrade_moves_everything_and_never_takes_more_than_it_may(order: str
 
 def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
     made = stage(capacity=5)
-    pairs = Policy(order="batch", batch_size=2, min_healthy_instance_percent=60)  # 0 and 1, 2 and 3, then 4 alone
+    pairs = Policy(batch_by="batch", batch_size=2, min_healthy_instance_percent=60)  # 0 and 1, 2 and 3, then 4 alone
     journal = journals.Journal()
     journal.append(first_entry(plan(made.arm, *made.address, NEW, policy=pairs), made.arm.time()))
     first = Runner(made.arm, journal)
     while first.state.progress is not None and first.state.progress.batches < 2:
         made.clock.advance(first.step() or 0.0)
-    first.end("cancelled", "enough for today")
+    first.end()
     assert first.verdict is not None
     assert first.verdict.lowest == 3
     second = Runner(made.arm, journal)
@@ -199,7 +210,7 @@ def test_who_takes_it_up_knows_the_fewest_that_were_healthy_before() -> None:
 def test_zones_go_one_after_another() -> None:
     """Row 111: without update domains the zone is what is left, and never one giant batch."""
     made = stage(capacity=12, zones=["1", "2", "3"], health_source="probe")
-    assert run(made, Policy(order="zone", min_healthy_instance_percent=66, max_batch_instance_percent=34)).ok
+    assert run(made, Policy(batch_by="zone", min_healthy_instance_percent=66, max_batch_instance_percent=34)).ok
     zones = [{made.scale_set.instances[one].zone for one in ids} for ids in posts(made)]
     assert [len(zone) for zone in zones] == [1] * len(zones)
     assert made.lowest() >= 8
@@ -215,7 +226,7 @@ def test_a_flexible_set_goes_by_vm_names() -> None:
 def test_a_canary_goes_first_and_bakes_and_its_failure_is_the_end() -> None:
     """Row 95."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="0", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="unhealthy")
     verdict = run(made, Policy(canary_instances=1, canary_bake_seconds=600, health_timeout_seconds=120))
     assert (verdict.outcome, posts(made)) == ("stopped", [["0"]])
     assert verdict.classes["0"] == "failed"
@@ -230,7 +241,7 @@ def test_a_canary_goes_first_and_bakes_and_its_failure_is_the_end() -> None:
 def test_an_instance_that_never_becomes_healthy_ends_the_batch_and_no_other_is_begun() -> None:
     """Row 91."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="5", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="unhealthy")
     verdict = run(made, Policy(health_timeout_seconds=120))
     assert verdict.outcome == "stopped"
     assert "5" in verdict.reason
@@ -240,7 +251,7 @@ def test_an_instance_that_never_becomes_healthy_ends_the_batch_and_no_other_is_b
 def test_healthy_once_is_not_enough() -> None:
     """Row 92: what turns sick while it bakes has failed."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="0", effect="flap")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="flap")
     verdict = run(made, Policy(bake_seconds=200, health_timeout_seconds=900))
     assert verdict.classes["0"] == "failed"
     assert not verdict.ok
@@ -249,7 +260,7 @@ def test_healthy_once_is_not_enough() -> None:
 def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
     """Row 93."""
     made = stage(capacity=10, health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["4"], "")
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["4"], "")
     seen = wanted(made).observation
     assert not seen.fit(seen.members["4"])
     assert run(made).ok  # Initializing after each upgrade, waited out
@@ -258,13 +269,13 @@ def test_initializing_is_waited_for_and_silence_is_not_health() -> None:
 def test_those_that_were_sick_before_are_known_go_first_and_trip_nothing() -> None:
     """Row 94."""
     made = stage(capacity=10, health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
     verdict = run(made)
     assert verdict.ok
     assert posts(made)[0][0] == "7"
     low = stage(capacity=10, health_source="extension")
     for one in ("1", "2", "3"):
-        low.world.scale_sets.set_health(low.scale_set, low.scale_set.instances[one], "unhealthy")
+        low.simulation.health.set_health(low.scale_set, low.scale_set.instances[one], "unhealthy")
     # Below the floor only the sick ones may be touched: they serve nobody as they are.
     assert run(low).ok
     assert set(posts(low)[0]) <= {"1", "2", "3"}
@@ -274,7 +285,7 @@ def test_failures_are_counted_over_all_batches() -> None:
     """Row 96."""
     made = stage(capacity=20)
     for one in ("0", "6", "12"):
-        made.world.faults.add(on="upgrade", instance=one, effect="fail")
+        made.simulation.faults.add(on="upgrade", instance=one, effect="fail")
     verdict = run(made, Policy(failure_budget=2))
     assert verdict.outcome == "stopped"
     assert "3 failed (0, 6, 12), more than the budget of 2" in verdict.reason
@@ -284,8 +295,8 @@ def test_failures_are_counted_over_all_batches() -> None:
 def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
     """Rows 97 and 98: the operation says one thing, the instances another; the instances are right."""
     made = stage(capacity=5)
-    made.world.faults.add(on="upgrade", instance="1", effect="fail")
-    verdict = run(made, Policy(failure_budget=5, order="batch", max_batch_instance_percent=40,
+    made.simulation.faults.add(on="upgrade", instance="1", effect="fail")
+    verdict = run(made, Policy(failure_budget=5, batch_by="batch", max_batch_instance_percent=40,
                                min_healthy_instance_percent=50))  # fmt: skip
     assert verdict.classes["1"] == "failed"
     assert verdict.classes["0"] == "updated"  # of the same operation, which Azure calls Failed
@@ -293,7 +304,7 @@ def test_what_azure_calls_done_is_believed_of_the_instances_only() -> None:
 
 def test_a_canary_that_vanishes_has_shown_nothing_so_another_one_goes_first() -> None:
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="0", effect="vanish")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="vanish")
     verdict = run(made, Policy(canary_instances=1, min_healthy_instance_percent=60))
     assert [len(ids) for ids in posts(made)][:2] == [1, 1]
     assert verdict.counts == {"updated": 9, "vanished": 1}
@@ -302,7 +313,7 @@ def test_a_canary_that_vanishes_has_shown_nothing_so_another_one_goes_first() ->
 def test_instances_that_vanish_are_accounted_for() -> None:
     """Rows 99 and 100: before the POST they are left out, a POST that is refused for one of them is made again."""
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="5", effect="vanish")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="vanish")
     verdict = run(made)
     assert verdict.ok
     assert verdict.counts == {"updated": 9, "vanished": 1}
@@ -314,7 +325,7 @@ def test_new_instances_are_taken_in() -> None:
 
     def grow(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
-            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
 
     verdict = run(made, on_event=grow)
     assert verdict.ok
@@ -329,7 +340,7 @@ def test_the_extras_of_overprovisioning_are_never_sent_and_gone_from_the_verdict
     def grow(event: dict[str, Any]) -> None:
         seen.update(made.scale_set.instances)
         if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
-            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 14}}, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 14}}, null_deletes=True)
 
     verdict = run(made, on_event=grow)
     extras = seen - set(made.scale_set.instances)
@@ -348,7 +359,7 @@ def test_protected_instances_are_never_touched_silently() -> None:
     assert "protected from scale-set actions and left alone: 3" in str(found)
     assert upgrade(made.arm, found).classes["3"] == "skipped-protected"
     with pytest.raises(PlanRefused, match="protected"):
-        wanted(made, Policy(protected="fail"), "22.04.202610200")
+        wanted(made, Policy(on_protected="fail"), "22.04.202610200")
 
 
 def test_a_model_that_somebody_edits_stops_it() -> None:
@@ -358,7 +369,7 @@ def test_a_model_that_somebody_edits_stops_it() -> None:
     def edit(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and not made.scale_set.profile.get("licenseType"):
             change = {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}
-            made.world.scale_sets.write(made.scale_set, change, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, change, null_deletes=True)
 
     verdict = run(made, on_event=edit)
     assert (verdict.outcome, len(posts(made))) == ("stopped", 1)
@@ -368,7 +379,7 @@ def test_a_model_that_somebody_edits_stops_it() -> None:
 def test_an_instance_that_hangs_has_a_deadline_and_is_not_sent_again() -> None:
     """Row 109."""
     made = stage(capacity=10)
-    made.world.faults.add(on="upgrade", instance="0", effect="hang")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="hang")
     verdict = run(made, Policy(operation_timeout_seconds=600, health_timeout_seconds=60))
     assert verdict.classes["0"] == "failed"
     assert sum("0" in ids for ids in posts(made)) == 1
@@ -382,7 +393,7 @@ def test_an_instance_that_is_replaced_is_another_one() -> None:
         if event["kind"] == "posted":
             made.scale_set.instances["0"].document["properties"]["vmId"] = "another"
 
-    verdict = run(made, Policy(order="batch"), on_event=swap)
+    verdict = run(made, Policy(batch_by="batch"), on_event=swap)
     assert verdict.classes["0"] == "vanished"
 
 
@@ -394,7 +405,7 @@ def test_a_zone_that_goes_down_stops_it() -> None:
         if event["kind"] == "ended":
             for vm in made.scale_set.instances.values():
                 if vm.zone == "2":
-                    made.world.scale_sets.set_health(made.scale_set, vm, "unhealthy")
+                    made.simulation.health.set_health(made.scale_set, vm, "unhealthy")
 
     verdict = run(made, Policy(floor_timeout_seconds=300), on_event=down)
     assert verdict.outcome == "stopped"
@@ -408,13 +419,13 @@ def test_rights_that_are_taken_away_pause_it_and_it_goes_on_when_they_are_back(t
 
     def demote(event: dict[str, Any]) -> None:
         if event["kind"] == "settled":
-            for principal in made.world.identity.principals.values():
+            for principal in made.simulation.identity.principals.values():
                 principal.role = "Reader"
 
     verdict = run(made, journal=path, on_event=demote)
     assert verdict.outcome == "paused"
     assert "AuthorizationFailed" in verdict.reason
-    for principal in made.world.identity.principals.values():
+    for principal in made.simulation.identity.principals.values():
         principal.role = "Contributor"
     again = resume(made.arm, path)
     assert again.ok
@@ -436,16 +447,16 @@ def test_an_empty_set_and_one_that_is_current_need_nothing() -> None:
     assert run(made, Policy(min_healthy_instance_percent=0)).ok
     made = stage(capacity=5)
     assert run(made).ok
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     assert run(made).counts == {"already-current": 5}
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_an_ephemeral_disk_is_reimaged_after_the_upgrade() -> None:
     made = stage(capacity=10, ephemeral=True)
     assert run(made).ok
     assert versions(made) == {NEW: 10}
-    assert len(made.app.journal.find("POST", "/reimage")) == len(posts(made))
+    assert len(made.app.recorder.find("POST", "/reimage")) == len(posts(made))
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------
@@ -512,7 +523,7 @@ def test_a_journal_of_something_else_is_refused(tmp_path: Path, text: str, reaso
     path.write_text(text)
     with pytest.raises(az.InvalidInput, match=reason):
         resume(made.arm, str(path))
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
 
 
 def test_a_last_line_that_was_cut_is_dropped(tmp_path: Path) -> None:
@@ -547,8 +558,8 @@ def test_another_machine_that_upgrades_the_same_set_is_noticed() -> None:
 
     def other(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and versions(made)[NEW] < 6:
-            free = [vm for vm in made.scale_set.instances.values() if vm.generation != made.scale_set.generation]
-            made.world.scale_sets.manual_upgrade(made.scale_set, free[:1])
+            free = [vm for vm in made.scale_set.instances.values() if vm.model_version != made.scale_set.model_version]
+            made.simulation.manual_upgrades.begin(made.scale_set, free[:1])
 
     verdict = run(made, on_event=other)
     assert verdict.ok
@@ -604,10 +615,10 @@ def test_killed_at_any_point_it_is_gone_on_with_and_nothing_is_sent_twice(point:
         assert done.returncode == 0, done.stderr
         verdict = json.loads(done.stdout)
         assert (verdict["outcome"], verdict["counts"]) == ("succeeded", {"updated": 10})
-        sent = [entry.body["instanceIds"] for entry in emulator.journal.find("POST", "manualupgrade")]
+        sent = [entry.body["instanceIds"] for entry in emulator.recorder.find("POST", "manualupgrade")]
         assert Counter(one for ids in sent for one in ids) == {str(number): 1 for number in range(10)}
-        (scale_set,) = emulator.world.scale_sets
-        assert scale_set.generation == 1
+        (scale_set,) = emulator.simulation.scale_sets
+        assert scale_set.model_version == 1
         assert all(len(vm.upgrades) == 1 for vm in scale_set.instances.values())
 
 
@@ -617,11 +628,11 @@ def test_killed_at_any_point_it_is_gone_on_with_and_nothing_is_sent_twice(point:
 def test_a_rollback_brings_back_the_model_and_the_touched_instances_only(tmp_path: Path) -> None:
     """Row 121."""
     made = stage(capacity=10, health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="6", effect="unhealthy")
     path = str(tmp_path / "j.jsonl")
     assert not run(made, Policy(health_timeout_seconds=120), journal=path).ok
     touched = {one for ids in posts(made) for one in ids}
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     verdict = rollback(made.arm, path)
     assert verdict.ok
     assert {one for ids in posts(made) for one in ids} == touched
@@ -663,7 +674,7 @@ def test_a_rollback_that_fails_is_the_end_of_it(tmp_path: Path) -> None:
     """Row 122: no ping-pong."""
     made = stage(capacity=10)
     path = str(tmp_path / "j.jsonl")
-    made.world.faults.add(on="upgrade", effect="fail", times=99)
+    made.simulation.faults.add(on="upgrade", effect="fail", times=99)
     assert not run(made, journal=path).ok
     verdict = rollback(made.arm, path)
     assert verdict.outcome == "stopped"
@@ -689,10 +700,10 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
     made = stage(capacity=10)
     from azurerm_lite.upgrade import rehearse
 
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     faults = [{"on": "upgrade", "instance": "5", "effect": "fail"}]
     found = rehearse(made.arm, *made.address, NEW, faults=faults)
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     assert found.verdict.outcome == "stopped"
     assert found.verdict.classes["5"] == "failed"
     assert found.lowest == 8
@@ -702,7 +713,7 @@ def test_a_rehearsal_reads_only_and_says_what_a_failure_would_do() -> None:
 def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever() -> None:
     """Found by bad luck in a rehearsal: Azure refuses every further upgrade while one hangs."""
     made = stage(capacity=5)
-    made.world.faults.add(on="upgrade", instance="0", effect="hang")
+    made.simulation.faults.add(on="upgrade", instance="0", effect="hang")
     with_patience = Policy(failure_budget=3, operation_timeout_seconds=900, min_healthy_instance_percent=0)
     verdict = run(made, with_patience)
     assert verdict.outcome == "paused"
@@ -713,9 +724,9 @@ def test_an_operation_that_never_ends_holds_the_next_batch_up_but_not_for_ever()
 
 def test_what_each_failure_would_do() -> None:
     made = stage(capacity=10, health_source="extension")
-    made.app.journal.entries.clear()
-    found = what_if(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
-    assert made.app.journal.writes() == []
+    made.app.recorder.entries.clear()
+    found = rehearse_failures(made.arm, *made.address, NEW, policy=Policy(canary_instances=1))
+    assert made.app.recorder.writes() == []
     outcomes = {name: (one.verdict.outcome, one.verdict.counts.get("failed", 0)) for name, one in found.items()}
     assert outcomes == {
         "nothing goes wrong": ("succeeded", 0),
@@ -732,22 +743,22 @@ def test_what_each_failure_would_do() -> None:
 
 def test_bad_luck_is_the_same_for_the_same_seed_and_keeps_to_the_floor() -> None:
     seed, budget = Seed.build(capacity=20, health_source="extension"), Policy(failure_budget=20)
-    found = [rehearse_captured(seed, NEW, policy=budget, unlucky_percent=30, random_seed=n) for n in (1, 1, 2)]
+    found = [rehearse_captured(seed, NEW, policy=budget, failure_percent=30, random_seed=n) for n in (1, 1, 2)]
     assert found[0].verdict.classes == found[1].verdict.classes != found[2].verdict.classes
     assert all(one.verdict.counts.get("updated", 0) < 20 for one in found)
-    assert rehearse_captured(seed, NEW, unlucky_percent=0).verdict.ok
+    assert rehearse_captured(seed, NEW, failure_percent=0).verdict.ok
     with pytest.raises(az.InvalidInput, match="from 0 to 100"):
-        rehearse_captured(seed, NEW, unlucky_percent=101)
+        rehearse_captured(seed, NEW, failure_percent=101)
 
 
 def test_odd_luck_is_refused_before_the_first_request() -> None:
     from azurerm_lite.upgrade import rehearse
 
     made = stage(capacity=5)
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     with pytest.raises(az.InvalidInput, match="from 0 to 100"):
-        rehearse(made.arm, *made.address, NEW, unlucky_percent=-1)
-    assert made.app.journal.entries == []
+        rehearse(made.arm, *made.address, NEW, failure_percent=-1)
+    assert made.app.recorder.entries == []
 
 
 def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
@@ -764,7 +775,7 @@ def test_a_rehearsal_of_latest_is_of_what_azure_has_now() -> None:
 
 
 MEMBERS = st.builds(
-    Member,
+    InstanceStatus,
     instance_id=st.integers(0, 30).map(str),
     vm_id=st.just("v"),
     zone=st.sampled_from(["", "1", "2"]),
@@ -780,7 +791,7 @@ MEMBERS = st.builds(
 )
 POLICIES = st.builds(
     Policy,
-    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    batch_by=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
     max_batch_instance_percent=st.integers(1, 100),
     min_healthy_instance_percent=st.integers(0, 100),
     min_healthy_zone_percent=st.integers(0, 100),
@@ -790,9 +801,9 @@ POLICIES = st.builds(
 
 @given(st.lists(MEMBERS, max_size=25), POLICIES)
 @settings(max_examples=300)
-def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[Member], policy: Policy) -> None:
+def test_no_plan_breaks_a_floor_or_takes_an_instance_twice(members: list[InstanceStatus], policy: Policy) -> None:
     """I1 to I6 on paper; and the order of the list makes no difference."""
-    seen = Observation({one.instance_id: one for one in members}, 0.0, any(one.health for one in members))
+    seen = Snapshot({one.instance_id: one for one in members}, 0.0, any(one.health for one in members))
     state = plain(policy, seen, NEW)
     found, health = course(state, seen), health_of(seen)
     flat = [one for ids in found.batches for one in ids]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import azurerm_lite as az
-from azurerm_lite.emulator import Seed, compute, serve
+from azurerm_lite.emulator import Seed, serve
 from azurerm_lite.errors import InvalidInput
 from azurerm_lite.upgrade import Journal, Policy, Runner, plan, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage
@@ -29,20 +29,20 @@ def _fleet(size: int, **options: Any) -> tuple[Stage, list[az.ScaleSet]]:
     ]
     made = Stage(seeds[0])
     for seed in seeds[1:]:
-        compute.plant(made.world, seed)
-    made.world.throttle.enforced = True
+        seed.add_to(made.simulation)
+    made.app.throttle.is_enforced = True
     return made, [az.ScaleSet(one.subscription_id, one.resource_group, one.vmss_name) for one in seeds]
 
 
 def _ruin(made: Stage, address: az.ScaleSet, instance: str = "0") -> None:
     """Make an instance of one set one that no upgrade gets through: its answer says so."""
     path = f"{address.vmss_name}/manualupgrade"
-    made.world.faults.add(method="POST", path=path, status=409, code="OperationNotAllowed", times=10**6)
+    made.simulation.faults.add(method="POST", path=path, status=409, code="OperationNotAllowed", times=10**6)
 
 
 def _posted(made: Stage) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for entry in made.app.journal.find("POST", "manualupgrade"):
+    for entry in made.app.recorder.find("POST", "manualupgrade"):
         if entry.status < 400:
             found.update((entry.path.split("/")[8], one) for one in entry.body["instanceIds"])
     return found
@@ -80,7 +80,7 @@ def test_every_scale_set_is_upgraded_once_and_nobody_is_refused() -> None:
     assert report.instances == {"updated": 120}
     assert set(report.verdicts) == {one.resource_id for one in sets} == {event["scale_set"] for event in heard}
     assert set(_posted(made).values()) == {1}
-    assert made.world.throttle.refused == 0
+    assert made.app.throttle.refusals == 0
     alone = max(one.seconds for one in report.verdicts.values())
     assert report.seconds < 2 * alone, "they are upgraded at once, not one after the other"
 
@@ -128,14 +128,14 @@ def test_failures_that_were_agreed_to_do_not_stop_the_others() -> None:
 def test_what_cannot_be_planned_is_told_by_name_and_nothing_of_it_is_touched() -> None:
     made, sets = _fleet(3)
     odd = Seed.build("odd", capacity=4, mode="Automatic")
-    compute.plant(made.world, odd)
+    odd.add_to(made.simulation)
     sets.append(az.ScaleSet(odd.subscription_id, odd.resource_group, "odd"))
     sets.append(az.ScaleSet(odd.subscription_id, odd.resource_group, "absent"))
     report = upgrade_fleet(made.arm, sets, NEW, workers=1, failures_allowed=2)
     assert report.counts == {"succeeded": 3, "refused": 2}
     assert "Automatic" in report.refused[sets[3].resource_id]
     assert "NotFound" in report.refused[sets[4].resource_id]
-    assert not [entry for entry in made.app.journal.writes() if "/odd" in entry.path]
+    assert not [entry for entry in made.app.recorder.writes() if "/odd" in entry.path]
 
 
 def test_one_switch_stops_all_at_safe_points_and_the_same_call_goes_on(tmp_path: Path) -> None:
@@ -147,14 +147,14 @@ def test_one_switch_stops_all_at_safe_points_and_the_same_call_goes_on(tmp_path:
     assert again.ok, str(again)
     assert set(_posted(made).values()) == {1}, "no instance is sent twice"
     assert len(_posted(made)) == 60
-    done = len(made.app.journal.entries)
+    done = len(made.app.recorder.entries)
     assert upgrade_fleet(made.arm, sets, NEW, workers=1, journals=str(tmp_path)).ok
-    assert len(made.app.journal.entries) == done, "what has ended is read from its journal"
+    assert len(made.app.recorder.entries) == done, "what has ended is read from its journal"
 
 
 def test_a_fleet_is_taken_back_where_the_policy_says_so() -> None:
     made, sets = _fleet(2)
-    made.world.faults.add(on="upgrade", instance="3", effect="fail", times=2)  # that one of either set
+    made.simulation.faults.add(on="upgrade", instance="3", effect="fail", times=2)  # that one of either set
     report = upgrade_fleet(made.arm, sets, NEW, workers=1, policy=Policy(rollback_on_failure=True))
     assert {one.outcome for one in report.verdicts.values()} <= {"rolled-back", "rollback-failed", "succeeded"}
     assert not report.ok
@@ -169,9 +169,9 @@ def test_threads_share_one_connection_to_an_emulator_and_cross_no_answers() -> N
         report = upgrade_fleet(arm, sets, NEW, policy=Policy(min_healthy_instance_percent=60), workers=4)
         assert report.ok, str(report)
         assert report.instances == {"updated": 12}
-        posted = [entry.path.split("/")[8] for entry in emulator.journal.find("POST", "manualupgrade")]
+        posted = [entry.path.split("/")[8] for entry in emulator.recorder.find("POST", "manualupgrade")]
         assert set(posted) == {one.vmss_name for one in sets}
-        assert emulator.world.throttle.refused == 0
+        assert emulator.throttle.refusals == 0
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_fleet_that_makes_no_sense_is_refused_before_anything_is_read(options:
         upgrade_fleet(made.arm, sets, NEW, **options)
     with pytest.raises(InvalidInput, match="twice"):
         upgrade_fleet(made.arm, [*sets, az.ScaleSet(*(part.upper() for part in sets[0]))], NEW)
-    assert made.app.journal.entries == []
+    assert made.app.recorder.entries == []
 
 
 def test_a_report_is_text_json_and_a_page_without_markup_of_others() -> None:

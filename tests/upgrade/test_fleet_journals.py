@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.emulator import Seed, compute
+from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import FleetReport, Policy, Verdict, resume, upgrade_fleet
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run import lock
 
 OLD, MID, NEW = "22.04.202608150", "22.04.202610200", "22.04.202611120"
-GUARDS: dict[str, Any] = {"suspend_repairs": True, "protect_in_flight": True}
+GUARDS: dict[str, Any] = {"suspend_repairs": True, "protect_from_scale_in": True}
 
 
 def world(size: int = 2, **options: Any) -> tuple[Stage, list[az.ScaleSet]]:
@@ -25,7 +25,7 @@ def world(size: int = 2, **options: Any) -> tuple[Stage, list[az.ScaleSet]]:
     seeds = [Seed.build(f"web{n}", **{"capacity": 5, **options}) for n in range(size)]
     stage = Stage(seeds[0])
     for seed in seeds[1:]:
-        compute.plant(stage.world, seed)
+        seed.add_to(stage.simulation)
     return stage, [az.ScaleSet(one.subscription_id, one.resource_group, one.vmss_name) for one in seeds]
 
 
@@ -34,12 +34,12 @@ def run(stage: Stage, sets: list[az.ScaleSet], folder: Path, change: Any = NEW, 
 
 
 def versions(stage: Stage, address: az.ScaleSet) -> Counter[str]:
-    instances = stage.world.scale_sets.get(*address).instances.values()
+    instances = stage.simulation.scale_sets.get(*address).instances.values()
     return Counter(vm.document["properties"]["storageProfile"]["imageReference"]["exactVersion"] for vm in instances)
 
 
 def posts(stage: Stage) -> int:
-    return len([entry for entry in stage.app.journal.find("POST", "manualupgrade") if entry.status < 400])
+    return len([entry for entry in stage.app.recorder.find("POST", "manualupgrade") if entry.status < 400])
 
 
 def only(report: FleetReport) -> Verdict:
@@ -74,10 +74,10 @@ def test_a_journal_that_has_ended_is_no_answer_to_another_change(second: Any, tm
     expected = MID if callable(second) and "tags" in second.__code__.co_consts else NEW
     assert versions(stage, sets[0]) == {expected: 5}
     assert len(list(tmp_path.iterdir())) == 2
-    requests = len(stage.app.journal.entries)
+    requests = len(stage.app.recorder.entries)
     assert run(stage, sets, tmp_path, second).ok
-    assert len(stage.app.journal.writes()) == len(
-        [e for e in stage.app.journal.entries[:requests] if e.method != "GET"]
+    assert len(stage.app.recorder.writes()) == len(
+        [e for e in stage.app.recorder.entries[:requests] if e.method != "GET"]
     )
 
 
@@ -93,7 +93,7 @@ def test_latest_is_what_is_newest_now(tmp_path: Path) -> None:
     """Last month's folder and the same words are another change."""
     stage, sets = world(1)
     assert run(stage, sets, tmp_path, "latest").ok
-    stage.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202612010")
+    stage.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "22.04.202612010")
     assert run(stage, sets, tmp_path, "latest").ok
     assert versions(stage, sets[0]) == {"22.04.202612010": 5}
 
@@ -120,20 +120,22 @@ def test_what_is_unfinished_is_not_resumed_for_another_change_or_policy(
 ) -> None:
     stage, sets = world(1)
     paused(stage, sets, tmp_path)
-    model, before = str(stage.world.scale_sets.get(*sets[0]).model), len(stage.app.journal.writes())
+    model, before = str(stage.simulation.scale_sets.get(*sets[0]).model), len(stage.app.recorder.writes())
     if options.get("change", NEW) is None:
-        stage.world.scale_sets.get(*sets[0]).model = Seed.build("web0", capacity=5).model  # as somebody brought it back
-        model = str(stage.world.scale_sets.get(*sets[0]).model)
+        stage.simulation.scale_sets.get(*sets[0]).model = Seed.build(
+            "web0", capacity=5
+        ).model  # as somebody brought it back
+        model = str(stage.simulation.scale_sets.get(*sets[0]).model)
     report = run(stage, sets, tmp_path, **{"change": NEW, **options})
     assert "of another change or policy" in report.refused[sets[0].resource_id]
-    assert str(stage.world.scale_sets.get(*sets[0]).model) == model
-    assert len(stage.app.journal.writes()) == before
+    assert str(stage.simulation.scale_sets.get(*sets[0]).model) == model
+    assert len(stage.app.recorder.writes()) == before
 
 
 @pytest.mark.parametrize("rollback", [False, True])
 def test_a_set_that_a_rule_stopped_goes_on_once_it_is_repaired(rollback: bool, tmp_path: Path) -> None:
     stage, sets = world(1, capacity=10)
-    stage.world.faults.add(on="upgrade", instance="3", effect="fail", times=1)
+    stage.simulation.faults.add(on="upgrade", instance="3", effect="fail", times=1)
     policy = Policy(rollback_on_failure=rollback)
     first = run(stage, sets, tmp_path, policy=policy)
     assert only(first).outcome in ("stopped", "rolled-back", "rollback-failed")
@@ -184,7 +186,7 @@ def test_a_folder_of_another_emulator_is_refused(tmp_path: Path) -> None:
     other, _ = world(1)
     report = run(other, sets, tmp_path)
     assert "emulator" in report.refused[sets[0].resource_id]
-    assert other.app.journal.writes() == []
+    assert other.app.recorder.writes() == []
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def test_whatever_ends_a_fleet_no_lock_is_held_no_guard_stays_and_the_same_call_
     options: dict[str, Any] = {"policy": policy, "journals": str(tmp_path), "workers": workers}
     with pytest.raises(type(error)):
         upgrade_fleet(stage.arm, sets, NEW, should_stop=interrupting(at, error), **options)
-    in_flight = {entry.path.split("/")[8] for entry in stage.app.journal.find("POST", "manualupgrade")}
+    in_flight = {entry.path.split("/")[8] for entry in stage.app.recorder.find("POST", "manualupgrade")}
     for address in sets:
         assert is_free(stage, address)
         if address.vmss_name not in in_flight:
@@ -244,7 +246,7 @@ def test_whatever_ends_a_fleet_no_lock_is_held_no_guard_stays_and_the_same_call_
     for address in sets:
         assert guards_of(stage, address) == []
         assert versions(stage, address) == {NEW: 5}
-        assert {len(vm.upgrades) for vm in stage.world.scale_sets.get(*address).instances.values()} == {1}
+        assert {len(vm.upgrades) for vm in stage.simulation.scale_sets.get(*address).instances.values()} == {1}
 
 
 def test_a_second_interruption_while_it_tidies_up_releases_every_lock_too(
@@ -293,7 +295,7 @@ def test_a_journal_of_a_fleet_is_one_that_resume_takes(tmp_path: Path) -> None:
 
 def failing(stage: Stage, times: int = 1) -> Policy:
     """A policy that rolls back, in a world in which instance 7 of the first sets that reach it fails."""
-    stage.world.faults.add(on="upgrade", instance="7", effect="fail", times=times)
+    stage.simulation.faults.add(on="upgrade", instance="7", effect="fail", times=times)
     return Policy(rollback_on_failure=True, bake_seconds=300)
 
 
@@ -310,7 +312,7 @@ def test_while_one_set_is_rolled_back_the_others_are_looked_at(tmp_path: Path) -
     ended = {event["scale_set"]: event["at"] for event in events if event["kind"] == "end"}
     (other,) = set(ended) - {began["scale_set"]}
     until = min(ended.values())
-    asked = [entry.time for entry in stage.app.journal.entries if entry.path.startswith(other)]
+    asked = [entry.time for entry in stage.app.recorder.entries if entry.path.startswith(other)]
     times = [began["at"], *(at for at in asked if began["at"] < at < until), until]
     assert max(later - earlier for earlier, later in pairwise(times)) < 60
     assert versions(stage, az.ScaleSet.parse(began["scale_set"])) == {OLD: 10}
@@ -332,14 +334,41 @@ def test_the_switch_of_a_fleet_stops_a_rollback_and_the_same_call_goes_on_with_i
     assert versions(stage, az.ScaleSet.parse(began["scale_set"])) == {OLD: 10}
 
 
+@pytest.mark.parametrize("kind", ["intent", "posted", "ended", "stage"])
+def test_the_switch_of_a_fleet_leaves_no_instance_deallocated(kind: str, tmp_path: Path) -> None:
+    """It is thrown between the stages of a batch; what is deallocated is started before its set ends."""
+    stage, sets = world(2, capacity=10)
+    events: list[str] = []
+    options: dict[str, Any] = {
+        "change": lambda model: az.set_vm_size(model, "Standard_E8s_v5"),
+        "policy": Policy(max_disruption="deallocate"),
+    }
+    report = run(
+        stage,
+        sets,
+        tmp_path,
+        should_stop=lambda: kind in events,
+        on_event=lambda event: events.append(event["kind"]),
+        **options,
+    )
+    assert report.outcome == "cancelled"
+    assert {one.outcome for one in report.verdicts.values()} == {"cancelled"}
+    stage.clock.advance(600)
+    stage.simulation.events.run_due_events()
+    instances = [vm for address in sets for vm in stage.simulation.scale_sets.get(*address).instances.values()]
+    assert {vm.power for vm in instances} == {"running"}
+    again = run(stage, sets, tmp_path, **options)
+    assert again.counts == {"succeeded": 2}, str(again)
+
+
 def test_rollbacks_of_many_sets_at_once_stay_within_what_compute_grants(tmp_path: Path) -> None:
     stage, sets = world(12, capacity=10)
-    stage.world.throttle.enforced = True
+    stage.app.throttle.is_enforced = True
     policy = failing(stage, times=12)
     report = run(stage, sets, tmp_path, policy=policy, failures_allowed=12)
     rolled = [one.outcome for one in report.verdicts.values() if one.outcome.startswith("roll")]
     assert len(rolled) >= 6, str(report)  # the others went on; some failed on their way back, too
-    assert stage.world.throttle.refused == 0
+    assert stage.app.throttle.refusals == 0
 
 
 def test_a_rollback_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "probe": ({"capacity": 15, "health_source": "probe"}, {"max_batch_instance_percent": 10}),
     "zones": (
         {"capacity": 12, "health_source": "extension", "zones": ("1", "2", "3")},
-        {"order": "zone", "min_healthy_zone_percent": 75},
+        {"batch_by": "zone", "min_healthy_zone_percent": 75},
     ),
     "flexible": (
         {"capacity": 10, "health_source": "extension", "orchestration": "Flexible"},
-        {"order": "fault_domain", "min_healthy_instance_percent": 70},
+        {"batch_by": "fault_domain", "min_healthy_instance_percent": 70},
     ),
     "ephemeral": ({"capacity": 10, "health_source": "extension", "ephemeral": True}, {}),
 }
@@ -43,9 +43,9 @@ def turn_unhealthy(lab: Lab, names: tuple[str, ...]) -> None:
     for name in names:
         if name in lab.instances and lab.instances[name].state == "Succeeded":
             if lab.instances[name].health:
-                lab.world.scale_sets.set_health(lab.scale_set, lab.instances[name], "unhealthy")
+                lab.simulation.health.set_health(lab.scale_set, lab.instances[name], "unhealthy")
             else:
-                lab.world.scale_sets.changing(lab.scale_set, lab.instances[name], power="stopped")
+                lab.simulation.instances.update(lab.scale_set, lab.instances[name], power="stopped")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_floor_holds_when_a_request_is_lost_while_others_turn_unhealthy(shap
 
     def misfortune() -> None:
         lab.faults(method="POST", path="manualupgrade", **WAYS[way])
-        lab.world.after(5, lambda: turn_unhealthy(lab, tuple(lost)))
+        lab.simulation.events.schedule_in(5, lambda: turn_unhealthy(lab, tuple(lost)))
 
     verdict = lab.run(policy=Policy(**policy), on_event=at("intent", 2, misfortune))
     assert lab.breaches == []
@@ -81,7 +81,7 @@ def test_the_floor_holds_when_a_crash_comes_before_the_request(
     lab, journal = Lab(**options), str(tmp_path / "web.jsonl")
     lab.run_until("intent", journal, number=number, policy=Policy(**policy))
     lab.clock.advance(3600 * hours)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     turn_unhealthy(lab, tuple(list(lab.instances)[2:5]))
     verdict = lab.resume(journal)
     assert lab.breaches == []
@@ -101,7 +101,7 @@ def test_instances_of_which_nothing_shows_that_they_are_out_of_service_are_not_f
             lab.state(name, "Failed")
         else:
             lab.power(name, "")
-    policy = Policy(order="batch", max_batch_instance_percent=100, min_healthy_instance_percent=percent)
+    policy = Policy(batch_by="batch", max_batch_instance_percent=100, min_healthy_instance_percent=percent)
     with pytest.raises(PlanRefused, match="0 are: none can be spared"):
         lab.plan(policy=policy)
 
@@ -120,9 +120,9 @@ def test_the_floor_counts_instances_that_the_capacity_asks_for_and_nobody_sees(
     need = math.ceil(0.8 * capacity)
     if capacity - gone < need or capacity - gone == need:
         with pytest.raises(PlanRefused, match=f"{need} must stay healthy, and {capacity - gone} are"):
-            lab.plan(policy=Policy(order=order))
+            lab.plan(policy=Policy(batch_by=order))
         return
-    assert lab.run(policy=Policy(order=order)).ok
+    assert lab.run(policy=Policy(batch_by=order)).ok
     assert min(request.left for request in lab.sent) >= need
 
 
@@ -173,7 +173,7 @@ def test_no_power_state_is_neither_available_nor_free(shape: str) -> None:
     names.update(list(lab.instances)[:6])
     order = "fault_domain" if shape == "Flexible" else "update_domain"
     with pytest.raises(PlanRefused, match="8 must stay healthy, and 4 are"):
-        lab.plan(policy=Policy(order=order))
+        lab.plan(policy=Policy(batch_by=order))
 
 
 @pytest.mark.parametrize("shape", ["Uniform", "Flexible"])
@@ -187,7 +187,7 @@ def test_an_instance_that_has_no_power_state_after_its_upgrade_is_no_success(sha
         else None
     )
     order = "fault_domain" if shape == "Flexible" else "update_domain"
-    verdict = lab.run(policy=Policy(order=order))
+    verdict = lab.run(policy=Policy(batch_by=order))
     assert not verdict.ok
     assert verdict.counts.get("updated", 0) == 0, verdict
     assert len(lab.sent) == 1
@@ -217,7 +217,7 @@ def test_flexible_views_that_are_not_there_make_no_instance_available() -> None:
         return None
 
     with pytest.raises(PlanRefused, match="and 0 are"):
-        Lab(capacity=6, orchestration="Flexible", before=before).plan(policy=Policy(order="fault_domain"))
+        Lab(capacity=6, orchestration="Flexible", before=before).plan(policy=Policy(batch_by="fault_domain"))
 
 
 @pytest.mark.parametrize("world", ["conflict", "preempt"])
@@ -226,7 +226,7 @@ def test_no_upgrade_is_sent_while_one_of_ours_has_not_ended(world: str, budget: 
     """Case r15: an upgrade that hangs; the next is not sent beside it, whatever Azure would say."""
     lab = Lab(capacity=10)
     lab.faults(on="upgrade", instance="0", effect="hang")
-    lab.world.concurrency = world
+    lab.simulation.settings.concurrency = world
     verdict = lab.run(policy=Policy(failure_budget=budget, operation_timeout_seconds=seconds))
     assert lab.breaches == []
     assert len(lab.requests()) == 1
@@ -240,11 +240,11 @@ def test_an_upgrade_that_hangs_and_ends_at_last_lets_the_others_go_on() -> None:
     lab.faults(on="upgrade", instance="0", effect="hang")
 
     def ended() -> None:
-        lab.world.scale_sets.set_state(lab.scale_set, lab.scale_set.instances["0"], "Failed")
-        lab.world.operations.end(lab.scale_set.upgrading, {"code": "Timeout", "message": "It took too long."})
-        lab.world.scale_sets.release(lab.scale_set, failed=True)
+        lab.simulation.instances.update(lab.scale_set, lab.scale_set.instances["0"], state="Failed")
+        lab.simulation.operations.end(lab.scale_set.upgrade, {"code": "Timeout", "message": "It took too long."})
+        lab.simulation.scale_sets.release(lab.scale_set, failed=True)
 
-    lab.world.after(1200, ended)
+    lab.simulation.events.schedule_in(1200, ended)
     verdict = lab.run(policy=Policy(failure_budget=1, operation_timeout_seconds=600))
     assert lab.breaches == []
     assert verdict.counts == {"failed": 1, "updated": 9}, verdict
@@ -253,7 +253,7 @@ def test_an_upgrade_that_hangs_and_ends_at_last_lets_the_others_go_on() -> None:
 def test_deallocate_is_not_sent_again_below_the_floor_or_over_a_foreign_model(tmp_path: Any) -> None:
     """Case r45c: a crash before deallocate, three others turn unhealthy, somebody writes the model."""
     lab, journal = Lab(capacity=10, health_source="extension"), str(tmp_path / "web.jsonl")
-    policy = Policy(most_disruptive="deallocate")
+    policy = Policy(max_disruption="deallocate")
 
     def larger(model: Any) -> Any:
         return az.set_vm_size(model, "Standard_E8s_v5")
@@ -264,7 +264,7 @@ def test_deallocate_is_not_sent_again_below_the_floor_or_over_a_foreign_model(tm
     for name in ("2", "3", "4"):
         lab.health(name, "unhealthy")
     lab.scale_set.model["properties"]["virtualMachineProfile"]["licenseType"] = "by-others"
-    lab.scale_set.generation += 1
+    lab.scale_set.model_version += 1
     verdict = lab.resume(journal)
     assert verdict.outcome == "stopped"
     assert "somebody changed the model" in verdict.reason
@@ -281,7 +281,7 @@ def test_an_instance_that_was_failed_before_does_not_fail_a_lost_batch(
     lab, journal = Lab(capacity=10, orchestration="Flexible" if flexible else "Uniform"), str(tmp_path / "web.jsonl")
     name = list(lab.instances)[3]
     lab.state(name, "Failed")
-    policy = Policy(order="fault_domain" if flexible else "update_domain")
+    policy = Policy(batch_by="fault_domain" if flexible else "update_domain")
     if crash:
         lab.run_until("intent", journal, policy=policy)
         verdict = lab.resume(journal)
@@ -306,7 +306,9 @@ def test_an_instance_that_others_change_is_waited_for_and_named(
     plan = lab.plan(policy=policy)
     lab.state("9", state)
     if seconds < math.inf:
-        lab.world.after(seconds, lambda: lab.world.scale_sets.set_state(lab.scale_set, lab.instances["9"], "Succeeded"))
+        lab.simulation.events.schedule_in(
+            seconds, lambda: lab.simulation.instances.update(lab.scale_set, lab.instances["9"], state="Succeeded")
+        )
     verdict = az.upgrade.upgrade(lab.arm, plan, journal=journal)
     if seconds < 1000:
         assert verdict.ok, verdict
@@ -318,3 +320,14 @@ def test_an_instance_that_others_change_is_waited_for_and_named(
     assert lab.versions()[NEW] == 9
     lab.state("9", "Succeeded")
     assert lab.resume(journal).counts == {"updated": 10}
+
+
+@pytest.mark.parametrize("seconds", [300.0, 0.0])
+def test_an_instance_that_is_listed_though_gone_does_not_count_as_available(seconds: float) -> None:
+    """It is listed as it was, running and healthy, for a while or for good."""
+    lab = Lab(capacity=10, health_source="extension")
+    lab.faults(habit="instance-listed-though-gone", instance="9", when="after", seconds=seconds)
+    verdict = lab.run()
+    assert lab.breaches == []
+    assert verdict.outcome == ("succeeded" if seconds else "paused")
+    assert verdict.counts["updated"] == 9

@@ -14,16 +14,16 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed
-from azurerm_lite.upgrade import Policy, command_gate, http_gate, plan, repair, resume, rollback, tcp_gate, upgrade
+from azurerm_lite.upgrade import Policy, clean_up, command_gate, http_gate, plan, resume, rollback, tcp_gate, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
-from azurerm_lite.upgrade.rules.snapshot import Member
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus
 from azurerm_lite.upgrade.run import journal as journals
 from azurerm_lite.upgrade.run.gates import ask
 from azurerm_lite.upgrade.run.runs import opened
 
 NEW, OLD = "22.04.202611120", "22.04.202608150"
-ONE = Member("0", "vm-0", "", "", 0, 0, True, NEW, "Succeeded", "running", "", False)
+ONE = InstanceStatus("0", "vm-0", "", "", 0, 0, True, NEW, "Succeeded", "running", "", False)
 
 
 def stage(**options: Any) -> Stage:
@@ -36,13 +36,15 @@ def versions(made: Stage) -> Counter[str]:
 
 
 def posts(made: Stage) -> list[list[str]]:
-    return [entry.body["instanceIds"] for entry in made.app.journal.find("POST", "manualupgrade") if entry.status < 400]
+    return [
+        entry.body["instanceIds"] for entry in made.app.recorder.find("POST", "manualupgrade") if entry.status < 400
+    ]
 
 
 # --- gates -----------------------------------------------------------------------------------------------------------
 
 
-def _raises(_members: Sequence[Member]) -> object:
+def _raises(_members: Sequence[InstanceStatus]) -> object:
     raise RuntimeError("no \x1b[31mroute")
 
 
@@ -70,7 +72,7 @@ def test_a_gate_that_hangs_is_left_behind() -> None:
 def test_a_gate_is_asked_once_for_each_batch_and_its_no_is_a_failure() -> None:
     made, asked = stage(), list[list[str]]()
 
-    def gate(members: Sequence[Member]) -> bool:
+    def gate(members: Sequence[InstanceStatus]) -> bool:
         asked.append([one.instance_id for one in members])
         return "6" not in asked[-1]
 
@@ -150,7 +152,7 @@ def test_a_command_finds_the_ids_and_answers_by_its_exit_code() -> None:
 
 def test_a_failure_is_taken_back_when_the_policy_says_so(tmp_path: Path) -> None:
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="6", effect="unhealthy")
     careful = Policy(rollback_on_failure=True, health_timeout_seconds=120)
     before = made.scale_set.model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
     wanted = plan(made.arm, *made.address, NEW, policy=careful)
@@ -170,17 +172,17 @@ def test_a_failure_is_taken_back_when_the_policy_says_so(tmp_path: Path) -> None
 def test_a_rollback_that_fails_too_is_the_end() -> None:
     """Row 122: no ping-pong."""
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="5", effect="fail", times=2)
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail", times=2)
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, health_timeout_seconds=60))
     verdict = upgrade(made.arm, wanted)
     assert verdict.outcome == "rollback-failed"
     assert not verdict.ok
-    assert len(made.app.journal.find("PATCH", "virtualMachineScaleSets")) == 2
+    assert len(made.app.recorder.find("PATCH", "virtualMachineScaleSets")) == 2
 
 
 def test_a_rollback_does_not_pause_at_the_checkpoints_of_the_upgrade() -> None:
     made = stage()
-    made.world.faults.add(on="upgrade", instance="6", effect="fail")  # in the second batch of five
+    made.simulation.faults.add(on="upgrade", instance="6", effect="fail")  # in the second batch of five
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True, checkpoints=(50,)))
     verdict = upgrade(made.arm, wanted)
     assert (verdict.outcome, versions(made)) == ("rolled-back", {OLD: 10})
@@ -196,14 +198,14 @@ def repaired(**options: Any) -> Stage:
 
 
 def states(made: Stage) -> list[str]:
-    return [entry.body["action"] for entry in made.app.journal.find("POST", "setOrchestrationServiceState")]
+    return [entry.body["action"] for entry in made.app.recorder.find("POST", "setOrchestrationServiceState")]
 
 
 @pytest.mark.parametrize("effect", ["", "fail"])
 def test_repairs_are_suspended_while_it_runs_and_resumed_however_it_ends(effect: str) -> None:
     made = repaired()
     if effect:
-        made.world.faults.add(on="upgrade", instance="6", effect=effect)
+        made.simulation.faults.add(on="upgrade", instance="6", effect=effect)
     seen: list[str] = []
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
     verdict = upgrade(made.arm, wanted, on_event=lambda _: seen.append(made.scale_set.repairs_state))
@@ -238,9 +240,9 @@ def test_what_a_crash_left_behind_can_be_taken_back(tmp_path: Path) -> None:
     assert runner.verdict is None
     runner.journal.close()  # as a process that is killed does
     assert made.scale_set.repairs_state == "Suspended"
-    assert repair(made.arm, where) is True
+    assert clean_up(made.arm, where) is True
     assert made.scale_set.repairs_state == "Running"
-    assert repair(made.arm, where) is False
+    assert clean_up(made.arm, where) is False
     assert resume(made.arm, where).ok
     assert states(made) == ["Suspend", "Resume", "Suspend", "Resume"]
     assert journals.fold(journals.read(where)).guarded is False
@@ -251,7 +253,7 @@ def test_repairs_that_cannot_be_resumed_are_named_in_the_verdict() -> None:
 
     def forbid(event: dict[str, Any]) -> None:
         if event["kind"] == "guarded":
-            made.world.faults.add(method="POST", path="setOrchestrationServiceState", nth=2, times=9, status=403)
+            made.simulation.faults.add(method="POST", path="setOrchestrationServiceState", nth=2, times=9, status=403)
 
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(suspend_repairs=True))
     verdict = upgrade(made.arm, wanted, on_event=forbid)
@@ -261,7 +263,7 @@ def test_repairs_that_cannot_be_resumed_are_named_in_the_verdict() -> None:
 
 # --- no scale-in of who is in flight ---------------------------------------------------------------------------------
 
-SHIELDED = Policy(protect_in_flight=True)
+SHIELDED = Policy(protect_from_scale_in=True)
 
 
 def shielded(made: Stage) -> set[str]:
@@ -284,9 +286,9 @@ def test_a_scale_in_takes_nobody_who_is_in_flight(careful: bool) -> None:
         if event["kind"] == "posted":
             protected.append(shielded(made))
             if len(protected) == 1:
-                made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 9}}, null_deletes=True)
+                made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 9}}, null_deletes=True)
 
-    mine = Policy(protect_in_flight=careful, instances=("9",))
+    mine = Policy(protect_from_scale_in=careful, instances=("9",))
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=mine), on_event=scale_in)
     assert verdict.classes["9"] == ("updated" if careful else "vanished")
     assert protected == [{"9"} if careful else set()]
@@ -306,7 +308,7 @@ def test_each_batch_is_protected_and_set_free_again() -> None:
 
 def test_nobody_stays_protected_over_the_pause_between_batches() -> None:
     made, seen = stage(), list[set[str]]()
-    wanted = plan(made.arm, *made.address, NEW, policy=Policy(protect_in_flight=True, pause_seconds=300))
+    wanted = plan(made.arm, *made.address, NEW, policy=Policy(protect_from_scale_in=True, pause_seconds=300))
 
     def note(event: dict[str, Any]) -> None:
         if event["kind"] == "waiting" and event["reason"].startswith("pause"):
@@ -332,10 +334,10 @@ def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_p
     flying = any(vm.state == "Updating" for vm in made.scale_set.instances.values())
     if flying:
         made.clock.advance(600)
-        made.world.settle()
-    repair(made.arm, where)
+        made.simulation.events.run_due_events()
+    clean_up(made.arm, where)
     assert shielded(made) == set()
-    assert repair(made.arm, where) is False
+    assert clean_up(made.arm, where) is False
     assert resume(made.arm, where).ok
     assert shielded(made) == set()
     assert all(len(vm.upgrades) == 1 for vm in made.scale_set.instances.values())
@@ -344,9 +346,29 @@ def test_whoever_was_protected_when_a_process_died_is_set_free(point: int, tmp_p
 @pytest.mark.parametrize("effect", ["fail", "unhealthy"])
 def test_however_it_ends_nobody_stays_protected(effect: str) -> None:
     made = stage(health_source="extension")
-    made.world.faults.add(on="upgrade", instance="6", effect=effect)
-    careful = Policy(protect_in_flight=True, health_timeout_seconds=60)
+    made.simulation.faults.add(on="upgrade", instance="6", effect=effect)
+    careful = Policy(protect_from_scale_in=True, health_timeout_seconds=60)
     assert upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful)).outcome == "stopped"
+    assert shielded(made) == set()
+
+
+@pytest.mark.parametrize("refused", ["0", "5"])
+def test_only_what_is_still_protected_is_named_so(refused: str, tmp_path: Path) -> None:
+    """Of a batch of two, the protection of one cannot be ended: the other is free, and the verdict says so."""
+    made, where = stage(), str(tmp_path / "web.jsonl")
+
+    def refuse(event: dict[str, Any]) -> None:
+        if event["kind"] == "settled":
+            path = f"virtualMachines/{refused}"
+            made.simulation.faults.add(method="PUT", path=path, status=409, code="OperationNotAllowed", times=10**6)
+
+    careful = Policy(protect_from_scale_in=True, busy_timeout_seconds=120)
+    verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW, policy=careful), journal=where, on_event=refuse)
+    assert verdict.outcome == "paused"
+    assert shielded(made) == {refused}
+    assert f"still protected from scale-in: {refused};" in verdict.reason
+    made.simulation.faults.clear()
+    assert clean_up(made.arm, where)
     assert shielded(made) == set()
 
 
@@ -358,6 +380,6 @@ def test_who_is_still_in_flight_when_it_is_cancelled_is_named_and_set_free_later
     assert verdict.outcome == "cancelled"
     assert "still protected from scale-in: 0, 5" in verdict.reason
     with pytest.raises(az.AzurermLiteError, match="instance 0 is being changed"):
-        repair(made.arm, where)
+        clean_up(made.arm, where)
     assert resume(made.arm, where).ok
     assert shielded(made) == set()

@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.emulator import Seed, health
+from azurerm_lite.emulator import Seed
+from azurerm_lite.emulator.simulation import health
 from azurerm_lite.upgrade import PlanRefused, Policy, upgrade
 
 from .lab import NEW, OLD, Lab, at
+from .search import tables
 
 FLEXIBLE = {"orchestration": "Flexible"}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "uniform": ({}, {}),
-    "flexible": (FLEXIBLE, {"order": "fault_domain"}),
-    "zones": ({"zones": ("1", "2", "3")}, {"order": "zone"}),
+    "flexible": (FLEXIBLE, {"batch_by": "fault_domain"}),
+    "zones": ({"zones": ("1", "2", "3")}, {"batch_by": "zone"}),
 }
 
 
@@ -54,18 +56,18 @@ def test_an_instance_that_falls_back_while_it_bakes_does_not_pass(period: int, s
 
     def flap(count: int) -> None:
         vm = lab.instances["0"]
-        if count and active[0] and vm.generation == lab.scale_set.generation and vm.state == "Succeeded":
+        if count and active[0] and vm.model_version == lab.scale_set.model_version and vm.state == "Succeeded":
             after = state if vm.health == "healthy" else "healthy"
-            lab.world.scale_sets.set_health(lab.scale_set, vm, after)
+            lab.simulation.health.set_health(lab.scale_set, vm, after)
         if count and active[0]:
-            lab.world.after(period, lambda: flap(count - 1))
+            lab.simulation.events.schedule_in(period, lambda: flap(count - 1))
 
     settled: list[Any] = []
 
     def hear(event: Any) -> None:
         if event["kind"] == "fit" and not settled:
             if not flapping:
-                lab.world.after(5, lambda: flap(60))
+                lab.simulation.events.schedule_in(5, lambda: flap(60))
             flapping.append(1)
         if event["kind"] == "settled":
             active[0] = False
@@ -74,7 +76,7 @@ def test_an_instance_that_falls_back_while_it_bakes_does_not_pass(period: int, s
     flapping: list[int] = []
     policy = Policy(**{field: 300.0}, canary_instances=int(field == "canary_bake_seconds"))
     verdict = lab.run(policy=policy, on_event=hear)
-    history = [(when, up) for when, _, name, up in lab.world.scale_sets.history if name == "0"]
+    history = [(when, up) for when, _, name, up in lab.simulation.state.availability if name == "0"]
     last_change = max(when for when, _ in history if when <= settled[0]["at"])
     healthy = settled[0]["classes"]["0"] == "updated"
     assert not healthy or settled[0]["at"] - last_change >= 300, (history, settled)
@@ -165,14 +167,14 @@ def test_deletions_by_others_use_up_no_budget() -> None:
 def test_an_operation_that_gave_its_instances_back_unchanged_is_sent_again(code: str) -> None:
     """Item 3: Canceled, preempted or retryable: the instances are as they were, and it is no failure."""
     lab = Lab(capacity=10)
-    lab.world.concurrency = "preempt"
+    lab.simulation.settings.concurrency = "preempt"
 
     def preempt() -> None:
         for name in ("0", "5"):
-            lab.world.scale_sets.set_state(lab.scale_set, lab.instances[name], "Succeeded")
-        lab.world.operations.end(lab.scale_set.upgrading, {"code": code, "message": "Preempted by another."})
-        lab.world.scale_sets.release(lab.scale_set, failed=False)
-        lab.world.forget_events()
+            lab.simulation.instances.update(lab.scale_set, lab.instances[name], state="Succeeded")
+        lab.simulation.operations.end(lab.scale_set.upgrade, {"code": code, "message": "Preempted by another."})
+        lab.simulation.scale_sets.release(lab.scale_set, failed=False)
+        lab.simulation.events.clear()
 
     verdict = lab.run(on_event=at("posted", 1, preempt))
     if code == "OperationNotAllowed":
@@ -193,12 +195,12 @@ def test_silence_after_reports_is_not_health(
     reporting: tuple[str, ...], kind: str, number: int, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Case r06: the reports of instances cease; none of them is available, and nothing more is sent."""
-    lab, silent, shown = Lab(capacity=10, health_source=source), list[int](), health.shown
+    lab, silent, shown = Lab(capacity=10, health_source=source), list[int](), health.vm_health
 
     def silenced(world: Any, vm: Any) -> Any:
         return None if silent and vm.instance_id not in reporting else shown(world, vm)
 
-    monkeypatch.setattr(health, "shown", silenced)
+    monkeypatch.setattr(health, "vm_health", silenced)
     verdict = lab.run(on_event=at(kind, number, lambda: silent.append(len(lab.sent))))
     assert verdict.outcome in ("paused", "stopped"), verdict
     assert not verdict.ok
@@ -209,23 +211,88 @@ def test_silence_after_reports_is_not_health(
 
 def test_silence_that_ends_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kind of r06: an outage of the agents of 5 minutes; nobody has failed."""
-    lab, silent, shown = Lab(capacity=10, health_source="extension"), list[int](), health.shown
-    monkeypatch.setattr(health, "shown", lambda world, vm: None if silent else shown(world, vm))
+    lab, silent, shown = Lab(capacity=10, health_source="extension"), list[int](), health.vm_health
+    monkeypatch.setattr(health, "vm_health", lambda world, vm: None if silent else shown(world, vm))
 
     def fall_silent() -> None:
         silent.append(1)
-        lab.world.after(300, silent.clear)
+        lab.simulation.events.schedule_in(300, silent.clear)
 
     verdict = lab.run(on_event=at("posted", 2, fall_silent))
     assert verdict.ok, verdict
     assert lab.versions() == {NEW: 10}
 
 
-def test_a_set_that_has_never_reported_health_is_planned_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kind of r06: the model has a health source, and no instance has ever reported."""
-    lab = Lab(capacity=10, health_source="extension")
-    monkeypatch.setattr(health, "shown", lambda _world, _vm: None)
-    assert any("health" in warning for warning in lab.plan().warnings)
+@pytest.mark.parametrize("source", ["extension", "probe"])
+def test_instances_that_have_never_reported_to_the_health_source_are_not_available(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind of r06: the model has a health source, and no instance has ever reported: unknown health is not health."""
+    lab = Lab(capacity=10, health_source=source)
+    monkeypatch.setattr(health, "vm_health", lambda _world, _vm: None)
+    with pytest.raises(PlanRefused, match=r"0 are \(10 run, and report nothing to the health source"):
+        lab.plan()
+    silent = [
+        text
+        for text in lab.plan(policy=Policy(min_healthy_instance_percent=0, min_healthy_zone_percent=0)).warnings
+        if "nothing reports" in text
+    ]
+    assert len(silent) == 1
+
+
+@pytest.mark.parametrize("percent", [0, 80])
+def test_a_set_of_which_nothing_reports_any_health_is_waited_for_and_then_left_alone(
+    percent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no instance must stay, one goes; it never reports either, and the run pauses for that."""
+    lab, shown, silent = Lab(capacity=5, health_source="extension"), health.vm_health, list[int]()
+    monkeypatch.setattr(health, "vm_health", lambda world, vm: None if silent else shown(world, vm))
+    policy = Policy(min_healthy_instance_percent=percent, min_healthy_zone_percent=0)
+    wanted = lab.plan(policy=policy)
+    silent.append(1)
+    lab.clock.advance(60)
+    verdict = upgrade(lab.arm, wanted)
+    assert verdict.outcome == "paused", verdict
+    assert len(lab.sent) == (percent == 0)
+
+
+def test_instances_that_are_older_than_the_health_source_count_by_whether_they_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The source is in the model, and no instance was brought to it: none can report."""
+    lab, shown = Lab(capacity=10, health_source="extension"), health.vm_health
+    lab.simulation.scale_sets.write(
+        lab.scale_set, {"properties": {"virtualMachineProfile": {"licenseType": "None"}}}, null_deletes=True
+    )
+    lab.clock.advance(60)
+    lab.simulation.events.run_due_events()
+    monkeypatch.setattr(
+        health,
+        "vm_health",
+        lambda emulated, vm: shown(emulated, vm) if vm.model_version == lab.scale_set.model_version else None,
+    )
+    assert lab.run(None).counts == {"updated": 10}
+    assert lab.breaches == []
+
+
+@pytest.mark.parametrize(
+    ("source", "latest", "report", "available"),
+    [
+        ("kept", True, "", True),
+        ("required", True, "", False),
+        ("required", False, "", False),
+        ("required", True, "healthy", True),
+        ("required", True, "unknown", False),
+        ("arrives", True, "", False),
+        ("arrives", False, "", True),
+        ("leaves", True, "unknown", True),
+        ("leaves", False, "unknown", False),
+    ],
+)
+def test_what_a_health_source_asks_of_an_instance(source: Any, latest: bool, report: str, available: bool) -> None:
+    member = tables.instance("0", latest=latest, health=report)
+    snapshot = tables.seen(member, source=source, reports=False)
+    assert (snapshot.fit(member), snapshot.is_free(member)) == (available, False)
 
 
 # --- succeeded means healthy ------------------------------------------------------------------------------------------
@@ -336,20 +403,20 @@ def test_initializing_lasts_as_long_as_the_model_grants(
 @pytest.mark.parametrize("period", [4.0, 8.0, 61.0])
 @pytest.mark.parametrize("names", [("9",), ("8", "9")])
 def test_a_flapping_instance_does_not_keep_protection_going_for_ever(period: float, names: tuple[str, ...]) -> None:
-    """Case r27: protect_in_flight and an instance that flaps: it ends, with few writes, and removes its guards."""
+    """Case r27: protect_from_scale_in and an instance that flaps: it ends, with few writes, and removes its guards."""
     lab = Lab(capacity=10, health_source="extension")
     lab.limit = 6000
-    plan = lab.plan(policy=Policy(protect_in_flight=True))
+    plan = lab.plan(policy=Policy(protect_from_scale_in=True))
 
     def flap(name: str) -> None:
         vm = lab.scale_set.instances.get(name)
         if vm is not None and lab.clock.time() < lab.start + 20_000:
             after = "unhealthy" if vm.health == "healthy" else "healthy"
-            lab.world.scale_sets.set_health(lab.scale_set, vm, after)
-            lab.world.after(period, lambda: flap(name))
+            lab.simulation.health.set_health(lab.scale_set, vm, after)
+            lab.simulation.events.schedule_in(period, lambda: flap(name))
 
     for name in names:
-        lab.world.after(1, lambda name=name: flap(name))
+        lab.simulation.events.schedule_in(1, lambda name=name: flap(name))
     verdict = upgrade(lab.arm, plan)
     assert verdict.outcome in ("succeeded", "paused", "stopped"), verdict
     assert verdict.ok or verdict.reason

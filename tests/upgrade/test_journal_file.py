@@ -57,13 +57,13 @@ def test_a_first_line_that_was_cut_anywhere_is_no_upgrade_and_nothing_is_asked_o
     path = tmp_path / "j.jsonl"
     made = killed_at("begin", path)
     (first,) = path.read_bytes().splitlines(keepends=True)
-    asked = len(made.app.journal.entries)
+    asked = len(made.app.recorder.entries)
     for cut in range(len(first)):
         path.write_bytes(first[:cut])
         assert journals.read(path) == []
         with pytest.raises(az.InvalidInput, match="no whole entry: that upgrade was not begun"):
             resume(made.arm, str(path))
-    assert len(made.app.journal.entries) == asked
+    assert len(made.app.recorder.entries) == asked
     path.write_bytes(first)
     assert resume(made.arm, str(path)).ok
 
@@ -106,7 +106,7 @@ def test_an_entry_that_the_disk_did_not_take_leaves_no_half_line_behind(
     monkeypatch.setattr(os, "write", written)
     monkeypatch.setattr(os, "fsync", synced)
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW), journal=str(path))
-    assert (verdict.outcome, made.app.journal.find("POST", "manualupgrade")) == ("paused", [])
+    assert (verdict.outcome, made.app.recorder.find("POST", "manualupgrade")) == ("paused", [])
     monkeypatch.undo()
     kinds = [one["kind"] for one in journals.read(path)]
     assert (kinds[-1], "intent" in kinds) == ("end", False)

@@ -11,7 +11,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, VirtualClock, serve
-from azurerm_lite.upgrade import PlanRefused, Policy, Verdict, plan, repair, resume, rollback, upgrade
+from azurerm_lite.upgrade import PlanRefused, Policy, Verdict, clean_up, plan, resume, rollback, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules import stored
 from azurerm_lite.upgrade.run import journal as journals
@@ -21,7 +21,7 @@ from . import windows
 MID, NEW = "22.04.202610200", "22.04.202611120"
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file to another user")
-CALLS: dict[str, Callable[..., Any]] = {"resume": resume, "rollback": rollback, "repair": repair}
+CALLS: dict[str, Callable[..., Any]] = {"resume": resume, "rollback": rollback, "clean_up": clean_up}
 
 
 def paused(path: Path, **options: Any) -> Stage:
@@ -48,7 +48,7 @@ def interrupt(_event: Any) -> None:
 
 
 def writes(stage: Stage) -> int:
-    return len(stage.app.journal.writes())
+    return len(stage.app.recorder.writes())
 
 
 @pytest.fixture(name="ends_soon", autouse=True)
@@ -70,10 +70,10 @@ def test_a_journal_that_others_may_write_is_refused_with_the_command_that_mends_
     path = tmp_path / "j.jsonl"
     stage = paused(path)
     path.chmod(mode)
-    before = len(stage.app.journal.entries)
+    before = len(stage.app.recorder.entries)
     with pytest.raises(az.InvalidInput, match=f"chmod go-w {path}"):
         CALLS[call](stage.arm, str(path))
-    assert len(stage.app.journal.entries) == before
+    assert len(stage.app.recorder.entries) == before
     assert journals.read(path)[0]["kind"] == "begin"  # reading is never refused
     assert path.stat().st_mode & 0o777 == mode  # and nothing is mended behind anybody's back
     path.chmod(mode & ~0o022)
@@ -149,7 +149,7 @@ def test_a_journal_of_one_emulator_is_refused_by_another_at_another_address(call
         upgrade(arm, plan(arm, *web, NEW, policy=policy), journal=str(path))
         with pytest.raises(az.InvalidInput, match=f"of {practice.arm_endpoint}, and .* leads to {real.arm_endpoint}"):
             CALLS[call](other, str(path))
-        assert real.journal.writes() == []
+        assert real.recorder.writes() == []
         CALLS[call](arm, str(path))
 
 
@@ -184,7 +184,7 @@ def test_where_it_is_from_stands_in_the_first_entry(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     stage = paused(path)
     first = journals.read(path)[0]
-    assert (first["endpoint"], first["world"]) == (stage.arm.base, stage.world.id)
+    assert (first["endpoint"], first["world"]) == (stage.arm.base, stage.simulation.id)
     assert first["paths"] == ["properties.virtualMachineProfile.storageProfile.imageReference.version"]
 
 
@@ -410,11 +410,11 @@ def test_windows_simulated_an_upgrade_begins_is_resumed_and_rolled_back(
 
 
 def test_windows_simulated_the_emulator_writes_its_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from azurerm_lite.emulator import journal as record
+    from azurerm_lite.emulator import recorder as record
 
     windows.simulate(monkeypatch, tmp_path)
     stage = Stage(Seed.build(capacity=2))
-    stage.app.journal.write_to(str(tmp_path / "record.jsonl"))
+    stage.app.recorder.write_to(str(tmp_path / "record.jsonl"))
     az.get_vmss(stage.arm, *stage.address)
-    stage.app.journal.close()
+    stage.app.recorder.close()
     assert [entry.method for entry in record.read(str(tmp_path / "record.jsonl"))] == ["GET"]

@@ -7,8 +7,9 @@ import pytest
 
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Observation
-from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed
+from azurerm_lite.upgrade.rules.snapshot import Snapshot
+from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, begin, changed, left_deallocated
+from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
 from .search import tables
 from .search.tables import NOW, instance, seen
@@ -17,7 +18,7 @@ ROWS = tables.rows()
 
 
 @pytest.mark.parametrize(("state", "snapshot", "expected"), ROWS.values(), ids=ROWS)
-def test_what_is_decided(state: State, snapshot: Observation | None, expected: Mapping[str, Any]) -> None:
+def test_what_is_decided(state: State, snapshot: Snapshot | None, expected: Mapping[str, Any]) -> None:
     assert tables.differences(machine.decide(state, snapshot, NOW), expected) == []
 
 
@@ -48,9 +49,39 @@ def test_how_long_a_cause_is_waited_for(cause: str, field: str) -> None:
         ({"classes": {"0": "updated"}, "legs": (Leg("1", instances=frozenset("1")), Leg("3"))}, tables.FIRST, ["0"]),
     ],
 )
-def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Observation, doubtful: Any) -> None:
+def test_what_of_a_snapshot_is_to_be_seen_twice(values: dict[str, Any], snapshot: Snapshot, doubtful: Any) -> None:
     entry = machine.seen_entry(tables.state(**values), snapshot)
     assert (entry["doubtful"], entry["ids"], entry["at"]) == (doubtful, frozenset(snapshot.members), snapshot.at)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown", "failed"),
+    [
+        ({"state": "Failed", "trouble": "OOM: no room"}, {}, {"0": "OOM: no room"}),
+        ({"state": "Failed"}, {}, {"0": "it was not listed after its upgrade, and is Failed"}),
+        ({"state": "Failed"}, {"sends": {}}, {}),
+        ({}, {}, {}),
+    ],
+)
+def test_a_failed_upgrade_is_not_sent_again_when_lists_had_lost_its_instance(
+    values: dict[str, Any], shown: dict[str, Any], failed: dict[str, str]
+) -> None:
+    """Two empty lists, and the instance was vanished; then it is listed again."""
+    facts = {"absent": frozenset("0"), "classes": {"0": "vanished"}, "posted": frozenset("0"), "sends": {"0": 1}}
+    before = tables.state(**{**facts, **shown})
+    snapshot = seen(instance("0", **values), instance("1"), instance("2"))
+    after = machine.apply(before, machine.seen_entry(before, snapshot))
+    assert (after.classes, after.reasons, after.absent) == (dict.fromkeys(failed, "failed"), failed, frozenset())
+
+
+def test_what_was_not_available_before_is_updated_once_it_is_available() -> None:
+    state = tables.state(classes={"0": "still-unavailable", "1": "still-unavailable", "2": "still-unavailable"})
+    snapshot = seen(tables.current("0"), tables.current("1", health="unhealthy"), instance("2"))
+    assert verdict_classes(state, snapshot) == {"0": "updated", "1": "still-unavailable", "2": "still-unavailable"}
+    back = changed(state, direction="back")
+    assert verdict_classes(back, snapshot)["0"] == "rolled-back"
+    assert verdict_classes(state, None) == state.classes
+    assert verdict_classes(state, seen(instance("2")))["0"] == "still-unavailable"
 
 
 # --- what each entry makes of a state --------------------------------------------------------------------------------
@@ -97,6 +128,12 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "stage", "name": "start", "ids": ["0"]},
         {"batch": changed(ENDED, request="start", status="intended"), "operation": None},
     ),
+    "stage, of a part": (
+        changed(STATE, batch=tables.batch("01"), posted=frozenset("012")),
+        {"kind": "stage", "name": "reimage", "ids": ["1"], "batch": ["1"]},
+        {"batch": changed(tables.batch("1"), request="reimage", status="intended"), "posted": frozenset("12")},
+    ),
+    "stage, of a part, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"], "batch": ["0"]}, {}),
     "stage, without a batch": (STATE, {"kind": "stage", "name": "start", "ids": ["0"]}, {}),
     "posted": (
         changed(STATE, batch=INTENDED, left=1, lowest=2, unsent=3, sends={"0": 1}, turned_down={"0": 1, "1": 1}),
@@ -364,6 +401,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "shielded", "ids": [], "batch": []},
         {"shielded": (), "shielded_for": (), "protection": "off", **STALE},
     ),
+    "freed": (
+        changed(STATE, shielded=("0", "1"), shielded_for=("0", "1"), protection="removing"),
+        {"kind": "freed", "ids": ["0"]},
+        {"shielded": ("1",)},
+    ),
     "protection": (
         STATE,
         {"kind": "protection", "protection": "on"},
@@ -403,6 +445,11 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             "turned_down": {},
             **STALE,
         },
+    ),
+    "rollback of a health source": (
+        changed(STATE, source="arrives"),
+        {"kind": "rollback", "legs": [{"version": "1"}]},
+        {"direction": "back", "legs": (Leg("1"),), "model": "unwritten", "source": "leaves", **STALE},
     ),
     "rollback to nothing": (
         STATE,
@@ -522,6 +569,17 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
         {"classes": {"1": "updated"}, **LOOKED, "posted": frozenset("1"), "absent": frozenset()},
     ),
+    "seen again, and Failed": (
+        changed(STATE, classes={"0": "vanished", "1": "updated"}, posted=frozenset("01"), absent=frozenset("0")),
+        {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False, "failed": {"0": "OOM"}},
+        {
+            "classes": {"0": "failed", "1": "updated"},
+            "reasons": {"0": "OOM"},
+            **LOOKED,
+            "posted": frozenset("1"),
+            "absent": frozenset(),
+        },
+    ),
     "seen, and waited for something else": (
         changed(STATE, wait=Wait("floor", 5.0)),
         {"kind": "seen", "ids": frozenset("012"), "doubtful": [], "reports": False},
@@ -582,6 +640,20 @@ def test_a_journal_leads_to_the_state_that_its_entries_led_to() -> None:
     assert machine.fold([first]) == begin(first)
     assert machine.fold([first, intent, written]) == machine.apply(machine.apply(begin(first), intent), written)
     assert begin(first).images == {"0": "i:1"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "names"),
+    [
+        (None, "2"),
+        (SENT, "2"),
+        (changed(tables.batch("01"), request="deallocate", status="lost", stopped=frozenset("1")), "02"),
+        (changed(tables.batch("01"), request="deallocate", status="sent"), "012"),
+        (changed(tables.batch("01"), request="deallocate", status="ended"), "2"),
+    ],
+)
+def test_which_instances_are_left_deallocated(batch: Batch | None, names: str) -> None:
+    assert left_deallocated(changed(STATE, batch=batch, deallocated=frozenset("2"))) == frozenset(names)
 
 
 def test_the_phases_of_an_upgrade() -> None:

@@ -63,7 +63,7 @@ def random_policy(rng: random.Random, capacity: int) -> Policy:
     """How careful, without checkpoints. Large sets go in few batches, or the test would take long."""
     canary = rng.choice((0, 0, 1, 2))
     return Policy(
-        order=rng.choice(("update_domain", "update_domain", "fault_domain", "zone", "batch")),
+        batch_by=rng.choice(("update_domain", "update_domain", "fault_domain", "zone", "batch")),
         max_batch_instance_percent=rng.choice((10, 20, 34, 50, 100)),
         batch_size=rng.choice((None, None, None, 1, 3, 10)) if capacity <= 20 else None,
         min_healthy_instance_percent=rng.choice((0, 50, 67, 80, 90)),
@@ -72,7 +72,7 @@ def random_policy(rng: random.Random, capacity: int) -> Policy:
         canary_bake_seconds=rng.choice((0.0, 120.0, 900.0)) if canary else 0.0,
         bake_seconds=rng.choice((0.0, 0.0, 45.0, 300.0)),
         pause_seconds=rng.choice((0.0, 0.0, 30.0, 120.0)),
-        sick_first=rng.choice((True, True, False)),
+        prioritize_unhealthy_instances=rng.choice((True, True, False)),
     )
 
 
@@ -82,9 +82,9 @@ def disabled(stage: Stage, rng: random.Random) -> None:
     few = rng.sample(instances, min(len(instances) // 5, rng.choice((0, 0, 0, 1, 2))))
     for instance in few:
         if instance.health:
-            stage.world.scale_sets.changing(stage.scale_set, instance, health="unhealthy")
+            stage.simulation.instances.update(stage.scale_set, instance, health="unhealthy")
         else:
-            stage.world.scale_sets.changing(stage.scale_set, instance, power=rng.choice(("stopped", "deallocated")))
+            stage.simulation.instances.update(stage.scale_set, instance, power=rng.choice(("stopped", "deallocated")))
 
 
 # --- a run, and what the record says of it ---------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def planned(number: int) -> tuple[Stage, Plan, Any]:
         capacity = rng.randint(1 + largest // 3, largest)
         stage = Stage(random_seed(rng, capacity), random_seed=number)
         stage.clock.advance(60)
-        stage.world.settle()
+        stage.simulation.events.run_due_events()
         disabled(stage, rng)
         try:
             wanted = plan(stage.arm, *stage.address, NEW, policy=random_policy(rng, capacity))
@@ -111,10 +111,14 @@ def planned(number: int) -> tuple[Stage, Plan, Any]:
 def run(number: int) -> Run:
     """Plan, run and rehearse one."""
     stage, wanted, captured = planned(number)
-    before, begun, changes = len(stage.app.journal.entries), stage.clock.time(), len(stage.world.scale_sets.history)
-    up = {one.instance_id for one in stage.scale_set.instances.values() if one.available}
+    before, begun, changes = (
+        len(stage.app.recorder.entries),
+        stage.clock.time(),
+        len(stage.simulation.state.availability),
+    )
+    up = {one.instance_id for one in stage.scale_set.instances.values() if one.is_available}
     verdict = upgrade(stage.arm, wanted)
-    entries = stage.app.journal.entries[before:]
+    entries = stage.app.recorder.entries[before:]
     posts = [(one.time, one.body) for one in entries if one.path.endswith("/manualupgrade")]
     lowest, sent = availability(stage, wanted, up, changes, [time for time, _ in posts])
     return Run(
@@ -157,7 +161,7 @@ def availability(
             least[place] = min(least[place], sum(not place or zones[name] == place for name in up))
 
     note()
-    for when, instances in _by_time(stage.world.scale_sets.history[changes:]):
+    for when, instances in _by_time(stage.simulation.state.availability[changes:]):
         for name, available in instances:
             (up.add if available else up.discard)(name)
         note()
@@ -206,13 +210,13 @@ def test_requests_and_seconds_are_near_the_plans(runs: list[Run], what: str, mos
 # --- guards, other requests, Flexible sets ---------------------------------------------------------------------------
 
 OTHERS: dict[str, tuple[Policy, dict[str, Any]]] = {
-    "protection": (Policy(protect_in_flight=True), {"capacity": 15}),
+    "protection": (Policy(protect_from_scale_in=True), {"capacity": 15}),
     "repairs": (
         Policy(suspend_repairs=True),
         {"capacity": 10, "health_source": "probe", "properties": {"automaticRepairsPolicy": {"enabled": True}}},
     ),
     "reimage": (Policy(), {"capacity": 12, "ephemeral": True}),
-    "Flexible": (Policy(order="fault_domain"), {"capacity": 30, "orchestration": "Flexible"}),
+    "Flexible": (Policy(batch_by="fault_domain"), {"capacity": 30, "orchestration": "Flexible"}),
     "many batches": (Policy(batch_size=1), {"capacity": 40}),
 }
 
@@ -223,10 +227,10 @@ def test_guards_other_requests_and_views_are_counted_too(policy: Policy, facts: 
     for number in range(3):
         stage = Stage(Seed.build(**facts), random_seed=number)
         wanted = plan(stage.arm, *stage.address, NEW, policy=policy)
-        before, begun = len(stage.app.journal.entries), stage.clock.time()
+        before, begun = len(stage.app.recorder.entries), stage.clock.time()
         assert upgrade(stage.arm, wanted).ok
         said = [said[0] + wanted.requests, said[1] + wanted.seconds]
-        really = [really[0] + len(stage.app.journal.entries) - before, really[1] + stage.clock.time() - begun]
+        really = [really[0] + len(stage.app.recorder.entries) - before, really[1] + stage.clock.time() - begun]
     assert really[0] == pytest.approx(said[0], rel=0.25)
     assert really[1] == pytest.approx(said[1], rel=0.35)
 

@@ -23,11 +23,11 @@ def stage(**options: Any) -> Stage:
 
 
 def wanted(made: Stage, change: Any = NEW, **options: Any) -> Plan:
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     try:
         return plan(made.arm, *made.address, change, **options)
     finally:
-        assert made.app.journal.writes() == []
+        assert made.app.recorder.writes() == []
 
 
 def refused(made: Stage, change: Any, reason: str, **options: Any) -> None:
@@ -64,8 +64,8 @@ def test_the_kind_of_image_cannot_change(before: dict[str, Any], after: dict[str
 
 def test_a_purchase_plan_can_neither_come_nor_go() -> None:
     made = stage()
-    made.world.images.publish("acme", "web", "byol", "1.0.0")
-    made.world.images.plans["acme", "web", "byol"] = SOLD
+    made.simulation.images.publish("acme", "web", "byol", "1.0.0")
+    made.simulation.images.plans["acme", "web", "byol"] = SOLD
     acme = {"publisher": "acme", "offer": "web", "sku": "byol", "version": "1.0.0"}
     refused(made, _becomes(acme), "sold under the plan acme/web/byol, and this scale set has no plan")
     made.scale_set.model["plan"] = {**SOLD, "publisher": "ACME"}
@@ -87,7 +87,7 @@ def test_a_purchase_plan_can_neither_come_nor_go() -> None:
 )
 def test_a_gallery_image_must_be_in_the_region(version: str, regions: tuple[str, ...], state: str, reason: str) -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
-    made.world.images.publish_gallery(GALLERY, "1.0.1", *regions, state=state)
+    made.simulation.images.publish_gallery(GALLERY, "1.0.1", *regions, state=state)
     if reason:
         refused(made, version, reason)
     else:
@@ -96,9 +96,9 @@ def test_a_gallery_image_must_be_in_the_region(version: str, regions: tuple[str,
 
 def test_a_gallery_says_what_latest_is_and_it_is_pinned() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
-    made.world.images.publish_gallery(GALLERY, "1.0.9", "westus2")
-    made.world.images.publish_gallery(GALLERY, "1.0.10", "westus2")
-    made.world.images.publish_gallery(GALLERY, "1.0.11", "westus2", exclude_from_latest=True)
+    made.simulation.images.publish_gallery(GALLERY, "1.0.9", "westus2")
+    made.simulation.images.publish_gallery(GALLERY, "1.0.10", "westus2")
+    made.simulation.images.publish_gallery(GALLERY, "1.0.11", "westus2", exclude_from_latest=True)
     found = wanted(made, "latest")
     assert found.version == "1.0.10"
     assert found.changes[0].endswith("/versions/1.0.10")
@@ -106,7 +106,7 @@ def test_a_gallery_says_what_latest_is_and_it_is_pinned() -> None:
 
 def test_a_gallery_that_may_not_be_read_is_a_warning() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
-    made.world.faults.next("GET", "/galleries/", status=403, code="AuthorizationFailed")
+    made.simulation.faults.next("GET", "/galleries/", status=403, code="AuthorizationFailed")
     assert warned(wanted(made, "1.0.1"), "the gallery may not be read")
 
 
@@ -124,11 +124,11 @@ def test_a_platform_image_that_a_function_names_must_exist_too() -> None:
 def test_the_limit_of_ten_models_is_seen_before_it_is_hit() -> None:
     made = stage()
     for number, vm in enumerate(made.scale_set.instances.values()):
-        vm.generation = -1 - number
+        vm.model_version = -1 - number
         vm.document["properties"]["storageProfile"]["imageReference"]["exactVersion"] = f"1.0.{number}"
     refused(made, NEW, "instances run 10 older models at least, and Azure allows 10 with the present and the next")
     assert wanted(made, None).batches  # which is the way out
-    made.scale_set.instances["0"].generation = made.scale_set.instances["1"].generation = 0
+    made.scale_set.instances["0"].model_version = made.scale_set.instances["1"].model_version = 0
     assert warned(wanted(made), "8 instances are behind the present model already")
     assert warned(wanted(made), "they run 1.0.2, 1.0.3, 1.0.4")
 
@@ -139,12 +139,12 @@ def _grown(capacity: int, size: str) -> Any:
 
 def test_a_larger_set_must_fit_into_the_quota() -> None:
     made = stage()  # 10 instances of 2 vCPUs
-    made.world.images.cores = 28
+    made.simulation.images.cores = 28
     refused(made, _grown(15, "Standard_D2s_v3"), "needs 10 vCPUs more, and the region's quota leaves 8")
     assert wanted(made, _grown(14, "Standard_D2s_v3")).batches == ()
     refused(made, _grown(10, "Standard_D4s_v3"), "needs 20 vCPUs more")
     assert wanted(made, _grown(5, "Standard_D4s_v3")).batches
-    deep = Policy(most_disruptive="deallocate")
+    deep = Policy(max_disruption="deallocate")
     assert warned(wanted(made, _grown(11, "Standard_DS3_v2"), policy=deep), "the quota was not looked at")
 
 
@@ -161,13 +161,13 @@ def test_cores_are_read_where_the_name_says_them(size: str, number: int | None) 
 def test_rights_that_do_not_reach_operations_are_told_before_the_first_batch() -> None:
     """Row 53: rights on the scale set alone can begin what they cannot follow."""
     made = stage()
-    made.world.faults.add(method="GET", path="/operations/", times=99, status=403, code="AuthorizationFailed")
+    made.simulation.faults.add(method="GET", path="/operations/", times=99, status=403, code="AuthorizationFailed")
     found = wanted(made)
     assert warned(found, "the status of operations may not be read with these rights")
     assert warned(found, "Grant a role on the resource group")
     verdict = upgrade(made.arm, found)
     assert verdict.outcome == "paused"
-    assert made.app.journal.find("POST", "manualupgrade") == []
+    assert made.app.recorder.find("POST", "manualupgrade") == []
     assert not warned(wanted(stage()), "may not be read")
 
 
@@ -176,7 +176,7 @@ def test_rights_that_do_not_reach_operations_are_told_before_the_first_batch() -
 
 def test_what_others_do_meanwhile_is_shown() -> None:
     made = stage()
-    made.world.scale_sets.set_state(made.scale_set, made.scale_set.instances["3"], "Updating")
+    made.simulation.instances.update(made.scale_set, made.scale_set.instances["3"], state="Updating")
     assert warned(wanted(made), "being changed by somebody else, and waited for: 3")
 
 
@@ -197,12 +197,12 @@ def test_a_policy_can_forbid_touching_a_protected_set() -> None:
     made = stage()
     made.scale_set.instances["3"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
     assert warned(wanted(made), "protected from scale-set actions and left alone: 3")
-    refused(made, NEW, "protected from scale-set actions: 3", policy=Policy(protected="fail"))
+    refused(made, NEW, "protected from scale-set actions: 3", policy=Policy(on_protected="fail"))
 
 
 def test_a_gallery_set_is_upgraded_and_rehearsed_to_the_version_that_was_named() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
-    made.world.images.publish_gallery(GALLERY, "1.0.1", "westus2")
+    made.simulation.images.publish_gallery(GALLERY, "1.0.1", "westus2")
     tried = rehearse(made.arm, *made.address, "1.0.1")
     assert (tried.plan.version, tried.verdict.counts) == ("1.0.1", {"updated": 10})
     assert upgrade(made.arm, wanted(made, "1.0.1")).counts == {"updated": 10}
@@ -213,7 +213,7 @@ def test_a_gallery_set_is_upgraded_and_rehearsed_to_the_version_that_was_named()
 
 def test_a_rehearsal_has_the_image_that_a_function_asks_for() -> None:
     made = stage(image={"id": f"{GALLERY}/versions/1.0.0"})
-    made.world.images.publish_gallery(GALLERY, "2.0.0", "westus2")
+    made.simulation.images.publish_gallery(GALLERY, "2.0.0", "westus2")
     found = rehearse(made.arm, *made.address, lambda m: az.set_image_id(m, f"{GALLERY}/versions/2.0.0"))
     assert (found.plan.version, found.verdict.counts) == ("2.0.0", {"updated": 10})
     found = rehearse(stage().arm, *made.address, lambda m: az.set_image_sku(m, "22_04-lts-minimal", version=NEW))

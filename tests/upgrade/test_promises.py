@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.emulator import Seed, compute, health
+from azurerm_lite.emulator import Seed
 from azurerm_lite.emulator.seed import publish_gallery_image
+from azurerm_lite.emulator.simulation import health
 from azurerm_lite.upgrade import (
     Plan,
     PlanRefused,
@@ -37,17 +38,17 @@ class Lab:
 
     def __init__(self, **options: Any) -> None:
         self.made = Stage(Seed.build(**{"capacity": 10, **options}))
-        self.arm, self.clock, self.world = self.made.arm, self.made.clock, self.made.world
+        self.arm, self.clock, self.simulation = self.made.arm, self.made.clock, self.made.simulation
         self.breaches: list[str] = []
         self.posts: list[list[str]] = []
-        select = self.world.scale_sets.select
+        select = self.simulation.instances.select
 
         def selecting(scale_set: Any, ids: Any, target: str) -> Any:
             chosen = select(scale_set, ids, target)
             self.judge([one.instance_id for one in chosen])
             return chosen
 
-        self.world.scale_sets.select = selecting  # type: ignore[method-assign]
+        self.simulation.instances.select = selecting  # type: ignore[method-assign]
 
     @property
     def there(self) -> dict[str, Any]:
@@ -55,12 +56,12 @@ class Lab:
         return instances
 
     def judge(self, ids: list[str]) -> None:
-        up = [name for name, one in self.there.items() if one.available]
+        up = [name for name, one in self.there.items() if one.is_available]
         left = [name for name in up if name not in ids]
         if set(ids) & set(up) and len(left) < math.ceil(0.8 * max(10, len(self.there))):
             self.breaches.append(f"{ids}: {len(left)} would be left")
-        upgrading = self.made.scale_set.upgrading
-        if upgrading is not None and not upgrading.done:
+        upgrading = self.made.scale_set.upgrade
+        if upgrading is not None and not upgrading.is_done:
             self.breaches.append(f"{ids}: one was in flight already")
         self.posts.append(ids)
 
@@ -72,7 +73,7 @@ class Lab:
 
     def sicken(self, *names: str) -> None:
         for name in names:
-            self.world.scale_sets.set_health(self.made.scale_set, self.there[name], "unhealthy")
+            self.simulation.health.set_health(self.made.scale_set, self.there[name], "unhealthy")
 
     def versions(self) -> Counter[str]:
         images = [one.document["properties"]["storageProfile"]["imageReference"] for one in self.there.values()]
@@ -114,8 +115,8 @@ def test_a_request_that_was_lost_or_throttled_is_decided_anew(fault: dict[str, A
     lab = Lab(health_source="extension")
 
     def trouble() -> None:
-        lab.world.faults.add(method="POST", path="manualupgrade", **fault)
-        lab.world.after(5, lambda: lab.sicken("2", "3", "4"))
+        lab.simulation.faults.add(method="POST", path="manualupgrade", **fault)
+        lab.simulation.events.schedule_in(5, lambda: lab.sicken("2", "3", "4"))
 
     lab.run(options={"on_event": at("intent", number, trouble)})
     assert lab.breaches == []
@@ -143,9 +144,9 @@ def test_a_deallocation_is_decided_anew_too(tmp_path: Path) -> None:
     def bigger(found: Any) -> Any:
         return az.set_vm_size(found, ELSEWHERE)
 
-    where = killed(lab, tmp_path / "j.jsonl", "intent", 2, bigger, most_disruptive="deallocate")
+    where = killed(lab, tmp_path / "j.jsonl", "intent", 2, bigger, max_disruption="deallocate")
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     lab.sicken("2", "3", "4")
     verdict = resume(lab.arm, where)
     assert lab.breaches == []
@@ -166,7 +167,7 @@ def test_no_instance_is_left_deallocated(number: int, hours: float, tmp_path: Pa
             interrupt()
 
     where = str(tmp_path / "j.jsonl")
-    wanted = lab.plan(bigger, most_disruptive="deallocate")
+    wanted = lab.plan(bigger, max_disruption="deallocate")
     with pytest.raises(KeyboardInterrupt):
         upgrade(lab.arm, wanted, journal=where, on_event=die)
     lab.clock.advance(3600 * hours)
@@ -190,7 +191,7 @@ def test_a_scale_in_by_others_lowers_the_floor_where_the_policy_says_so(follows:
     lab = Lab()
 
     def scale_in() -> None:
-        lab.world.scale_sets.write(lab.made.scale_set, {"sku": {"capacity": 7}}, null_deletes=True)
+        lab.simulation.scale_sets.write(lab.made.scale_set, {"sku": {"capacity": 7}}, null_deletes=True)
 
     verdict = lab.run(options={"on_event": at("settled", 1, scale_in)}, floor_follows_capacity=follows)
     assert verdict.outcome == outcome
@@ -201,11 +202,11 @@ def test_what_may_serve_is_not_free_to_take(what: str) -> None:
     lab = Lab(health_source="extension")
     for one in list(lab.there.values())[1:]:
         if what == "Failed":
-            lab.world.scale_sets.set_state(lab.made.scale_set, one, "Failed")
+            lab.simulation.instances.update(lab.made.scale_set, one, state="Failed")
         else:
-            lab.world.scale_sets.set_health(lab.made.scale_set, one, what)
+            lab.simulation.health.set_health(lab.made.scale_set, one, what)
     with pytest.raises(PlanRefused, match="none can be spared"):
-        lab.plan(order="batch", max_batch_instance_percent=100)
+        lab.plan(batch_by="batch", max_batch_instance_percent=100)
 
 
 def test_without_a_power_state_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +216,7 @@ def test_without_a_power_state_nobody_serves(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(PlanRefused, match="8 must stay healthy, and 4 are"):
         lab.plan()
     other = Lab()
-    shown, upgraded = other.world.scale_sets.changing, set[str]()
+    shown, upgraded = other.simulation.instances.update, set[str]()
 
     def changing(scale_set: Any, instance: Any, **values: Any) -> None:
         if values.get("state") == "Succeeded" and instance.upgrades:
@@ -223,7 +224,7 @@ def test_without_a_power_state_nobody_serves(monkeypatch: pytest.MonkeyPatch) ->
             values["power"] = ""
         shown(scale_set, instance, **values)
 
-    monkeypatch.setattr(other.world.scale_sets, "changing", changing)
+    monkeypatch.setattr(other.simulation.scale_sets, "changing", changing)
     verdict = other.run(health_timeout_seconds=60)
     assert not verdict.ok
     assert upgraded == {"0", "5"}
@@ -253,8 +254,8 @@ def test_a_relapse_restarts_the_bake() -> None:
         one = lab.there["0"]
         if times and not settled:
             state = "initializing" if one.health == "healthy" else "healthy"
-            lab.world.scale_sets.set_health(lab.made.scale_set, one, state)
-            lab.world.after(35, lambda: toggle(times - 1))
+            lab.simulation.health.set_health(lab.made.scale_set, one, state)
+            lab.simulation.events.schedule_in(35, lambda: toggle(times - 1))
 
     def hear(event: Event) -> None:
         if event["kind"] == "settled":
@@ -264,9 +265,9 @@ def test_a_relapse_restarts_the_bake() -> None:
         begin(event)
         hear(event)
 
-    begin = at("fit", 1, lambda: lab.world.after(5, lambda: toggle(6)))
+    begin = at("fit", 1, lambda: lab.simulation.events.schedule_in(5, lambda: toggle(6)))
     lab.run(options={"on_event": first}, bake_seconds=300.0)
-    changes = [when for when, _, name, _ in lab.world.scale_sets.history if name == "0" and when < settled[0]]
+    changes = [when for when, _, name, _ in lab.simulation.state.availability if name == "0" and when < settled[0]]
     assert settled[0] - changes[-1] >= 300
 
 
@@ -275,7 +276,7 @@ def test_sleep_restarts_the_bake() -> None:
 
     def sleep() -> None:
         lab.clock.advance(3600)
-        lab.world.settle()
+        lab.simulation.events.run_due_events()
 
     nap = at("waiting", 3, sleep)
 
@@ -301,12 +302,12 @@ def test_initializing_lasts_as_long_as_the_model_grants(monkeypatch: pytest.Monk
 def test_what_azure_calls_not_active_is_given_up_after_a_while() -> None:
     lab = Lab()
     message = "The provided instanceId 0 is not an active Virtual Machine Scale Set VM instanceId."
-    lab.world.faults.add(
+    lab.simulation.faults.add(
         method="POST", path="manualupgrade", status=400, code="InvalidParameter", times=10**9, message=message
     )
     verdict = lab.run()
     assert verdict.outcome == "paused"
-    assert len(lab.made.app.journal.find("POST", "manualupgrade")) <= 40
+    assert len(lab.made.app.recorder.find("POST", "manualupgrade")) <= 40
 
 
 @pytest.mark.parametrize("period", [2.0, 4.0, 8.0, 20.0])
@@ -316,19 +317,19 @@ def test_an_instance_that_flaps_does_not_keep_protected_batches_from_being_sent(
     def flap() -> None:
         one = lab.there["9"]
         state = "unhealthy" if one.health == "healthy" else "healthy"
-        lab.world.scale_sets.set_health(lab.made.scale_set, one, state)
-        lab.world.after(period, flap)
+        lab.simulation.health.set_health(lab.made.scale_set, one, state)
+        lab.simulation.events.schedule_in(period, flap)
 
-    wanted = lab.plan(protect_in_flight=True)
-    lab.world.after(1, flap)
+    wanted = lab.plan(protect_from_scale_in=True)
+    lab.simulation.events.schedule_in(1, flap)
     upgrade(lab.arm, wanted)
     assert len(lab.posts) >= 4
-    assert sum(entry.method == "PUT" for entry in lab.made.app.journal.entries) <= 40
+    assert sum(entry.method == "PUT" for entry in lab.made.app.recorder.entries) <= 40
 
 
 def test_everybody_silent_is_not_everybody_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown, quiet = health.shown, [False]
-    monkeypatch.setattr(health, "shown", lambda world, one: None if quiet[0] else shown(world, one))
+    shown, quiet = health.vm_health, [False]
+    monkeypatch.setattr(health, "vm_health", lambda world, one: None if quiet[0] else shown(world, one))
     lab = Lab(health_source="extension")
     verdict = lab.run(options={"on_event": at("posted", 1, lambda: quiet.__setitem__(0, True))})
     assert (verdict.outcome, len(lab.posts)) == ("paused", 1)
@@ -339,22 +340,22 @@ def test_everybody_silent_is_not_everybody_healthy(monkeypatch: pytest.MonkeyPat
 def test_what_others_hold_is_waited_for_with_the_true_reason(tmp_path: Path) -> None:
     lab, where = Lab(), str(tmp_path / "j.jsonl")
     wanted = lab.plan()
-    lab.world.scale_sets.set_state(lab.made.scale_set, lab.there["9"], "Updating")
+    lab.simulation.instances.update(lab.made.scale_set, lab.there["9"], state="Updating")
     verdict = upgrade(lab.arm, wanted, journal=where)
     assert verdict.outcome == "paused"
     assert "1 being changed by others (9)" in verdict.reason
-    lab.world.scale_sets.set_state(lab.made.scale_set, lab.there["9"], "Succeeded")
+    lab.simulation.instances.update(lab.made.scale_set, lab.there["9"], state="Succeeded")
     assert resume(lab.arm, where).ok
 
 
 @pytest.mark.parametrize("concurrency", ["conflict", "preempt"])
 def test_nothing_is_begun_beside_an_operation_of_our_own(concurrency: str) -> None:
     lab = Lab()
-    lab.world.faults.add(on="upgrade", instance="0", effect="hang")
-    lab.world.concurrency = concurrency
+    lab.simulation.faults.add(on="upgrade", instance="0", effect="hang")
+    lab.simulation.settings.concurrency = concurrency
     verdict = lab.run(failure_budget=5, operation_timeout_seconds=600)
     assert verdict.outcome == "paused"
-    assert len(lab.made.app.journal.find("POST", "manualupgrade")) == 1
+    assert len(lab.made.app.recorder.find("POST", "manualupgrade")) == 1
 
 
 @pytest.mark.parametrize(
@@ -369,14 +370,14 @@ def test_nothing_is_begun_beside_an_operation_of_our_own(concurrency: str) -> No
 def test_passing_trouble_is_waited_out(fault: dict[str, Any]) -> None:
     lab = Lab()
     wanted = lab.plan()
-    lab.world.faults.add(**fault)
+    lab.simulation.faults.add(**fault)
     assert upgrade(lab.arm, wanted).ok
 
 
 def test_a_pause_says_when_to_come_back() -> None:
     lab = Lab()
     wanted = lab.plan(throttle_timeout_seconds=600)
-    lab.world.faults.add(method="POST", path="manualupgrade", status=429, retry_after=1200)
+    lab.simulation.faults.add(method="POST", path="manualupgrade", status=429, retry_after=1200)
     verdict = upgrade(lab.arm, wanted)
     assert verdict.outcome == "paused"
     assert "come back in 12" in verdict.reason
@@ -389,7 +390,7 @@ def test_a_pause_says_when_to_come_back() -> None:
 def test_what_was_unavailable_before_and_still_is_has_a_class_of_its_own() -> None:
     lab = Lab(health_source="extension")
     lab.sicken("3")
-    lab.world.faults.add(on="upgrade", instance="3", effect="unhealthy", times=99)
+    lab.simulation.faults.add(on="upgrade", instance="3", effect="unhealthy", times=99)
     verdict = lab.run(canary_instances=1)
     assert (verdict.outcome, verdict.classes["3"]) == ("succeeded", "still-unavailable")
     for power in ("stopped", "deallocated"):
@@ -416,7 +417,7 @@ def test_rules_hold_for_the_whole_run() -> None:
     def protect() -> None:
         lab.there["8"].document["properties"]["protectionPolicy"] = {"protectFromScaleSetActions": True}
 
-    verdict = lab.run(options={"on_event": at("posted", 1, protect)}, protected="fail")
+    verdict = lab.run(options={"on_event": at("posted", 1, protect)}, on_protected="fail")
     assert (verdict.outcome, len(lab.posts)) == ("stopped", 1)
     assert "protected from scale-set actions: 8" in verdict.reason
     lab = Lab()
@@ -437,9 +438,9 @@ def test_an_eviction_is_not_our_failure() -> None:
 
 def test_a_failed_instance_and_a_lost_request_fail_nothing() -> None:
     lab = Lab()
-    lab.world.scale_sets.set_state(lab.made.scale_set, lab.there["3"], "Failed")
+    lab.simulation.instances.update(lab.made.scale_set, lab.there["3"], state="Failed")
     wanted = lab.plan()
-    lab.world.faults.add(method="POST", path="manualupgrade", drop="before")
+    lab.simulation.faults.add(method="POST", path="manualupgrade", drop="before")
     assert upgrade(lab.arm, wanted).counts == {"updated": 10}
 
 
@@ -455,7 +456,9 @@ def test_one_odd_list_is_not_the_truth(cut: Callable[[list[Any]], list[Any]], ki
     def odd() -> None:
         path = f"{lab.made.address.resource_id}/virtualMachines"
         items = lab.arm.get(path, **{"$expand": "instanceView"})["value"]  # type: ignore[arg-type]
-        lab.world.faults.add(method="GET", path="/web/virtualMachines", status=200, body={"value": cut(items)}, times=1)
+        lab.simulation.faults.add(
+            method="GET", path="/web/virtualMachines", status=200, body={"value": cut(items)}, times=1
+        )
 
     verdict = lab.run(options={"on_event": at(kind, 2, odd)})
     assert verdict.counts == {"updated": 10}
@@ -495,11 +498,11 @@ def test_a_batch_that_is_not_settled_has_true_classes() -> None:
     verdict = lab.run(options={"gate": lambda _members: None})
     assert (verdict.outcome, verdict.classes["0"], verdict.classes["5"]) == ("paused", "updated", "updated")
     lab = Lab(health_source="extension")
-    lab.world.concurrency = "preempt"
+    lab.simulation.settings.concurrency = "preempt"
 
     def edit() -> None:
         change = {"properties": {"virtualMachineProfile": {"licenseType": "x"}}}
-        lab.world.scale_sets.write(lab.made.scale_set, change, null_deletes=True)
+        lab.simulation.scale_sets.write(lab.made.scale_set, change, null_deletes=True)
 
     verdict = lab.run(options={"on_event": at("posted", 1, edit)})
     assert verdict.outcome == "stopped"
@@ -516,7 +519,9 @@ def test_who_is_still_away_when_it_is_stopped_on_request_is_named() -> None:
 
 def test_the_verdict_says_why() -> None:
     lab = Lab()
-    lab.world.faults.add(on="upgrade", instance="0", effect="fail", code="AllocationFailed", message="no capacity here")
+    lab.simulation.faults.add(
+        on="upgrade", instance="0", effect="fail", code="AllocationFailed", message="no capacity here"
+    )
     verdict = lab.run()
     assert "AllocationFailed" in verdict.reason
     assert "AllocationFailed: no capacity here" in verdict.failures["0"]
@@ -544,7 +549,7 @@ def test_a_batch_with_a_failed_instance_is_not_called_healthy() -> None:
     from azurerm_lite.progress.event_text import describe
 
     lab, lines = Lab(health_source="extension"), list[str]()
-    lab.world.faults.add(on="upgrade", instance="5", effect="fail")
+    lab.simulation.faults.add(on="upgrade", instance="5", effect="fail")
     lab.run(options={"on_event": lambda event: lines.append(describe(event).line)})
     assert "batch 1 of 5: 1 of 2 healthy" in lines
 
@@ -576,10 +581,10 @@ def test_a_crash_while_the_model_is_written_makes_no_drift_of_it(old: bool, edit
         upgrade(lab.arm, wanted, journal=where)
     lab.arm._sleep = sleep
     lab.clock.advance(60)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     if edited:
         change = {"properties": {"virtualMachineProfile": {"licenseType": "x"}}}
-        lab.world.scale_sets.write(lab.made.scale_set, change, null_deletes=True)
+        lab.simulation.scale_sets.write(lab.made.scale_set, change, null_deletes=True)
     verdict = resume(lab.arm, where)
     assert verdict.outcome == ("stopped" if edited else "succeeded")
     assert bool(lab.posts) is not edited
@@ -588,9 +593,9 @@ def test_a_crash_while_the_model_is_written_makes_no_drift_of_it(old: bool, edit
 @pytest.mark.parametrize("size", [False, True])
 def test_a_second_plan_finishes_what_the_first_one_began(size: bool) -> None:
     lab = Lab(ephemeral=not size)
-    lab.world.faults.add(on="upgrade", instance="1", effect="fail")
+    lab.simulation.faults.add(on="upgrade", instance="1", effect="fail")
     change: Any = (lambda found: az.set_vm_size(found, ELSEWHERE)) if size else NEW
-    policy = {"most_disruptive": "deallocate"} if size else {}
+    policy = {"max_disruption": "deallocate"} if size else {}
     assert lab.run(change, **policy).outcome == "stopped"
     wanted = lab.plan(change, **policy)
     assert ("deallocate" if size else "reimage") in wanted.stages
@@ -648,7 +653,7 @@ def test_an_automatic_rollback_survives_a_crash_at_any_point(tmp_path: Path) -> 
     for number, (kind, count) in enumerate(points):
         lab = Lab(health_source="extension")
         latest(lab)
-        lab.world.faults.add(on="upgrade", instance="6", effect="fail")
+        lab.simulation.faults.add(on="upgrade", instance="6", effect="fail")
         where = killed(lab, tmp_path / f"{number}.jsonl", kind, count, rollback_on_failure=True)
         verdict = resume(lab.arm, where)
         assert (verdict.outcome, lab.versions()) == ("rolled-back", {OLD: 10}), (kind, count)
@@ -656,15 +661,17 @@ def test_an_automatic_rollback_survives_a_crash_at_any_point(tmp_path: Path) -> 
 
 def test_the_instance_that_caused_a_rollback_cannot_stop_it() -> None:
     lab = Lab(health_source="extension")
-    lab.world.faults.add(on="upgrade", instance="1", effect="unhealthy", times=99)
+    lab.simulation.faults.add(on="upgrade", instance="1", effect="unhealthy", times=99)
     verdict = lab.run(rollback_on_failure=True)
     assert (verdict.outcome, lab.versions()) == ("rolled-back", {OLD: 10})
     lab = Lab(health_source="extension")
-    lab.world.faults.add(on="upgrade", instance="1", effect="fail", times=99)
+    lab.simulation.faults.add(on="upgrade", instance="1", effect="fail", times=99)
     verdict = lab.run(rollback_on_failure=True)
     assert verdict.outcome == "rollback-failed"
     assert "1" in verdict.reason
-    assert all(one.generation == lab.made.scale_set.generation for name, one in lab.there.items() if name in "056")
+    assert all(
+        one.model_version == lab.made.scale_set.model_version for name, one in lab.there.items() if name in "056"
+    )
 
 
 def test_a_rollback_over_a_later_change_is_asked_for(tmp_path: Path) -> None:
@@ -682,7 +689,7 @@ def test_what_cannot_be_brought_back_is_said_before_anything_is_written(tmp_path
     image = f"{group}/galleries/g/images/i"
     lab, where = Lab(image={"id": image}), str(tmp_path / "j.jsonl")
     for version in ("1.0.0", "1.0.1"):
-        publish_gallery_image(lab.world, f"{image}/versions/{version}", "westus2")
+        publish_gallery_image(lab.simulation, f"{image}/versions/{version}", "westus2")
     wanted = lab.plan("1.0.1")
     assert any("a rollback could not bring back" in one for one in wanted.warnings)
     with pytest.raises(PlanRefused, match="rollback_on_failure"):
@@ -714,7 +721,7 @@ def test_guards_are_removed_whatever_ends_it(error: type[BaseException], kind: s
         raise error
 
     with pytest.raises(error):
-        lab.run(options={"on_event": at(kind, 1, end)}, suspend_repairs=True, protect_in_flight=True)
+        lab.run(options={"on_event": at(kind, 1, end)}, suspend_repairs=True, protect_from_scale_in=True)
     assert lab.made.scale_set.repairs_state == "Running"
     policies = [one.document["properties"].get("protectionPolicy") or {} for one in lab.there.values()]
     assert not [policy for policy in policies if policy.get("protectFromScaleIn")]
@@ -731,7 +738,7 @@ def test_a_journal_of_a_fleet_is_resumed_for_the_same_change_only(tmp_path: Path
         lab.arm, [lab.made.address], MID, journals=str(tmp_path), workers=1, should_stop=lambda: next(stopped)
     )
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     report = upgrade_fleet(lab.arm, [lab.made.address], NEW, journals=str(tmp_path), workers=1)
     assert "is of another change" in str(report)
     assert upgrade_fleet(lab.arm, [lab.made.address], MID, journals=str(tmp_path), workers=1).ok
@@ -739,7 +746,7 @@ def test_a_journal_of_a_fleet_is_resumed_for_the_same_change_only(tmp_path: Path
 
 def test_a_set_of_a_fleet_that_was_stopped_and_repaired_can_continue(tmp_path: Path) -> None:
     lab = Lab()
-    lab.world.faults.add(on="upgrade", instance="1", effect="fail")
+    lab.simulation.faults.add(on="upgrade", instance="1", effect="fail")
     assert not upgrade_fleet(lab.arm, [lab.made.address], NEW, journals=str(tmp_path), workers=1).ok
     lab.made.scale_set.state = "Succeeded"
     assert upgrade_fleet(lab.arm, [lab.made.address], NEW, journals=str(tmp_path), workers=1).ok
@@ -750,7 +757,7 @@ def test_a_set_of_a_fleet_that_was_stopped_and_repaired_can_continue(tmp_path: P
 def test_an_interrupted_fleet_gives_its_locks_back(error: type[BaseException], tmp_path: Path) -> None:
     lab = Lab(vmss_name="web0")
     seed = Seed.build("web1", capacity=10)
-    compute.plant(lab.world, seed)
+    seed.add_to(lab.simulation)
     sets = [lab.made.address, az.ScaleSet(seed.subscription_id, seed.resource_group, "web1")]
     count = [0]
 
@@ -767,9 +774,9 @@ def test_an_interrupted_fleet_gives_its_locks_back(error: type[BaseException], t
 def test_a_rollback_in_a_fleet_consists_of_ordinary_steps() -> None:
     lab = Lab(vmss_name="web0")
     seed = Seed.build("web1", capacity=10)
-    compute.plant(lab.world, seed)
+    seed.add_to(lab.simulation)
     sets = [lab.made.address, az.ScaleSet(seed.subscription_id, seed.resource_group, "web1")]
-    lab.world.faults.add(on="upgrade", instance="7", effect="fail", times=1)
+    lab.simulation.faults.add(on="upgrade", instance="7", effect="fail", times=1)
     moments: dict[str, list[float]] = {}
     rolling: list[float] = []
     asked: list[float] = []

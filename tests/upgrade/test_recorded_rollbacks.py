@@ -63,7 +63,7 @@ def lab_of(model: Any, *, several: bool = False) -> Lab:
     named = [image.get(key, "") for key in ("publisher", "offer", "sku")]
     lab = Lab(Seed(model, None, [[*named, OLDER, BEFORE]] if image.get("publisher") else ()))
     if image.get("publisher"):
-        lab.world.images.publish(*named, AFTER)
+        lab.simulation.images.publish(*named, AFTER)
     if several and image.get("publisher"):
         for name in list(lab.instances)[::2]:
             reference = lab.instances[name].document["properties"]["storageProfile"]["imageReference"]
@@ -86,7 +86,7 @@ def change_of(lab: Lab) -> Any:
 
 
 def policy_of(lab: Lab, **options: Any) -> Policy:
-    return Policy(order="batch", min_healthy_instance_percent=0, min_healthy_zone_percent=0, batch_size=1, **options)
+    return Policy(batch_by="batch", min_healthy_instance_percent=0, min_healthy_zone_percent=0, batch_size=1, **options)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -123,11 +123,11 @@ def test_a_version_that_is_gone_is_named_before_anything_is_written(model: Any, 
     before = exact_images(lab)
     assert lab.run(change_of(lab), policy_of(lab), journal=journal).ok
     image = lab.scale_set.image
-    versions = lab.world.images.versions(image["publisher"], image["offer"], image["sku"])
+    versions = lab.simulation.images.versions(image["publisher"], image["offer"], image["sku"])
     for version in set(before.values()):
         versions.remove(version)
-    written = len(lab.app.journal.writes())
+    written = len(lab.app.recorder.writes())
     with pytest.raises(PlanRefused, match="brought back"):
         rollback(lab.arm, journal)
-    assert len(lab.app.journal.writes()) == written
+    assert len(lab.app.recorder.writes()) == written
     assert exact_images(lab) != before

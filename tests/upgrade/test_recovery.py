@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import azurerm_lite as az
 from azurerm_lite import progress
-from azurerm_lite.upgrade import PlanRefused, Policy, plan_rollback, repair, resume, rollback, upgrade
+from azurerm_lite.errors import InvalidInput
+from azurerm_lite.upgrade import PlanRefused, Policy, clean_up, plan, plan_rollback, resume, rollback, upgrade
 
 from .lab import NEW, OLD, EndlessLoop, Killed, Lab, at
 
@@ -59,7 +61,7 @@ def test_a_run_that_the_network_left_goes_on_when_it_is_back(
     lab, journal = Lab(capacity=10, health_source="extension"), journal_of(tmp_path)
     verdict = lab.run(journal=journal, on_event=at(kind, number, lambda: lab.faults(drop=drop, times=10**9)))
     assert verdict.outcome == "paused", verdict
-    lab.world.faults.clear()
+    lab.simulation.faults.clear()
     verdict = lab.resume(journal, after=3600 * hours)
     assert verdict.counts == {"updated": 10}, verdict
     assert max(map(lab.upgraded, lab.instances)) == 1
@@ -107,7 +109,7 @@ def test_a_foreign_write_while_nobody_looks_is_drift(tmp_path: Any) -> None:
 def test_no_instance_is_left_deallocated(number: int, hours: float, tmp_path: Any) -> None:
     """Case r32: killed before any stage of a batch, resumed at any time: each instance runs in the end."""
     lab, journal = Lab(capacity=10), journal_of(tmp_path)
-    policy = Policy(most_disruptive="deallocate")
+    policy = Policy(max_disruption="deallocate")
     lab.run_until("stage", journal, number=number, change=larger, policy=policy)
     verdict = lab.resume(journal, after=3600 * hours)
     assert verdict.counts == {"updated": 10}, verdict
@@ -121,10 +123,74 @@ def test_no_instance_is_left_deallocated_when_a_request_is_lost(request_kind: st
     """Kind of r32: each request of a batch is lost once."""
     lab = Lab(capacity=10)
     lab.faults(method="POST", path=request_kind, drop=drop, nth=2)
-    verdict = lab.run(larger, Policy(most_disruptive="deallocate"))
+    verdict = lab.run(larger, Policy(max_disruption="deallocate"))
     assert verdict.counts == {"updated": 10}, verdict
     assert stopped_or_deallocated(lab) == []
     assert lab.breaches == []
+
+
+DEALLOCATING = Policy(max_disruption="deallocate")
+
+
+@pytest.mark.parametrize(("kind", "number"), [("stage", 1), ("stage", 2), ("posted", 1), ("posted", 2), ("ended", 2)])
+@pytest.mark.parametrize("change", [larger, None], ids=["again", "as it is"])
+def test_a_plan_made_anew_starts_what_a_killed_run_has_deallocated(
+    kind: str, number: int, change: Any, tmp_path: Any
+) -> None:
+    """It says so, and names the journal; once it is given that, it starts them."""
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    lab.run_until(kind, journal, number=number, change=larger, policy=DEALLOCATING)
+    lab.clock.advance(600)
+    lab.simulation.events.run_due_events()
+    parked = {name for name, vm in lab.instances.items() if vm.power == "deallocated"}
+    assert parked
+    with pytest.raises(
+        PlanRefused, match=r"none can be spared.*deallocated: 0, 5; the upgrade in .*web.jsonl did not end"
+    ):
+        lab.plan(change, DEALLOCATING)
+    lower = replace(DEALLOCATING, min_healthy_instance_percent=50)
+    (warning,) = [text for text in lab.plan(change, lower).warnings if text.startswith("deallocated:")]
+    assert journal in warning
+    assert "resume(auth, journal)" in warning
+    wanted = lab.plan(change, DEALLOCATING, unfinished_journal=journal)
+    assert set(wanted.deallocated) == parked
+    assert any("started by this one" in text for text in wanted.warnings)
+    verdict = upgrade(lab.arm, wanted, journal=journal_of(tmp_path, "second.jsonl"))
+    assert verdict.counts == {"updated": 10}, verdict
+    assert lab.breaches == []
+    assert {vm.power for vm in lab.instances.values()} == {"running"}
+    lab.power("3", "deallocated")
+    (warning,) = [text for text in lab.plan(None, lower).warnings if text.startswith("deallocated:")]
+    assert "jsonl" not in warning
+
+
+@pytest.mark.parametrize(("kind", "number"), [("posted", 1), ("stage", 2)])
+def test_a_rollback_starts_what_a_killed_run_has_deallocated(kind: str, number: int, tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    policy = replace(DEALLOCATING, min_healthy_instance_percent=60)
+    lab.run_until(kind, journal, number=number, change=larger, policy=policy)
+    lab.clock.advance(600)
+    lab.simulation.events.run_due_events()
+    assert stopped_or_deallocated(lab) == ["0", "5"]
+    verdict = rollback(lab.arm, journal)
+    assert verdict.ok, verdict
+    assert lab.breaches == []
+    assert stopped_or_deallocated(lab) == []
+
+
+def test_the_journal_of_another_scale_set_is_no_unfinished_one(tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=3), journal_of(tmp_path)
+    lab.run(policy=Policy(min_healthy_instance_percent=0), journal=journal)
+    with pytest.raises(InvalidInput, match="of another scale set"):
+        plan(lab.arm, *lab.address[:2], "db", unfinished_journal=journal)
+
+
+def test_a_pause_between_stages_says_what_is_deallocated(tmp_path: Any) -> None:
+    lab = Lab(capacity=10)
+    lab.faults(method="POST", path="/start", status=503, times=10**6)
+    verdict = lab.run(larger, DEALLOCATING, journal=journal_of(tmp_path))
+    assert verdict.outcome == "paused"
+    assert "deallocated, and started by resume: 0, 5" in verdict.reason
 
 
 @pytest.mark.parametrize("kind", ["settled", "stage", "ended", "intent"])
@@ -135,14 +201,14 @@ def test_a_run_that_is_stopped_on_request_between_stages_leaves_instances_that_r
     lab, journal, stop = Lab(capacity=10), journal_of(tmp_path), list[int]()
     verdict = lab.run(
         larger,
-        Policy(most_disruptive="deallocate"),
+        Policy(max_disruption="deallocate"),
         journal=journal,
         on_event=at(kind, 2, lambda: stop.append(1)),
         should_stop=lambda: bool(stop),
     )
     assert verdict.outcome == "cancelled"
     lab.clock.advance(600)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     assert stopped_or_deallocated(lab) == []
     verdict = lab.resume(journal, after=7200)
     assert verdict.ok, verdict
@@ -155,7 +221,7 @@ def test_a_run_that_is_stopped_on_request_between_stages_leaves_instances_that_r
 def test_a_second_plan_finishes_what_a_first_did_not(case: str, stop: str, tmp_path: Any) -> None:
     """Case r33: whether an instance still needs a reimage or a deallocation is read from the instance."""
     lab, journal = Lab(capacity=10, ephemeral=case == "ephemeral", health_source="extension"), journal_of(tmp_path)
-    change, policy = (larger, Policy(most_disruptive="deallocate")) if case == "size" else (NEW, Policy())
+    change, policy = (larger, Policy(max_disruption="deallocate")) if case == "size" else (NEW, Policy())
     if stop == "killed":
         lab.run_until("settled" if case == "size" else "stage", journal, number=2, change=change, policy=policy)
     elif stop == "failed":
@@ -166,7 +232,7 @@ def test_a_second_plan_finishes_what_a_first_did_not(case: str, stop: str, tmp_p
         watch = at("stage", 3, lambda: wish.append(1))
         assert lab.run(change, policy, on_event=watch, should_stop=lambda: bool(wish)).outcome == "cancelled"
     lab.clock.advance(4000)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     lab.health("1", "healthy")
     verdict = lab.run(change, policy)
     assert verdict.ok, verdict
@@ -190,7 +256,7 @@ def test_a_second_rollback_finishes_what_a_first_did_not(kind: str, tmp_path: An
     with pytest.raises(Killed):
         rollback(lab.arm, journal, on_event=at(kind, 1, kill))
     lab.clock.advance(4000)
-    lab.world.settle()
+    lab.simulation.events.run_due_events()
     verdict = rollback(lab.arm, journal)
     assert verdict.ok, verdict
     assert lab.versions() == {OLD: 10}
@@ -232,7 +298,7 @@ def test_the_instance_that_caused_a_rollback_does_not_stop_it(name: str, shape: 
     victim = list(lab.instances)[int(name)]
     lab.faults(on="upgrade", instance=victim, effect="unhealthy", times=99)
     order = "fault_domain" if "orchestration" in shape else "update_domain"
-    verdict = lab.run(policy=Policy(rollback_on_failure=True, order=order), journal=journal_of(tmp_path))
+    verdict = lab.run(policy=Policy(rollback_on_failure=True, batch_by=order), journal=journal_of(tmp_path))
     assert verdict.outcome == "rolled-back", verdict
     assert lab.versions() == {OLD: 10}
     assert lab.breaches == []
@@ -286,7 +352,7 @@ def test_a_rollback_of_a_set_that_said_latest_brings_instances_back(version: str
     }
     for automatic in (False, True):
         lab = Lab(Seed.build("web", capacity=10, image=image, versions=[OLD]))
-        lab.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", NEW)
+        lab.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", NEW)
         journal = journal_of(tmp_path, f"{automatic}.jsonl")
         if automatic:
             lab.faults(on="upgrade", effect="fail", instance="3")
@@ -297,6 +363,32 @@ def test_a_rollback_of_a_set_that_said_latest_brings_instances_back(version: str
             assert rollback(lab.arm, journal).ok
         assert lab.versions() == {OLD: 10}
         assert lab.scale_set.image["version"] == OLD
+
+
+@pytest.mark.parametrize("seconds", [600.0, 10**6])
+@pytest.mark.parametrize("fault", [{"drop": "before"}, {"status": 503}, {"status": 429}], ids=str)
+@pytest.mark.parametrize("age", [0.0, 100.0])
+def test_an_outage_at_the_first_read_is_waited_for_too(
+    seconds: float, fault: dict[str, Any], age: float, tmp_path: Any
+) -> None:
+    lab, journal = Lab(capacity=10), journal_of(tmp_path)
+    wanted = lab.plan(policy=Policy(throttle_timeout_seconds=1800.0))
+    lab.clock.advance(age)
+    lab.faults(times=10**9, seconds=seconds, **fault)
+    verdict = upgrade(lab.arm, wanted, journal=journal)
+    assert verdict.outcome == ("succeeded" if seconds < 1800 else "paused"), verdict
+    lab.simulation.faults.clear()
+    assert verdict.ok or lab.resume(journal, after=60).ok
+    assert lab.breaches == []
+
+
+def test_a_refusal_at_the_first_read_begins_nothing(tmp_path: Any) -> None:
+    lab, journal = Lab(capacity=10), tmp_path / "web.jsonl"
+    wanted = lab.plan()
+    lab.faults(status=403, code="AuthorizationFailed", times=10**9)
+    with pytest.raises(az.ForbiddenError):
+        upgrade(lab.arm, wanted, journal=str(journal))
+    assert not journal.exists()
 
 
 # --- requests that Azure refuses --------------------------------------------------------------------------------------
@@ -367,7 +459,7 @@ def test_a_write_of_the_model_that_is_always_refused_pauses_with_every_instance_
     verdict = upgrade(lab.arm, plan, journal=journal)
     assert verdict.outcome == "paused"
     assert verdict.counts == {"not-reached": 10}
-    lab.world.faults.clear()
+    lab.simulation.faults.clear()
     assert lab.resume(journal).ok
 
 
@@ -450,11 +542,11 @@ def test_a_gate_that_cannot_tell_leaves_true_classes() -> None:
 def test_a_model_that_others_edit_while_a_batch_is_away_leaves_true_classes(kind: str, world: str) -> None:
     """Case r21: what was sent is no `not-reached`."""
     lab = Lab(capacity=10, health_source="extension")
-    lab.world.concurrency = "preempt"
+    lab.simulation.settings.concurrency = "preempt"
 
     def edit() -> None:
         change = {"properties": {"virtualMachineProfile": {"licenseType": "x"}}}
-        lab.world.scale_sets.write(lab.scale_set, change, null_deletes=True)
+        lab.simulation.scale_sets.write(lab.scale_set, change, null_deletes=True)
 
     verdict = lab.run(on_event=at(kind, 1, edit))
     assert verdict.outcome == "stopped"
@@ -524,7 +616,7 @@ GUARDED = {
     "health_source": "extension",
     "properties": {"automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT10M"}},
 }
-CAREFUL = Policy(suspend_repairs=True, protect_in_flight=True)
+CAREFUL = Policy(suspend_repairs=True, protect_from_scale_in=True)
 
 
 def guards_of(lab: Lab) -> tuple[str, list[str]]:
@@ -550,7 +642,7 @@ def test_guards_are_removed_whatever_ends_a_run_without_a_journal(kind: str, num
 
 
 @pytest.mark.parametrize("kind", ["shielded", "guarded", "intent", "posted", "ended", "settled"])
-@pytest.mark.parametrize("way", ["resume", "repair"])
+@pytest.mark.parametrize("way", ["resume", "clean_up"])
 def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any, monkeypatch: Any) -> None:
     """Kind of r14: the process is gone; the journal knows."""
     from azurerm_lite.upgrade.run.runner import Runner
@@ -560,9 +652,9 @@ def test_guards_that_a_crash_left_are_removed(kind: str, way: str, tmp_path: Any
         patched.setattr(Runner, "release", lambda _self: None)  # as a process that is killed
         lab.run_until(kind, journal, policy=CAREFUL)
     lab.clock.advance(4000)
-    lab.world.settle()
-    if way == "repair":
-        repair(lab.arm, journal)
+    lab.simulation.events.run_due_events()
+    if way == "clean_up":
+        clean_up(lab.arm, journal)
         assert guards_of(lab) == ("Running", [])
     assert resume(lab.arm, journal).ok
     assert guards_of(lab) == ("Running", [])
@@ -574,7 +666,7 @@ def test_guards_are_removed_when_a_rule_ends_a_run(effect: str, back: bool) -> N
     lab = Lab(capacity=10, **GUARDED)
     lab.faults(on="upgrade", instance="1", effect=effect)
     policy = Policy(
-        suspend_repairs=True, protect_in_flight=True, rollback_on_failure=back, operation_timeout_seconds=600
+        suspend_repairs=True, protect_from_scale_in=True, rollback_on_failure=back, operation_timeout_seconds=600
     )
     verdict = lab.run(policy=policy)
     state, protected = guards_of(lab)

@@ -10,7 +10,7 @@ import azurerm_lite as az
 from azurerm_lite.emulator import Seed
 from azurerm_lite.emulator.habits import EVENTS
 from azurerm_lite.emulator.seed import SeedError
-from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, upgrade, what_if
+from azurerm_lite.upgrade import Plan, PlanRefused, Policy, plan, rehearse, rehearse_failures, upgrade
 from azurerm_lite.upgrade.rehearsal import Rehearsal, Stage, capture, rehearse_captured
 
 NEW = "22.04.202611120"
@@ -40,7 +40,7 @@ def facts(result: Plan | str) -> Any:
 
 def copy_of(stage: Stage) -> Stage:
     copy = Stage(Seed.from_captured(capture(stage.arm, stage.address)))
-    copy.world.images.publish(*UBUNTU.values(), NEW)  # a rehearsal does so with the version that is asked for
+    copy.simulation.images.publish(*UBUNTU.values(), NEW)  # a rehearsal does so with the version that is asked for
     return copy
 
 
@@ -70,7 +70,7 @@ TOPOLOGIES = st.fixed_dictionaries(
 )
 POLICIES = st.builds(
     Policy,
-    order=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
+    batch_by=st.sampled_from(["update_domain", "fault_domain", "zone", "batch"]),
     min_healthy_instance_percent=st.sampled_from([0, 30, 80]),
     min_healthy_zone_percent=st.sampled_from([0, 50]),
     canary_instances=st.integers(0, 1),
@@ -85,7 +85,7 @@ def real(topology: dict[str, Any], instances: list[dict[str, Any]], set_state: s
     for instance, drawn in zip(made.scale_set.instances.values(), instances, strict=False):
         instance.state, instance.power, instance.health = drawn["state"], drawn["power"], drawn["health"]
         instance.marks = {drawn["mark"]} - {""}
-        instance.generation = -1 if drawn["behind"] else 0
+        instance.model_version = -1 if drawn["behind"] else 0
         properties = instance.document["properties"]
         properties["storageProfile"]["imageReference"]["exactVersion"] = drawn["version"]
         if drawn["protected"]:
@@ -128,7 +128,7 @@ def test_a_copy_of_a_copy_is_captured_alike(
 def test_a_rehearsal_knows_who_has_failed_or_is_updating(state: str) -> None:
     made, policy = stage(health_source="extension"), Policy(min_healthy_instance_percent=70)
     for one in "12":
-        made.world.scale_sets.set_state(made.scale_set, made.scale_set.instances[one], state)
+        made.simulation.instances.update(made.scale_set, made.scale_set.instances[one], state=state)
     wanted = plan(made.arm, *made.address, NEW, policy=policy)
     tried = rehearse(made.arm, *made.address, NEW, policy=policy)
     assert (tried.plan.batches, tried.plan.lowest) == (wanted.batches, wanted.lowest)
@@ -139,9 +139,9 @@ def test_a_rehearsal_knows_who_has_failed_or_is_updating(state: str) -> None:
 
 def test_a_rehearsal_of_a_flexible_set_knows_its_health() -> None:
     made = stage(orchestration="Flexible", health_source="extension")
-    policy = Policy(order="fault_domain", min_healthy_instance_percent=80)
+    policy = Policy(batch_by="fault_domain", min_healthy_instance_percent=80)
     for instance in list(made.scale_set.instances.values())[:4]:
-        made.world.scale_sets.set_health(made.scale_set, instance, "unhealthy")
+        made.simulation.health.set_health(made.scale_set, instance, "unhealthy")
     wanted, tried = (one(made.arm, *made.address, NEW, policy=policy) for one in (plan, rehearse))
     assert isinstance(tried, Rehearsal)
     assert facts(tried.plan) == facts(wanted)
@@ -167,10 +167,10 @@ def test_a_seed_says_what_azure_shows_nothing_of() -> None:
 
 def test_a_rehearsal_takes_habits_by_name_and_says_what_they_did() -> None:
     made = stage(health_source="extension")
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     late = {"habit": "instance-unhealthy", "when": "at", "at": 30, "count": 2, "seconds": 60}
     tried = rehearse(made.arm, *made.address, NEW, habits=["instance-evicted", late])
-    assert made.app.journal.writes() == []
+    assert made.app.recorder.writes() == []
     habits = [happening.habit for happening in tried.happenings]
     assert habits.count("instance-evicted") == 1
     assert habits.count("instance-unhealthy") == 2, "begun and ended"
@@ -182,7 +182,7 @@ def test_a_rehearsal_takes_habits_by_name_and_says_what_they_did() -> None:
 def test_what_if_tries_each_habit_that_it_is_given() -> None:
     made = stage(health_source="extension", capacity=5)
     long = {"habit": "busy", "seconds": 60.0}
-    tried = what_if(made.arm, *made.address, NEW, policy=LOOSE, habits=["instance-vanishes", long])
+    tried = rehearse_failures(made.arm, *made.address, NEW, policy=LOOSE, habits=["instance-vanishes", long])
     assert list(tried)[-2:] == ["instance-vanishes", "busy (seconds 60.0)"]
     assert {one.habit for one in tried["instance-vanishes"].happenings} == {"instance-vanishes"}
     assert {one.habit for one in tried["busy (seconds 60.0)"].happenings} >= {"busy"}
@@ -210,13 +210,13 @@ def test_every_habit_can_be_rehearsed_by_name_alone(habit: str) -> None:
 )
 def test_what_is_no_habit_is_refused_before_azure_is_asked(wrong: Any) -> None:
     made = stage()
-    made.app.journal.entries.clear()
+    made.app.recorder.entries.clear()
     with pytest.raises(az.InvalidInput):
         rehearse(made.arm, *made.address, NEW, **wrong)
     if "habits" in wrong:
         with pytest.raises(az.InvalidInput, match="habit"):
-            what_if(made.arm, *made.address, NEW, **wrong)
-    assert made.app.journal.entries == []
+            rehearse_failures(made.arm, *made.address, NEW, **wrong)
+    assert made.app.recorder.entries == []
 
 
 def test_a_rehearsal_logs_in_again_and_pauses_where_it_cannot() -> None:
@@ -229,14 +229,14 @@ def test_a_rehearsal_logs_in_again_and_pauses_where_it_cannot() -> None:
 
 def test_a_rehearsal_has_the_usual_rules_and_those_that_are_asked_for() -> None:
     seed = Seed.build(capacity=2)
-    assert "patch-drops-disks" in Stage(seed).world.habits
+    assert "patch-drops-disks" in Stage(seed).simulation.settings.habits
     assert rehearse_captured(seed, NEW, habits="tags-refuse-null", policy=LOOSE).verdict.ok
 
 
 def test_a_plan_of_a_flexible_set_refuses_a_list_of_what_is_no_instance() -> None:
     made = stage(orchestration="Flexible", capacity=3)
     for read in (lambda: plan(made.arm, *made.address, NEW, policy=LOOSE), lambda: capture(made.arm, made.address)):
-        made.world.faults.add(habit="list-garbage")
+        made.simulation.faults.add(habit="list-garbage")
         with pytest.raises(az.ProtocolError, match="each of them an object"):
             read()
     assert len(plan(made.arm, *made.address, NEW, policy=LOOSE).observation.members) == 3

@@ -26,7 +26,7 @@ def script(*words: str, env: dict[str, str] | None = None, stdin: str = "") -> "
 
 
 def test_it_upgrades_the_emulators_scale_set_and_shows_each_step(journal_file: str) -> None:
-    env = {"AZURERM_LITE_EMULATOR_JOURNAL": journal_file}
+    env = {"AZURERM_LITE_EMULATOR_RECORD": journal_file}
     done = script("--emulator", NEW, "--yes", "--canary", "1", "--bake", "30", env=env)
     assert done.returncode == 0, done.stderr
     assert "batch  1  0" in done.stdout
@@ -89,9 +89,9 @@ def test_a_signal_stops_it_at_a_safe_point_and_it_is_gone_on_with_and_taken_back
         emulator.set_time_scale(2000)
         done = script("--resume", path, env=emulator.env())
         assert done.returncode == 0, done.stderr
-        (scale_set,) = emulator.world.scale_sets
+        (scale_set,) = emulator.simulation.scale_sets
         assert all(len(vm.upgrades) == 1 for vm in scale_set.instances.values())
-        writes = len(emulator.journal.writes())
+        writes = len(emulator.recorder.writes())
         for answer in ("n\n", ""):  # a no, and nobody who could answer
             refused = script("--rollback", path, env=emulator.env(), stdin=answer)
             assert refused.returncode == 3, refused.stderr
@@ -99,7 +99,7 @@ def test_a_signal_stops_it_at_a_safe_point_and_it_is_gone_on_with_and_taken_back
             assert "batch  1" in refused.stdout
             assert refused.stdout.endswith("Go on? [y/N] ")
             assert refused.stderr == ""
-        assert len(emulator.journal.writes()) == writes
+        assert len(emulator.recorder.writes()) == writes
         back = script("--rollback", path, "--journal", str(tmp_path / "back.jsonl"), env=emulator.env(), stdin="y\n")
         assert back.returncode == 0, back.stderr
         assert scale_set.image["version"] == "22.04.202608150"

@@ -10,7 +10,7 @@ from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import Policy, Verdict, plan, resume, upgrade
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.selection import simulate
-from azurerm_lite.upgrade.rules.snapshot import Member, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Snapshot
 
 NEW = "22.04.202611120"
 EASY: dict[str, Any] = {"min_healthy_instance_percent": 0, "min_healthy_zone_percent": 0}
@@ -22,7 +22,7 @@ def stage(**options: Any) -> Stage:
 
 
 def posts(made: Stage) -> list[str]:
-    found = made.app.journal.find("POST", "manualupgrade")
+    found = made.app.recorder.find("POST", "manualupgrade")
     return [" ".join(entry.body["instanceIds"]) for entry in found if entry.status < 400]
 
 
@@ -42,20 +42,24 @@ def run(made: Stage, policy: Policy, change: Any = NEW, **options: Any) -> Verdi
         ({}, {"instances": ("8", "3", "1")}, ["1", "3 8"]),
         ({}, {"update_domains": (1,)}, ["1 6"]),
         ({}, {"update_domains": (3, 1)}, ["1 6", "3 8"]),
-        ({}, {"fault_domains": (0,), "order": "fault_domain"}, ["0 9"]),
-        ({}, {"order": "fault_domain"}, ["0 9", "1 5", "2 6", "3 7", "4 8"]),
-        (ZONED, {"zones": ("2",), "order": "zone", "batch_size": 9}, ["1 4 7"]),
-        (ZONED, {"order": "zone", "batch_size": 9}, ["0 3 6", "1 4 7", "2 5 8"]),
-        (ZONED, {"order": "update_domain", "batch_size": 9}, ["0 3 6", "1 4 7", "2 5 8"]),
-        (ZONED, {"order": "zone", "batch_size": 2}, ["0 3", "6", "1 4", "7", "2 5", "8"]),
-        ({}, {"order": "batch", "batch_size": 4}, ["0 1 2 3", "4 5 6 7", "8 9"]),
-        ({}, {"order": "batch", "max_batch_instance_percent": 35}, ["0 1 2", "3 4 5", "6 7 8", "9"]),
-        ({}, {"order": "batch", "max_batch_instance_percent": 1, "instances": ("0", "1")}, ["0", "1"]),
-        ({"capacity": 12}, {"order": "batch", "batch_size": 100}, ["0 1 2 3 4 5 6 7 8 9 10 11"]),
-        ({}, {"order": "batch", "batch_size": 5, "canary_instances": 1}, ["0", "1 2 3 4 5", "6 7 8 9"]),
+        ({}, {"fault_domains": (0,), "batch_by": "fault_domain"}, ["0 9"]),
+        ({}, {"batch_by": "fault_domain"}, ["0 9", "1 5", "2 6", "3 7", "4 8"]),
+        (ZONED, {"zones": ("2",), "batch_by": "zone", "batch_size": 9}, ["1 4 7"]),
+        (ZONED, {"batch_by": "zone", "batch_size": 9}, ["0 3 6", "1 4 7", "2 5 8"]),
+        (ZONED, {"batch_by": "update_domain", "batch_size": 9}, ["0 3 6", "1 4 7", "2 5 8"]),
+        (ZONED, {"batch_by": "zone", "batch_size": 2}, ["0 3", "6", "1 4", "7", "2 5", "8"]),
+        ({}, {"batch_by": "batch", "batch_size": 4}, ["0 1 2 3", "4 5 6 7", "8 9"]),
+        ({}, {"batch_by": "batch", "max_batch_instance_percent": 35}, ["0 1 2", "3 4 5", "6 7 8", "9"]),
+        ({}, {"batch_by": "batch", "max_batch_instance_percent": 1, "instances": ("0", "1")}, ["0", "1"]),
+        ({"capacity": 12}, {"batch_by": "batch", "batch_size": 100}, ["0 1 2 3 4 5 6 7 8 9 10 11"]),
+        ({}, {"batch_by": "batch", "batch_size": 5, "canary_instances": 1}, ["0", "1 2 3 4 5", "6 7 8 9"]),
         ({}, {"canary_instances": 3}, ["0 5", "1 6", "2 7", "3 8", "4 9"]),
-        ({}, {"order": "batch", "batch_size": 5, "min_healthy_instance_percent": 70}, ["0 1 2", "3 4 5", "6 7 8", "9"]),
-        (ZONED, {"order": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, ["0 1 2", "3 4 5", "6 7 8"]),
+        (
+            {},
+            {"batch_by": "batch", "batch_size": 5, "min_healthy_instance_percent": 70},
+            ["0 1 2", "3 4 5", "6 7 8", "9"],
+        ),
+        (ZONED, {"batch_by": "batch", "batch_size": 9, "min_healthy_zone_percent": 50}, ["0 1 2", "3 4 5", "6 7 8"]),
     ],
 )
 def test_the_batches_of_a_policy(options: dict[str, Any], policy: dict[str, Any], batches: list[str]) -> None:
@@ -70,13 +74,13 @@ def test_the_batches_of_a_policy(options: dict[str, Any], policy: dict[str, Any]
                                                 (False, ["0 5", "1 6", "2 7", "3 8", "4 9"])])  # fmt: skip
 def test_sick_ones_go_first_unless_the_policy_says_otherwise(first: bool, batches: list[str]) -> None:
     made = stage(health_source="extension")
-    made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
-    assert run(made, Policy(**EASY, sick_first=first)).ok
+    made.simulation.health.set_health(made.scale_set, made.scale_set.instances["7"], "unhealthy")
+    assert run(made, Policy(**EASY, prioritize_unhealthy_instances=first)).ok
     assert posts(made) == batches
 
 
-def _member(number: int, zone: str, group: str, domain: int | None) -> Member:
-    return Member(str(number), "v", zone, group, domain, 0, False, "", "Succeeded", "running", "", False)
+def _member(number: int, zone: str, group: str, domain: int | None) -> InstanceStatus:
+    return InstanceStatus(str(number), "v", zone, group, domain, 0, False, "", "Succeeded", "running", "", False)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +88,15 @@ def _member(number: int, zone: str, group: str, domain: int | None) -> Member:
     [
         # An update domain's number means something in its placement group only: one of each may go together.
         ({"batch_size": 8, **EASY}, ["0 4", "1 5", "2 6", "3 7"]),
-        ({"batch_size": 8, "order": "batch", "min_healthy_instance_percent": 0, "min_healthy_zone_percent": 75},
+        ({"batch_size": 8, "batch_by": "batch", "min_healthy_instance_percent": 0, "min_healthy_zone_percent": 75},
          ["0 4", "1 5", "2 6", "3 7"]),
-        ({"batch_size": 8, "order": "batch", "min_healthy_instance_percent": 0, "min_healthy_zone_percent": 50},
+        ({"batch_size": 8, "batch_by": "batch", "min_healthy_instance_percent": 0, "min_healthy_zone_percent": 50},
          ["0 1 4 5", "2 3 6 7"]),
     ],
 )  # fmt: skip
 def test_each_placement_group_has_a_floor_of_its_own(policy: dict[str, Any], batches: list[str]) -> None:
     members = [_member(n, "", "g" if n < 4 else "h", n % 4) for n in range(8)]
-    seen = Observation({one.instance_id: one for one in members}, 0.0)
+    seen = Snapshot({one.instance_id: one for one in members}, 0.0)
     found, why_not = simulate(Policy(**policy), seen, "")
     assert (why_not, [" ".join(ids) for ids in found]) == ("", batches)
 
@@ -101,7 +105,7 @@ def test_unknown_domains_are_never_one_giant_batch() -> None:
     """Row 111: all null, or all the same: still no more than the policy allows at once."""
     for domain in (None, 0, 7):
         members = [_member(n, "", "", domain) for n in range(10)]
-        found, _ = simulate(Policy(), Observation({one.instance_id: one for one in members}, 0.0), "")
+        found, _ = simulate(Policy(), Snapshot({one.instance_id: one for one in members}, 0.0), "")
         assert [len(ids) for ids in found] == [2] * 5
 
 
@@ -110,7 +114,7 @@ def test_unknown_domains_are_never_one_giant_batch() -> None:
 
 def _gaps(made: Stage) -> list[float]:
     """Seconds from the end of each batch to the begin of the next, by the emulator's own record."""
-    found = [one for one in made.world.operations.records() if one.kind == "POST"]
+    found = [one for one in made.simulation.operations.records.values() if one.kind == "POST"]
     return [later.started - (one.ended or 0.0) for one, later in itertools.pairwise(found)]
 
 
@@ -155,7 +159,7 @@ def _sicken(made: Stage, ids: str) -> Any:
         count[0] += event["kind"] == "posted"
         if event["kind"] == "posted" and count[0] == 2:
             for one in ids.split():
-                made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
+                made.simulation.health.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
 
     return turn
 
@@ -191,7 +195,7 @@ def test_how_many_may_be_sick(policy: dict[str, Any], sick: str, batches: int, r
 def test_the_failure_budget_is_what_may_fail(budget: int, batches: int, outcome: str) -> None:
     made = stage()
     for one in ("0", "6"):
-        made.world.faults.add(on="upgrade", instance=one, effect="fail")
+        made.simulation.faults.add(on="upgrade", instance=one, effect="fail")
     verdict = run(made, Policy(**EASY, failure_budget=budget))
     assert (verdict.outcome, len(posts(made))) == (outcome, batches)
     assert verdict.counts["failed"] == min(2, budget + 1)
@@ -221,7 +225,7 @@ def _storage(made: Stage) -> list[dict[str, Any]]:
 
 def test_to_another_sku_of_the_image() -> None:
     made = stage()
-    made.world.images.publish("Canonical", "0001-com-ubuntu-server-jammy", MINIMAL, NEW)
+    made.simulation.images.publish("Canonical", "0001-com-ubuntu-server-jammy", MINIMAL, NEW)
     assert run(made, Policy(), lambda found: az.set_image_sku(found, MINIMAL, version=NEW)).counts == {"updated": 10}
     assert {one["imageReference"]["sku"] for one in _storage(made)} == {MINIMAL}
 
@@ -255,4 +259,4 @@ def test_to_whatever_a_function_makes_of_the_model() -> None:
 
     assert run(made, Policy(), change).counts == {"updated": 10}
     assert made.scale_set.profile["licenseType"] == "RHEL_BYOS"
-    assert all(vm.generation == 1 for vm in made.scale_set.instances.values())
+    assert all(vm.model_version == 1 for vm in made.scale_set.instances.values())

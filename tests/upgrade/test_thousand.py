@@ -33,8 +33,8 @@ class Cost(NamedTuple):
 def stage(number: int) -> Stage:
     """A thousand instances, a hundred a page, under Azure's limits."""
     made = Stage(Seed.build("thousand", capacity=1000, page_size=100), random_seed=number)
-    made.world.durations["upgrade"] = (301.0, 325.0)
-    made.world.throttle.enforced = True
+    made.simulation.events.durations["upgrade"] = (301.0, 325.0)
+    made.app.throttle.is_enforced = True
     return made
 
 
@@ -45,10 +45,10 @@ def cost(number: int) -> Cost:
     begun = made.clock.time()
     verdict = upgrade(made.arm, wanted)
     spent = made.clock.time() - begun
-    records = [one for one in made.world.operations.records() if one.kind == "POST"]
+    records = [one for one in made.simulation.operations.records.values() if one.kind == "POST"]
     batches = [one.ended - one.started for one in records if one.ended is not None]
-    besides = [one for one in made.app.journal.entries if not one.path.endswith("/virtualMachines")]
-    refused = made.world.throttle.refused + sum(one.status == 429 for one in made.app.journal.entries)
+    besides = [one for one in made.app.recorder.entries if not one.path.endswith("/virtualMachines")]
+    refused = made.app.throttle.refusals + sum(one.status == 429 for one in made.app.recorder.entries)
     return Cost(verdict.ok, verdict.counts["updated"], batches, len(besides), spent - sum(batches), refused)
 
 
@@ -80,4 +80,4 @@ def test_the_buckets_are_there_to_be_emptied() -> None:
     made: Any = stage(0)
     for _ in range(45):
         az.get_vmss_instance_view(made.arm, *made.address)
-    assert made.world.throttle.refused > 0
+    assert made.app.throttle.refusals > 0

@@ -22,7 +22,7 @@ def stage(**options: Any) -> Stage:
 
 
 def posts(made: Stage) -> list[Any]:
-    return [entry for entry in made.app.journal.find("POST", "manualupgrade") if entry.status < 400]
+    return [entry for entry in made.app.recorder.find("POST", "manualupgrade") if entry.status < 400]
 
 
 def sleeper(made: Stage) -> az.Arm:
@@ -40,15 +40,15 @@ def test_after_eight_hours_of_sleep_it_looks_before_it_acts(point: str) -> None:
     def sleep(event: dict[str, Any]) -> None:
         if event["kind"] == point and not slept:
             made.clock.advance(HOURS)
-            made.world.settle()
-            slept.append(len(made.app.journal.entries))
+            made.simulation.events.run_due_events()
+            slept.append(len(made.app.recorder.entries))
 
     arm = sleeper(made)
     verdict = upgrade(arm, plan(arm, *made.address, NEW, policy=CAREFUL), on_event=sleep)
     assert slept
     assert verdict.counts == {"updated": 10}
     assert all(len(vm.upgrades) == 1 for vm in made.scale_set.instances.values())
-    after = made.app.journal.entries[slept[0] :]
+    after = made.app.recorder.entries[slept[0] :]
     acts = [entry.method == "POST" for entry in after]
     looks = [entry.method == "GET" and entry.path.endswith("/virtualMachines") for entry in after]
     assert True not in acts or True in looks[: acts.index(True)], [(one.method, one.path) for one in after[:6]]
@@ -62,7 +62,7 @@ def test_an_instance_that_turned_sick_while_it_slept_is_seen_before_the_next_bat
             slept.append("")
             made.clock.advance(HOURS)
             for one in ("2", "3", "4"):
-                made.world.scale_sets.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
+                made.simulation.health.set_health(made.scale_set, made.scale_set.instances[one], "unhealthy")
 
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW), on_event=sleep)
     assert verdict.outcome == "stopped"
@@ -84,7 +84,7 @@ def test_a_list_from_before_the_batch_says_nothing_of_the_batch() -> None:
     def stale(event: dict[str, Any]) -> None:
         if event["kind"] == "ended":
             served.append("")
-            made.world.faults.add(method="GET", path="/web/virtualMachines", status=200, body=before, times=2)
+            made.simulation.faults.add(method="GET", path="/web/virtualMachines", status=200, body=before, times=2)
 
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW), on_event=stale)
     assert len(served) == 5
@@ -105,10 +105,10 @@ def test_a_list_from_before_the_crash_does_not_lead_to_a_second_upgrade(tmp_path
     lines = where.read_text().splitlines(keepends=True)
     kinds = [entry["kind"] for entry in journals.read(where)]
     where.write_text("".join(lines[: kinds.index("intent") + 1]))
-    made.world.faults.add(method="GET", path="/web/virtualMachines", status=200, body=before, times=2)
+    made.simulation.faults.add(method="GET", path="/web/virtualMachines", status=200, body=before, times=2)
     verdict = resume(made.arm, str(where))
     assert verdict.counts == {"updated": 10}, verdict
-    sent = made.app.journal.find("POST", "manualupgrade")  # those that Azure refused too
+    sent = made.app.recorder.find("POST", "manualupgrade")  # those that Azure refused too
     assert Counter(one for entry in sent for one in entry.body["instanceIds"]).most_common(1)[0][1] == 1
 
 
@@ -118,7 +118,7 @@ def test_an_instance_that_stays_behind_though_azure_calls_it_done_has_failed() -
 
     def undo(event: dict[str, Any]) -> None:
         if event["kind"] == "ended":
-            made.scale_set.instances["5"].generation = -1
+            made.scale_set.instances["5"].model_version = -1
 
     verdict = upgrade(made.arm, plan(made.arm, *made.address, NEW), on_event=undo)
     assert (verdict.outcome, verdict.classes["5"], verdict.classes["0"]) == ("stopped", "failed", "updated")

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import azurerm_lite as az
 from azurerm_lite.emulator import Seed, serve
-from azurerm_lite.emulator.adapter import InProcessAdapter
+from azurerm_lite.emulator.http.adapter import InProcessAdapter
 from azurerm_lite.upgrade import Policy, plan
 from azurerm_lite.upgrade.rehearsal import Stage
 from azurerm_lite.upgrade.rules.preflight import PlanRefused
 from azurerm_lite.upgrade.rules.verdict import Verdict
-from azurerm_lite.upgrade.run.runner import Runner, safe_step
+from azurerm_lite.upgrade.run.runner import Runner
 from azurerm_lite.upgrade.run.runs import opened
 
 MID, NEW = "22.04.202610200", "22.04.202611120"
@@ -39,7 +39,7 @@ def machine(made: Stage) -> az.Arm:
 
 
 def posts(made: Stage) -> list[Any]:
-    return [one for one in made.app.journal.find("POST", "manualupgrade") if one.status < 400]
+    return [one for one in made.app.recorder.find("POST", "manualupgrade") if one.status < 400]
 
 
 # --- two processes of one machine ------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_a_second_process_is_refused_with_pid_and_run_of_the_first_until_that_is
             assert found is not None
             assert int(found[1]) == first.pid
             assert f"is being upgraded by process {found[1]} (run {found[2]}) of this machine" in told(second)
-            assert emulator.journal.writes() == []
+            assert emulator.recorder.writes() == []
             first.kill()
             first.wait(timeout=30)
             assert told(second).startswith(f"begun by {second.pid} ")
@@ -107,10 +107,10 @@ class Machine:
     def act(self) -> None:
         """When it is time for that: plan and begin, or one step, and after the last one what `upgrade` does then."""
         self.made.clock.advance(max(0.0, self.due - self.made.clock.time()))
-        self.made.world.settle()
+        self.made.simulation.events.run_due_events()
         if self.runner is None:
             self.begin()
-        elif (wait := safe_step(self.runner)) is not None:
+        elif (wait := self.runner.step()) is not None:
             self.due = self.made.clock.time() + wait
         elif self.runner.verdict is not None:
             self.runner.journal.close()
@@ -133,7 +133,7 @@ def upgraded_once(made: Stage) -> bool:
     """Whether no instance was brought to any model twice, and all are on the last one."""
     there = made.scale_set.instances.values()
     once = all(len({to for _, to in vm.upgrades}) == len(vm.upgrades) for vm in there)
-    return once and all(vm.generation == made.scale_set.generation for vm in there)
+    return once and all(vm.model_version == made.scale_set.model_version for vm in there)
 
 
 @settings(max_examples=16, deadline=None)
@@ -177,7 +177,7 @@ def test_who_loses_against_another_machine_takes_nothing_of_its_change_back(vers
     assert loser.verdict.outcome == ("succeeded" if version == NEW else "stopped")
     assert ours(made, winner)
     assert upgraded_once(made)
-    assert len([one for one in made.app.journal.find("PATCH") if one.status < 400]) == 1
+    assert len([one for one in made.app.recorder.find("PATCH") if one.status < 400]) == 1
 
 
 @pytest.mark.parametrize("batches", [1, 3])
@@ -206,7 +206,7 @@ def test_who_is_overtaken_in_its_middle_leaves_the_model_to_the_other(batches: i
 
 def by(made: Stage, who: Machine) -> list[Any]:
     """What this machine asked of Azure, in order."""
-    entries = made.app.journal.entries
+    entries = made.app.recorder.entries
     return [one for one in entries if one.headers.get("x-ms-correlation-request-id") == who.arm.correlation_id]
 
 
@@ -270,4 +270,4 @@ def test_where_there_are_no_etags_a_model_that_was_read_before_the_sleep_is_read
         sleeper.act()
     assert str(sleeper.verdict.reason) == "the model has changed since it was planned: plan again"
     assert ours(made, other)
-    assert len(made.app.journal.find("PATCH")) == 1
+    assert len(made.app.recorder.find("PATCH")) == 1

@@ -17,7 +17,9 @@ def stage(**options: Any) -> Stage:
 
 
 def posts(made: Stage) -> list[list[str]]:
-    return [entry.body["instanceIds"] for entry in made.app.journal.find("POST", "manualupgrade") if entry.status < 400]
+    return [
+        entry.body["instanceIds"] for entry in made.app.recorder.find("POST", "manualupgrade") if entry.status < 400
+    ]
 
 
 def run(made: Stage, policy: Policy | None = None, change: Any = NEW, **options: Any) -> Verdict:
@@ -30,9 +32,9 @@ def test_new_instances_on_the_old_model_are_upgraded_too() -> None:
 
     def grow(event: dict[str, Any]) -> None:
         if event["kind"] == "settled" and len(made.scale_set.instances) == 10:
-            made.world.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
+            made.simulation.scale_sets.write(made.scale_set, {"sku": {"capacity": 12}}, null_deletes=True)
             for one in list(made.scale_set.instances.values())[10:]:
-                one.generation = -1
+                one.model_version = -1
 
     verdict = run(made, on_event=grow)
     assert verdict.counts == {"updated": 12}
@@ -79,7 +81,7 @@ def test_a_health_source_that_comes_with_the_change_does_not_make_the_others_sic
     assert upgrade(made.arm, wanted).counts == {"updated": 10}
     assert {vm.health for vm in made.scale_set.instances.values()} == {"healthy"}
     made = stage()
-    made.world.faults.add(on="upgrade", instance="5", effect="unhealthy")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="unhealthy")
     verdict = upgrade(made.arm, plan(made.arm, *made.address, bring, policy=Policy(health_timeout_seconds=60)))
     assert (verdict.outcome, verdict.classes["5"], len(posts(made))) == ("stopped", "failed", 1)
 
@@ -87,14 +89,14 @@ def test_a_health_source_that_comes_with_the_change_does_not_make_the_others_sic
 def test_a_rollback_to_an_image_that_is_gone_says_so() -> None:
     """Row 123: nothing is written for it, and the verdict has the reason."""
     made = stage()
-    made.world.faults.add(on="upgrade", instance="5", effect="fail")
+    made.simulation.faults.add(on="upgrade", instance="5", effect="fail")
     image = ("Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2")
     wanted = plan(made.arm, *made.address, NEW, policy=Policy(rollback_on_failure=True))
-    made.world.images.versions(*image).remove(OLD)
+    made.simulation.images.versions(*image).remove(OLD)
     verdict = upgrade(made.arm, wanted)
     assert verdict.outcome == "rollback-failed"
     assert f"{OLD} does not exist in westus2" in verdict.reason
-    assert len(made.app.journal.find("PATCH", "virtualMachineScaleSets")) == 1
+    assert len(made.app.recorder.find("PATCH", "virtualMachineScaleSets")) == 1
 
 
 def test_a_rollback_is_asked_of_the_gate_too(tmp_path: Path) -> None:
@@ -114,8 +116,8 @@ def test_a_rollback_is_asked_of_the_gate_too(tmp_path: Path) -> None:
 
 def test_a_plan_is_a_value_that_says_everything_as_text_and_as_json() -> None:
     made = stage(zones=["1", "2"], health_source="probe")
-    made.scale_set.instances["3"].generation = -1
-    found = plan(made.arm, *made.address, NEW, policy=Policy(order="zone", canary_instances=1))
+    made.scale_set.instances["3"].model_version = -1
+    found = plan(made.arm, *made.address, NEW, policy=Policy(batch_by="zone", canary_instances=1))
     told, text = found.to_dict(), str(found)
     assert [list(ids) for ids in found.batches] == told["batches"]
     assert told["lowest"][""] == 8
@@ -135,7 +137,7 @@ def test_a_plan_is_a_value_that_says_everything_as_text_and_as_json() -> None:
         assert part in text
     domains = plan(stage().arm, *made.address, NEW).to_dict()["lowest"]
     assert [domains[f"update domain {number}"] for number in range(5)] == [0] * 5
-    asked = len(made.app.journal.entries)
+    asked = len(made.app.recorder.entries)
     assert upgrade(made.arm, found).ok
-    assert len(made.app.journal.entries) - asked <= told["requests"]
+    assert len(made.app.recorder.entries) - asked <= told["requests"]
     assert az.ScaleSet.parse(told["scale_set"]) == made.address

@@ -1,6 +1,6 @@
 """Arguments of plans, runs and fleets, checked before anything is read. PURE."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._common import arguments
@@ -20,15 +20,13 @@ def of_run(journal: object, gate: object, on_event: object, should_stop: object)
     """InvalidInput for a path or a function of another type."""
     path(journal, "journal")
     if gate is not None:
-        arguments.function(gate, "gate")
-    arguments.function(on_event, "on_event")
-    arguments.function(should_stop, "should_stop")
+        arguments.typed(Callable, gate=gate)
+    arguments.typed(Callable, on_event=on_event, should_stop=should_stop)
 
 
 def of_resume(journal: object, gate: object, on_event: object, should_stop: object) -> None:
     """The same for a run that goes on from a journal, which must be there."""
-    if journal is None:
-        raise InvalidInput("journal must be the path of a journal, not None")
+    needed_path(journal, "journal")
     of_run(journal, gate, on_event, should_stop)
 
 
@@ -40,6 +38,13 @@ def path(value: object, name: str) -> None:
     plain = value if isinstance(value, str) or to_path is None else to_path()
     if not isinstance(plain, str) or not plain or "\0" in plain:
         raise InvalidInput(f"{name} must be a path, not {short_repr(value)}")
+
+
+def needed_path(value: object, name: str) -> None:
+    """InvalidInput for what is no path that a file may have."""
+    if value is None:
+        raise InvalidInput(f"{name} must be the path of a journal, not None")
+    path(value, name)
 
 
 def faults(value: object) -> tuple[Mapping[str, Any], ...]:

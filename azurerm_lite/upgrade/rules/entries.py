@@ -6,6 +6,7 @@ Nothing is decided here: an entry says what has happened or what was decided, an
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .snapshot import HealthSource
 from .state import Batch, Ending, Entry, Protection, State, Wait, begin, changed, leg_of
 
 LOOK_SECONDS, BUSY_SECONDS = 5.0, 30.0  # after which what did not work is tried again
@@ -64,8 +65,21 @@ def _intent(state: State, entry: Entry) -> State:
 
 
 def _stage(state: State, entry: Entry) -> State:
+    """The next request of a batch; what is not in the entry's `batch`, where it has one, leaves the batch."""
     ids = tuple(entry["ids"])
+    state = _shrunk(state, frozenset(entry["batch"])) if "batch" in entry else state
     return _batch(changed(state, operation=None), request=entry["name"], request_ids=ids, status="intended", sent=None)
+
+
+def _shrunk(state: State, names: frozenset[str]) -> State:
+    """The batch has these instances only; the others may be chosen again."""
+    batch = state.batch
+    if batch is None:
+        return state
+    pairs = [(name, vm) for name, vm in zip(batch.ids, batch.vm_ids, strict=True) if name in names]
+    posted = state.posted - (set(batch.ids) - names)
+    ids, vm_ids = tuple(name for name, _ in pairs), tuple(vm for _, vm in pairs)
+    return _batch(changed(state, posted=posted), ids=ids, vm_ids=vm_ids)
 
 
 def _posted(state: State, entry: Entry) -> State:
@@ -247,12 +261,20 @@ def _shielded(state: State, entry: Entry) -> State:
     return changed(writing, shielded=ids, shielded_for=batch, stale=True)
 
 
+def _freed(state: State, entry: Entry) -> State:
+    """These instances are protected by us no more, whatever becomes of the others."""
+    return changed(state, shielded=tuple(name for name in state.shielded if name not in entry["ids"]))
+
+
 def _protection(state: State, entry: Entry) -> State:
     return changed(state, protection=entry["protection"], protected_at=entry["at"], stale=True)
 
 
 def _leg(state: State, entry: Entry) -> State:
     return changed(state, leg=entry["number"], model="unwritten", wait=None, posted=frozenset(), stale=True)
+
+
+_SOURCES_BACK: Mapping[HealthSource, HealthSource] = {"arrives": "leaves", "leaves": "arrives"}
 
 
 def _rollback(state: State, entry: Entry) -> State:
@@ -272,6 +294,7 @@ def _rollback(state: State, entry: Entry) -> State:
         reimaged=frozenset(),
         size=state.size if not legs else str(entry["legs"][0].get("size", state.size)),
         broken=broken,
+        source=_SOURCES_BACK.get(state.source, state.source),
         gate_refused=(),
         batch=None,
         operation=None,
@@ -355,8 +378,12 @@ def _seen(state: State, entry: Entry) -> State:
     wait = None if wait is not None and wait.cause == "implausible" else wait
     names = frozenset(entry["ids"])
     if back := state.absent & names:  # lists without them were wrong
+        failed = entry.get("failed", {})
         classes = {name: kind for name, kind in state.classes.items() if name not in back}
-        state = changed(state, classes=classes, posted=state.posted - back, absent=state.absent - back)
+        classes |= dict.fromkeys(failed, "failed")
+        reasons = {**state.reasons, **failed}
+        posted, absent = state.posted - back, state.absent - back
+        state = changed(state, classes=classes, reasons=reasons, posted=posted, absent=absent)
     return changed(state, listed=names, doubted=frozenset(), doubts=0, wait=wait)
 
 
@@ -419,6 +446,7 @@ _APPLY: Mapping[str, Callable[[State, Entry], State]] = {
     "guarded": _guarded,
     "repairs": _repairs,
     "shielded": _shielded,
+    "freed": _freed,
     "protection": _protection,
     "leg": _leg,
     "rollback": _rollback,

@@ -12,7 +12,7 @@ from ...types import ScaleSet
 from . import selection
 from .policy import Policy
 from .selection import USUAL_BATCH_SECONDS
-from .snapshot import Observation
+from .snapshot import Snapshot
 from .state import Batch, State
 from .verdict import verdict_classes
 
@@ -30,7 +30,7 @@ class Now(NamedTuple):
     phase: str
     progress: State
     took: tuple[float, ...]
-    seen: Observation | None
+    seen: Snapshot | None
     lowest: int | None
     at: float
     emulator: bool

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from . import machine
 from .machine import Action
 from .policy import Policy
-from .snapshot import Member, Model, Observation
+from .snapshot import InstanceStatus, Model, Snapshot
 from .state import Entry, Leg, Request, State
 
 # Eighths of what was recorded of Azure for one batch: 0.6 to 174 s, a median of 36 s.
@@ -71,7 +71,7 @@ class _World:
         self.members = {name: _member(name, needs) for name in map(str, range(len(sizes)))}
         self.sizes = dict(zip(self.members, sizes, strict=True))
         self.state = _state(policy, needs, frozenset(self.members))
-        self.snapshot: Observation | None = None
+        self.snapshot: Snapshot | None = None
         self.written, self.operations, self.ends = not needs.writes, 0, 0.0
         self.healthy_at: dict[str, float] = {}
         self.settled: list[tuple[float, int]] = []
@@ -105,11 +105,11 @@ class _World:
         fingerprint = _NEW if self.written else _OLD
         model = Model(fingerprint, _NEW, len(self.members), shows=self.written) if whole else None
         listed = {name: self._shown(member) for name, member in self.members.items()}
-        self.snapshot = Observation(listed, self.now, self.needs.reports, ended=self.now, model=model)
+        self.snapshot = Snapshot(listed, self.now, self.needs.reports, ended=self.now, model=model)
         self.note(machine.seen_entry(self.state, self.snapshot))
         return 0.0
 
-    def _shown(self, member: Member) -> Member:
+    def _shown(self, member: InstanceStatus) -> InstanceStatus:
         if not self.needs.reports:
             return member
         warm = self.now >= self.healthy_at.get(member.instance_id, 0.0)
@@ -213,8 +213,8 @@ _ACTS: Mapping[str, Callable[[_World, Action], float]] = {
 }
 
 
-def _member(name: str, needs: Needs) -> Member:
-    behind = Member(name, "", "", "", 0, 0, False, _OLD, "Succeeded", "running", "", False, size=_OLD)
+def _member(name: str, needs: Needs) -> InstanceStatus:
+    behind = InstanceStatus(name, "", "", "", 0, 0, False, _OLD, "Succeeded", "running", "", False, size=_OLD)
     return behind._replace(health="healthy") if needs.reports else behind
 
 
@@ -222,7 +222,7 @@ def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
     """An upgrade of one instance a batch, with the pauses, bakes and limits of the policy."""
     single = replace(
         policy,
-        order="batch",
+        batch_by="batch",
         batch_size=1,
         canary_instances=min(1, policy.canary_instances),
         min_healthy_instance_percent=0,
@@ -253,7 +253,7 @@ def _state(policy: Policy, needs: Needs, names: frozenset[str]) -> State:
     )
 
 
-def _after(member: Member, request: Request, state: State) -> Member:
+def _after(member: InstanceStatus, request: Request, state: State) -> InstanceStatus:
     """An instance after a request that went well."""
     member = member._replace(state="Succeeded")
     if request == "deallocate":

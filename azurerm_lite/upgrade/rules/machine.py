@@ -12,7 +12,7 @@ from . import polling, selection
 from .entries import BUSY_SECONDS, LOOK_SECONDS, PASSING, apply, fold, least
 from .policy import Policy
 from .selection import Health, health_of, reached
-from .snapshot import Member, Observation
+from .snapshot import InstanceStatus, Snapshot
 from .state import ORDER, Batch, Cause, Entry, Leg, Outcome, Request, State
 
 Kind = Literal[
@@ -87,7 +87,7 @@ class Action(NamedTuple):
 # --- what to do now ---------------------------------------------------------------------------------------------------
 
 
-def decide(state: State, snapshot: Observation | None, now: float) -> Action:
+def decide(state: State, snapshot: Snapshot | None, now: float) -> Action:
     """What is done next; `end` again and again once it has ended."""
     if state.verdict is not None:
         return Action("end")
@@ -122,11 +122,13 @@ def _must_start(state: State) -> bool:
         return False
     if batch.request == "deallocate" and batch.status == "lost":
         return True  # perhaps: the instances will show it
-    being_started = batch.request_ids if batch.request == "start" and batch.status == "sent" else ()
+    # A start whose answer was lost may be somebody else's change of the instance, until it is over.
+    is_followed = batch.request == "start" and batch.status == "sent" and batch.followed
+    being_started = batch.request_ids if is_followed else ()
     return bool(state.deallocated.intersection(batch.ids).difference(being_started))
 
 
-def _cancel(state: State, snapshot: Observation | None) -> Action:
+def _cancel(state: State, snapshot: Snapshot | None) -> Action:
     """Stop as somebody asked: what was intended is given up, what Azure works on goes on."""
     batch = state.batch
     if batch is not None and batch.status == "intended":
@@ -161,7 +163,7 @@ def _finish(state: State, now: float) -> Action:
     ending = state.ending
     assert ending is not None  # noqa: S101  (asked by decide)
     wait = state.wait
-    if wait is not None and wait.of in ("resume-repairs", "unprotect") and now < wait.until:
+    if wait is not None and wait.of in ("resume-repairs", "unprotect", "follow-protection") and now < wait.until:
         return Action("wait", seconds=wait.until - now, cause=wait.cause, deadline=wait.until, reason=wait.reason)
     pending = state.protection in ("writing", "removing")
     if pending and now <= _protected_by(state):
@@ -204,7 +206,7 @@ def _limited(
     return Action("wait", seconds=min(seconds, left), cause=cause, deadline=wait.since + limit, reason=reason)
 
 
-def _about_wait(state: State, _snapshot: Observation | None, now: float) -> Action | None:
+def _about_wait(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
     """What Azure has refused for now is not tried again before its time, and not for ever."""
     wait = state.wait
     if wait is None or not wait.of:
@@ -237,7 +239,7 @@ _WORDS: Mapping[str, str] = {
 # --- guards -----------------------------------------------------------------------------------------------------------
 
 
-def _about_guards(state: State, _snapshot: Observation | None, now: float) -> Action | None:
+def _about_guards(state: State, _snapshot: Snapshot | None, now: float) -> Action | None:
     """Guards come before what they guard; what is not needed any more, or not known to be in force, is removed."""
     if state.protection in ("writing", "removing"):
         if now > _protected_by(state):
@@ -258,7 +260,7 @@ def _protected_by(state: State) -> float:
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def _look(state: State, snapshot: Observation | None, now: float, *, whole: bool = True) -> Action | None:
+def _look(state: State, snapshot: Snapshot | None, now: float, *, whole: bool = True) -> Action | None:
     """A look, where what is known is no ground for anything; None where it is. `whole`: at the model too."""
     if snapshot is None or state.stale or (whole and snapshot.model is None):
         return Action("look", request="" if whole else "instances")
@@ -268,12 +270,12 @@ def _look(state: State, snapshot: Observation | None, now: float, *, whole: bool
     return None
 
 
-def _fresh(snapshot: Observation, now: float) -> Action | None:
+def _fresh(snapshot: Snapshot, now: float) -> Action | None:
     """A look, where a request that is decided now would be decided on too old a snapshot."""
     return Action("look") if now > snapshot.ended_at + FRESH_SECONDS else None
 
 
-def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
+def seen_entry(state: State, snapshot: Snapshot) -> dict[str, Any]:
     """What a snapshot changes in the state: who was listed, and what of it is to be doubted until it is seen twice."""
     names = frozenset(snapshot.members)
     again = [
@@ -281,21 +283,24 @@ def seen_entry(state: State, snapshot: Observation) -> dict[str, Any]:
         for name, kind in state.classes.items()
         if kind in ("updated", "rolled-back")
         and name in names
-        and not selection.has_image(_leg_of(state, name), snapshot.members[name])
+        and not selection.has_image(state.leg_for(name), snapshot.members[name])
     ]
     doubtful = sorted((state.listed - names) | frozenset(again))
-    return {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    entry = {"kind": "seen", "at": snapshot.at, "ids": names, "doubtful": doubtful, "reports": snapshot.reports}
+    return {**entry, "failed": _failed_unseen(state, snapshot)} if state.absent else entry
 
 
-def _leg_of(state: State, name: str) -> Leg:
-    """The leg that an instance belongs to."""
-    return next((leg for leg in state.legs if leg.instances is not None and name in leg.instances), state.goal)
+def _failed_unseen(state: State, snapshot: Snapshot) -> dict[str, str]:
+    """Whose upgrade has failed while no list had them, and why: a second one to the same model is not sent."""
+    names = [name for name in state.absent if name in snapshot.members and state.sends.get(name)]
+    failed = [snapshot.members[name] for name in names if snapshot.members[name].state == "Failed"]
+    return {one.instance_id: one.trouble or "it was not listed after its upgrade, and is Failed" for one in failed}
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
-def _about_model(state: State, snapshot: Observation | None, now: float) -> Action | None:
+def _about_model(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
     """Write the change, unless it is there; what is there instead of it ends the run."""
     if state.model == "written":
         return None
@@ -305,8 +310,8 @@ def _about_model(state: State, snapshot: Observation | None, now: float) -> Acti
                 state, "paused", "operation", "the write of the model did not end in time; it may still be running"
             )
         return Action("follow-model", deadline=state.model_since + state.policy.operation_timeout_seconds)
-    if (look := _look(state, snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     assert snapshot.model is not None  # noqa: S101
     leg, shown = state.goal, snapshot.model
@@ -317,14 +322,14 @@ def _about_model(state: State, snapshot: Observation | None, now: float) -> Acti
         return _end(state, "stopped", "drift", "the model has changed since it was planned: plan again")
     if state.withheld:
         return _end(state, "stopped", "secrets", "the change has secrets, which no journal keeps: plan again")
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
     if state.model == "unwritten":
         return Action("intend-model", {"kind": "model-intent", "outline": leg.outline})
     return Action("write-model")
 
 
-def _is_written(state: State, leg: Leg, before: str, snapshot: Observation) -> bool:
+def _is_written(state: State, leg: Leg, before: str, snapshot: Snapshot) -> bool:
     """Whether the model shows the change: as it is wanted, or as Azure completes what was sent."""
     shown = snapshot.model
     assert shown is not None  # noqa: S101  (asked by _look)
@@ -334,7 +339,7 @@ def _is_written(state: State, leg: Leg, before: str, snapshot: Observation) -> b
     return shown.fingerprint == leg.after or (sent and shown.fingerprint != before and shown.outline == leg.outline)
 
 
-def _drift(state: State, snapshot: Observation) -> bool:
+def _drift(state: State, snapshot: Snapshot) -> bool:
     """Whether the model is another one than instances are brought to."""
     return snapshot.model is not None and snapshot.model.fingerprint != state.fingerprint
 
@@ -342,7 +347,7 @@ def _drift(state: State, snapshot: Observation) -> bool:
 # --- a batch ----------------------------------------------------------------------------------------------------------
 
 
-def _about_batch(state: State, snapshot: Observation | None, now: float) -> Action | None:
+def _about_batch(state: State, snapshot: Snapshot | None, now: float) -> Action | None:
     batch = state.batch
     if batch is None:
         return None
@@ -352,8 +357,8 @@ def _about_batch(state: State, snapshot: Observation | None, now: float) -> Acti
         if snapshot is None or state.stale or now > snapshot.ended_at + FRESH_SECONDS:
             return _give_up(batch, "stale", "what was seen is too old by now")
         return Action("send", ids=batch.request_ids, request=batch.request)
-    if (look := _look(state, snapshot, now, whole=len(state.stages) > 1)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now, whole=len(state.stages) > 1)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if batch.status == "lost":
         return _about_lost(state, batch, snapshot, now)
@@ -381,18 +386,18 @@ def _end_request(batch: Batch, error: str = "", **facts: Any) -> Action:
     return Action("end-request", {"kind": "ended", "error": error, "request": batch.request, **facts})
 
 
-def _signs(batch: Batch, snapshot: Observation, leg: Leg) -> tuple[str, ...]:
+def _signs(batch: Batch, snapshot: Snapshot, leg: Leg) -> tuple[str, ...]:
     """Who shows that a request has reached Azure: who is being changed, or is where the request brings it."""
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = {one: snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)}
     return tuple(name for name in batch.request_ids if name in there and _shows(batch, there[name], leg))
 
 
-def _is_same(member: Member | None, vm_id: str) -> bool:
+def _is_same(member: InstanceStatus | None, vm_id: str) -> bool:
     return member is not None and not (vm_id and member.vm_id and member.vm_id != vm_id)
 
 
-def _shows(batch: Batch, member: Member, leg: Leg) -> bool:
+def _shows(batch: Batch, member: InstanceStatus, leg: Leg) -> bool:
     if member.state == "Updating" or (member.state == "Failed" and member.instance_id not in batch.failed):
         return True
     if batch.request == "deallocate":
@@ -402,7 +407,7 @@ def _shows(batch: Batch, member: Member, leg: Leg) -> bool:
     return reached(leg, member) if batch.request == "reimage" else member.latest
 
 
-def _about_lost(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_lost(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """Nobody knows whether the request arrived: the instances say so, after as long as a list may be old."""
     if _signs(batch, snapshot, state.goal):
         entry = {"kind": "posted", "operation": None, "found_again": True, "request": batch.request}
@@ -414,7 +419,7 @@ def _about_lost(state: State, batch: Batch, snapshot: Observation, now: float) -
     return _give_up(batch, "lost", "its answer was lost, and no instance shows it")
 
 
-def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _watch(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """A request without a handle is over when none of its instances is being changed any more."""
     assert batch.sent is not None  # noqa: S101  (set when it was found)
     there = [snapshot.members[name] for name in batch.request_ids if name in snapshot.members]
@@ -432,7 +437,7 @@ def _watch(state: State, batch: Batch, snapshot: Observation, now: float) -> Act
     return _end_request(batch, error, returned=not (batch.request == "start" and shown))
 
 
-def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_ended(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     """The last request is through: the next one that the instances need, or wait for health, bake, gate and settle."""
     if snapshot.model is None and not _all_reached(state, batch, snapshot):
         return Action("look")  # by the model of somebody else, perhaps
@@ -441,7 +446,9 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
         health = health_of(snapshot, state.broken)
         request, ids = next_request(state, batch, snapshot, drifted=drifted)
         if ids and state.hanging is not None:
-            return _hang(state, now)
+            request, ids = next_request(state, batch, snapshot, drifted=True)
+            if not (ids and _has_hung(state, now)):
+                return _hang(state, now)
         if ids and request in batch.done and now < batch.watched + START_SECONDS:
             deadline, reason = batch.watched + START_SECONDS, f"to be started again: {', '.join(ids[:10])}"
             return Action("wait", seconds=deadline - now, cause="operation", deadline=deadline, reason=reason)
@@ -455,24 +462,22 @@ def _about_ended(state: State, batch: Batch, snapshot: Observation, now: float) 
     return _about_health(state, batch, snapshot, now)
 
 
-def _parked(state: State, batch: Batch, snapshot: Observation) -> list[str]:
+def _parked(state: State, batch: Batch, snapshot: Snapshot) -> list[str]:
     """Who of a batch was deallocated by us, and cannot be started while others change it."""
     names = [one for one in batch.ids if one in state.deallocated and one in snapshot.members]
     return [one for one in names if snapshot.members[one].state in selection.MOVING]
 
 
-def _all_reached(state: State, batch: Batch, snapshot: Observation) -> bool:
+def _all_reached(state: State, batch: Batch, snapshot: Snapshot) -> bool:
     """Whether all of a batch that are there are where they were to come, or on their way."""
     there = [snapshot.members[one] for one in batch.ids if one in snapshot.members]
     return all(reached(state.goal, member) or member.state in selection.MOVING for member in there)
 
 
-def next_request(
-    state: State, batch: Batch, snapshot: Observation, *, drifted: bool
-) -> tuple[Request, tuple[str, ...]]:
+def next_request(state: State, batch: Batch, snapshot: Snapshot, *, drifted: bool) -> tuple[Request, tuple[str, ...]]:
     """Which request the instances of a batch need next, and which of them do; "upgrade" and () for none.
 
-    After a foreign write of the model nothing is begun, but what was deallocated is started.
+    `drifted`: after a foreign write of the model nothing is begun, but what was deallocated is started.
     """
     pairs = zip(batch.ids, batch.vm_ids, strict=True)
     there = [snapshot.members[one] for one, vm in pairs if _is_same(snapshot.members.get(one), vm)]
@@ -485,7 +490,7 @@ def next_request(
     return "upgrade", ()
 
 
-def needs_request(state: State, member: Member, request: Request) -> bool:
+def needs_request(state: State, member: InstanceStatus, request: Request) -> bool:
     """Whether an instance needs this request, by what it shows."""
     if member.state in selection.MOVING or (member.protected and request != "start"):
         return False
@@ -502,27 +507,37 @@ def needs_request(state: State, member: Member, request: Request) -> bool:
 
 
 def _next_stage(
-    state: State, snapshot: Observation, health: Health, now: float, request: Request, ids: tuple[str, ...]
+    state: State, snapshot: Snapshot, health: Health, now: float, request: Request, ids: tuple[str, ...]
 ) -> Action:
-    """Intend the next request of a batch, once the floor allows it and the snapshot is fresh."""
-    if request != "start" and not selection.can_spare(state, snapshot, health, ids):
+    """Intend the next request of a batch, once the floor allows it and the snapshot is fresh.
+
+    As much of the batch goes as can be spared. The rest leaves the batch and is chosen again after it.
+    """
+    part = ids if request == "start" else selection.spared(state, snapshot, health, ids)
+    if not part:
         return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
-    entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(ids)}
-    return Action("intend", {**entry, **_facts(snapshot, health, ids)}, ids=ids, request=request)
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
+    entry = {"kind": "stage", "number": _number(state, request), "name": request, "ids": list(part)}
+    if state.batch is not None and part != ids:
+        entry["batch"] = [name for name in state.batch.ids if name in part or name not in ids]
+    return Action("intend", {**entry, **_facts(state, snapshot, health, part)}, ids=part, request=request)
 
 
 def _number(state: State, request: Request) -> int:
     return state.stages.index(request) if request in state.stages else len(state.stages)
 
 
-def _facts(snapshot: Observation, health: Health, ids: Sequence[str]) -> dict[str, Any]:
-    """Who of these was not available, did not run, had failed, when a request on them was intended."""
+def _facts(state: State, snapshot: Snapshot, health: Health, ids: Sequence[str]) -> dict[str, Any]:
+    """Who of these was not available, did not run, had failed, when a request on them was intended.
+
+    What we have deallocated was available before that.
+    """
     there = [snapshot.members[name] for name in ids if name in snapshot.members]
+    parked = [member.instance_id for member in there if selection.is_parked(state, member)]
     return {
-        "unavailable": [name for name in ids if name in health.unavailable],
-        "stopped": [member.instance_id for member in there if member.is_stopped],
+        "unavailable": [name for name in ids if name in health.unavailable and name not in parked],
+        "stopped": [member.instance_id for member in there if member.is_stopped and member.instance_id not in parked],
         "failed": [member.instance_id for member in there if member.state == "Failed"],
     }
 
@@ -530,7 +545,7 @@ def _facts(snapshot: Observation, health: Health, ids: Sequence[str]) -> dict[st
 # --- health, bake, gate -----------------------------------------------------------------------------------------------
 
 
-def _about_health(state: State, batch: Batch, snapshot: Observation, now: float) -> Action:
+def _about_health(state: State, batch: Batch, snapshot: Snapshot, now: float) -> Action:
     classes = {
         one: class_of(state, batch, snapshot, one, vm, now) for one, vm in zip(batch.ids, batch.vm_ids, strict=True)
     }
@@ -539,7 +554,7 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     if waiting and batch.fit_since is not None:
         return Action("note-health", {"kind": "relapsed", "ids": list(waiting)}, ids=waiting)
     if waiting and _is_silent(snapshot):
-        reason = "no instance reports its health any more"
+        reason = "no instance reports its health"
         return _limited(state, now, "silence", reason, FLOOR_SECONDS)
     if waiting:
         deadline = batch.watched + max(_patience(state, snapshot.members.get(one)) for one in waiting)
@@ -563,10 +578,11 @@ def _about_health(state: State, batch: Batch, snapshot: Observation, now: float)
     return Action("settle", entry, ids=batch.ids)
 
 
-def _is_silent(snapshot: Observation) -> bool:
-    """Whether a health source has stopped to report of every instance: an outage of its own, and nobody's failure."""
+def _is_silent(snapshot: Snapshot) -> bool:
+    """Whether a health source reports of no instance at all: an outage of its own, and no instance's failure."""
     members = snapshot.members.values()
-    return snapshot.source == "kept" and snapshot.reports and not any(member.health for member in members)
+    expected = snapshot.source == "required" or (snapshot.source == "kept" and snapshot.reports)
+    return expected and not any(member.health for member in members)
 
 
 def _within_budget(state: State, classes: Mapping[str, str]) -> bool:
@@ -578,20 +594,20 @@ def _failures(state: State, classes: Mapping[str, str]) -> list[str]:
     return [one for one, kind in classes.items() if kind == "failed" and one not in state.broken]
 
 
-def _why(batch: Batch, snapshot: Observation, name: str) -> str:
+def _why(batch: Batch, snapshot: Snapshot, name: str) -> str:
     member = snapshot.members.get(name)
     trouble = member.trouble if member is not None else ""
     late = "it was available and fell back again and again" if batch.relapses else "it was not healthy in time"
     return "; ".join(filter(None, (trouble, batch.error))) or late
 
 
-def _patience(state: State, member: Member | None) -> float:
+def _patience(state: State, member: InstanceStatus | None) -> float:
     """How long an instance may take until it is available: as long as its model grants, where it says so."""
     patience = state.policy.health_timeout_seconds
     return max(patience, state.grace) if member is not None and member.health == "initializing" else patience
 
 
-def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id: str, now: float) -> str:
+def class_of(state: State, batch: Batch, snapshot: Snapshot, name: str, vm_id: str, now: float) -> str:
     """How an instance of a batch came out, "" while that is open."""
     member = snapshot.members.get(name)
     if member is None or not _is_same(member, vm_id) or member.state == "Deleting":
@@ -603,14 +619,14 @@ def class_of(state: State, batch: Batch, snapshot: Observation, name: str, vm_id
         return "rolled-back" if state.direction == "back" else "updated"
     if name in batch.unavailable:
         return "still-unavailable" if late or (name in batch.stopped and member.is_stopped) else ""
-    if member.power == "deallocated" and "deallocate" not in batch.done:
+    if member.power == "deallocated" and "deallocate" not in batch.done and name not in state.deallocated:
         return "evicted"
     if late or batch.relapses >= MOST_RELAPSES or member.state == "Failed":
         return "failed"
     return "failed" if batch.fit_since is not None and member.health == "unhealthy" else ""
 
 
-def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
+def _not_reached(state: State, batch: Batch, member: InstanceStatus, late: bool) -> str:
     """How an instance came out that is not where it was to come, "" while that is open."""
     moves, name = member.state in ("Updating", "Creating"), member.instance_id
     if moves and not late:
@@ -625,6 +641,8 @@ def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
         return "skipped-protected"  # since the batch began: no further request of ours is on it
     if batch.error and "start" in batch.done:
         return "failed"  # before it was evicted, if it is
+    if member.state == "Failed" and batch.returned and not batch.followed:
+        return "failed"  # Azure was seen to work on it, and nothing says that this had no effect
     if batch.returned or (member.power == "deallocated" and name not in batch.stopped | state.deallocated):
         again = state.sends.get(name, 0) < selection.MOST_SENDS
         return "unchanged" if again else "failed"
@@ -634,14 +652,14 @@ def _not_reached(state: State, batch: Batch, member: Member, late: bool) -> str:
 # --- the next batch ---------------------------------------------------------------------------------------------------
 
 
-def _about_next(state: State, snapshot: Observation | None, now: float) -> Action:
+def _about_next(state: State, snapshot: Snapshot | None, now: float) -> Action:
     if (stop := _spent(state)) is not None:
         return stop
-    if (look := _look(state, snapshot, now)) is not None:
-        return look
+    if (take_snapshot := _look(state, snapshot, now)) is not None:
+        return take_snapshot
     assert snapshot is not None  # noqa: S101  (asked by _look)
     if _drift(state, snapshot):
-        return _end(state, "stopped", "drift", DRIFTED)
+        return _about_foreign_write(state, snapshot, now)
     if (stop := _forbidden(state, snapshot)) is not None:
         return stop
     health = health_of(snapshot, state.broken)
@@ -658,8 +676,20 @@ def _about_next(state: State, snapshot: Observation | None, now: float) -> Actio
     if percent := _checkpoint(state, len(waiting)):
         return Action("checkpoint", {"kind": "checkpoint", "percent": percent})
     if state.hanging is not None:
-        return _hang(state, now)
+        waiting, coming = [member for member in waiting if selection.is_parked(state, member)], ()
+        if not (waiting and _has_hung(state, now)):
+            return _hang(state, now)
     return _begin_batch(state, snapshot, health, now, waiting, coming)
+
+
+def _about_foreign_write(state: State, snapshot: Snapshot, now: float) -> Action:
+    """Stop, once what we have deallocated is started again."""
+    health = health_of(snapshot, state.broken)
+    waiting = selection.candidates(state, snapshot, health)
+    parked = [member for member in waiting if selection.is_parked(state, member)]
+    return (
+        _begin_batch(state, snapshot, health, now, parked, ()) if parked else _end(state, "stopped", "drift", DRIFTED)
+    )
 
 
 def _spent(state: State) -> Action | None:
@@ -677,29 +707,30 @@ def _spent(state: State) -> Action | None:
     return None
 
 
-def _forbidden(state: State, snapshot: Observation) -> Action | None:
+def _forbidden(state: State, snapshot: Snapshot) -> Action | None:
     """Stop, when an instance is protected or does not run, and the policy does not put up with that."""
     policy, selected = state.policy, selection.choice(state.policy, state.goal)
-    if policy.protected != "fail" and policy.on_stopped != "fail":
+    if policy.on_protected != "fail" and policy.on_stopped != "fail":
         return None
     open_ = [one for one in snapshot.members.values() if selected(one) and selection.needs_it(state, one)]
-    protected = [one.instance_id for one in open_ if one.protected and policy.protected == "fail"]
+    protected = [one.instance_id for one in open_ if one.protected and policy.on_protected == "fail"]
     if protected:
         return _end(state, "stopped", "protected", f"protected from scale-set actions: {', '.join(protected[:10])}")
-    stopped = [one.instance_id for one in open_ if one.is_stopped and policy.on_stopped == "fail"]
+    still = [member for member in open_ if member.is_stopped and not selection.is_parked(state, member)]
+    stopped = [member.instance_id for member in still if policy.on_stopped == "fail"]
     if stopped and state.direction == "forward":
         return _end(state, "stopped", "stopped-instances", f"not running: {', '.join(stopped[:10])}")
     return None
 
 
-def _too_unhealthy(state: State, snapshot: Observation, health: Health) -> str:
+def _too_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why the set is too unhealthy to go on, if it is. A rollback is the cure, so it goes on."""
     if state.direction == "back":
         return ""
     return _unhealthy_upgraded(state, snapshot, health) or _newly_unhealthy(state, snapshot, health)
 
 
-def _newly_unhealthy(state: State, snapshot: Observation, health: Health) -> str:
+def _newly_unhealthy(state: State, snapshot: Snapshot, health: Health) -> str:
     """Those that were not available before are known and do not count, nor do those that others are changing."""
     known = ("failed", "still-unavailable")
     counted = [
@@ -716,7 +747,7 @@ def _newly_unhealthy(state: State, snapshot: Observation, health: Health) -> str
     return f"{len(counted)} instances are not healthy ({', '.join(counted[:10])})"
 
 
-def _unhealthy_upgraded(state: State, snapshot: Observation, health: Health) -> str:
+def _unhealthy_upgraded(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why too many of those that were upgraded are not well, if they are: they failed, or turned unhealthy since."""
     most, kinds = state.policy.max_unhealthy_upgraded_instance_percent, ("updated", "failed")
     if most == 100:
@@ -728,7 +759,7 @@ def _unhealthy_upgraded(state: State, snapshot: Observation, health: Health) -> 
     return f"{len(bad)} of {len(upgraded)} upgraded instances are not healthy ({', '.join(bad[:10])})"
 
 
-def _coming(state: State, snapshot: Observation) -> tuple[str, ...]:
+def _coming(state: State, snapshot: Snapshot) -> tuple[str, ...]:
     """Who is being made or changed by others, and may need the upgrade when they are through."""
     selected = selection.choice(state.policy, state.goal)
     moving = [one for one in snapshot.members.values() if one.state in ("Creating", "Updating") and selected(one)]
@@ -746,14 +777,29 @@ def _checkpoint(state: State, waiting: int) -> int:
 
 
 def _hang(state: State, now: float) -> Action:
-    """An operation of our own has not ended: nothing is begun beside it."""
+    """An operation of our own has not ended: nothing is begun beside it, but for the starts of `_has_hung`."""
     reason = "another operation has held the scale set: one of this upgrade that did not end in time"
     waiting = _limited(state, now, "busy", reason, BUSY_SECONDS)
     return waiting._replace(kind="follow-hanging") if waiting.kind == "wait" else waiting
 
 
+def _has_hung(state: State, now: float) -> bool:
+    """Whether an operation of our own was waited for in vain: what we deallocated is started beside it.
+
+    One request of ours is in flight, so a start waits as long as everything else does. After that the run would pause,
+    and the instances would stay deallocated; a start takes none out of service, and is no second upgrade.
+    """
+    wait = state.wait
+    return wait is not None and wait.cause == "busy" and now >= wait.since + limit_of(state.policy, "busy")
+
+
 def _begin_batch(
-    state: State, snapshot: Observation, health: Health, now: float, waiting: Sequence[Member], coming: Sequence[str]
+    state: State,
+    snapshot: Snapshot,
+    health: Health,
+    now: float,
+    waiting: Sequence[InstanceStatus],
+    coming: Sequence[str],
 ) -> Action:
     """Intend the next batch, protected where the policy says so; or wait until one can be spared."""
     only = state.shielded_for if state.protection == "on" else None
@@ -765,28 +811,33 @@ def _begin_batch(
         return _limited(state, now, "others", f"{len(coming)} being changed by others ({names})", FLOOR_SECONDS)
     if not ids:
         return _limited(state, now, "floor", _short_of(state, snapshot, health), FLOOR_SECONDS)
-    if (look := _fresh(snapshot, now)) is not None:
-        return look
-    if state.policy.protect_in_flight and only is None:
+    if (take_snapshot := _fresh(snapshot, now)) is not None:
+        return take_snapshot
+    if state.policy.protect_from_scale_in and only is None:
         if state.protections >= MOST_PROTECTIONS:
             return _limited(state, now, "protection", "what was protected could not be sent", FLOOR_SECONDS)
         return Action("protect", ids=ids)
     return _intend(state, snapshot, health, ids)
 
 
-def _short_of(state: State, snapshot: Observation, health: Health) -> str:
+def _short_of(state: State, snapshot: Snapshot, health: Health) -> str:
     """Why no further instance can be spared."""
-    there, need = len(snapshot.members) - len(health.unavailable), selection.needed(state, snapshot)
+    refused = selection.refused(state, snapshot)
+    available, need = len(snapshot.members) - len(health.unavailable | refused), selection.needed(state, snapshot)
     unknown = sorted(health.unavailable - health.free)
     names = f"; of {', '.join(unknown[:10])} nothing shows that they serve" if unknown else ""
-    text = f"{there} are available, {need} are needed{names}"
+    beyond = selection.surplus(state, snapshot)
+    inactive = f"; Azure calls each of {', '.join(sorted(refused)[:10])} not an active instance" if refused else ""
+    more = f"; the list has {beyond} more than the capacity, which may be gone" if beyond else ""
+    text = f"{available} are available, {need} are needed{names}{inactive}{more}"
     return f"no further instance can be spared: the floor would be broken ({text})"
 
 
-def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str, ...]) -> Action:
+def _intend(state: State, snapshot: Snapshot, health: Health, ids: tuple[str, ...]) -> Action:
     vm_ids = tuple(snapshot.members[one].vm_id for one in ids)
     draft = Batch(ids, vm_ids, 0.0)
-    request, request_ids = next_request(state, draft, snapshot, drifted=False)
+    is_start_only = state.hanging is not None or _drift(state, snapshot)
+    request, request_ids = next_request(state, draft, snapshot, drifted=is_start_only)
     available = len(snapshot.members) - len(health.unavailable)
     entry = {
         "kind": "intent",
@@ -797,7 +848,7 @@ def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str,
         "request_ids": list(request_ids or ids),
         "fit": available,
         "left": available - sum(one not in health.unavailable for one in ids),
-        **_facts(snapshot, health, ids),
+        **_facts(state, snapshot, health, ids),
     }
     return Action("intend", entry, ids=ids, request=request)
 
@@ -807,7 +858,7 @@ def _intend(state: State, snapshot: Observation, health: Health, ids: tuple[str,
 _GOOD = ("updated", "rolled-back", "already-current", "still-unavailable", "vanished")
 
 
-def _about_end(state: State, snapshot: Observation, health: Health, now: float) -> Action:
+def _about_end(state: State, snapshot: Snapshot, health: Health, now: float) -> Action:
     """Nobody is left: the next leg, or the end, once the last snapshot satisfies the policy."""
     if state.leg + 1 < len(state.legs):
         return Action("next-leg", {"kind": "leg", "number": state.leg + 1})
@@ -825,7 +876,7 @@ def _about_end(state: State, snapshot: Observation, health: Health, now: float) 
         for one, kind in state.classes.items()
         if kind == "updated"
         and one in snapshot.members
-        and not selection.has_image(_leg_of(state, one), snapshot.members[one])
+        and not selection.has_image(state.leg_for(one), snapshot.members[one])
     ]
     if fallen:
         return _end(state, "paused", "others", f"others have changed what was upgraded: {', '.join(fallen[:10])}")
@@ -834,7 +885,7 @@ def _about_end(state: State, snapshot: Observation, health: Health, now: float) 
     return _end(state, "succeeded", "", "")
 
 
-def _below(state: State, snapshot: Observation, health: Health) -> str:
+def _below(state: State, snapshot: Snapshot, health: Health) -> str:
     """Which floor the set is below, "" for none."""
     missing = {place: -left for place, left in selection.room(state, snapshot, health).items() if left < 0}
     if not missing:
@@ -843,7 +894,7 @@ def _below(state: State, snapshot: Observation, health: Health) -> str:
     return f"all are upgraded, and not enough are healthy: {places}"
 
 
-def _about_return(state: State, snapshot: Observation) -> Action:
+def _about_return(state: State, snapshot: Snapshot) -> Action:
     """The end of a rollback: it has succeeded only when each instance is back on the image that it ran."""
     problems = _problems(state, snapshot)
     if state.takes_back:
@@ -852,7 +903,7 @@ def _about_return(state: State, snapshot: Observation) -> Action:
     return _end(state, outcome, "rollback", "; ".join(problems) or f"taken back: {len(_returning(state))} instances")
 
 
-def _problems(state: State, snapshot: Observation) -> list[str]:
+def _problems(state: State, snapshot: Snapshot) -> list[str]:
     """What a rollback has not brought back."""
     astray = sorted(one for one in _returning(state) if not _is_back(state, snapshot, one))
     text = f"not on the version that they ran before: {', '.join(astray[:10])}"
@@ -863,11 +914,11 @@ def _returning(state: State) -> frozenset[str]:
     return frozenset().union(*(leg.instances or frozenset() for leg in state.legs))
 
 
-def _is_back(state: State, snapshot: Observation, name: str) -> bool:
+def _is_back(state: State, snapshot: Snapshot, name: str) -> bool:
     member = snapshot.members.get(name)
     if member is None or state.classes.get(name) == "vanished":
         return True
-    return selection.has_image(_leg_of(state, name), member) and state.classes.get(name) != "failed"
+    return selection.has_image(state.leg_for(name), member) and state.classes.get(name) != "failed"
 
 
 __all__ = ["PASSING", "RECORDING", "Action", "Kind", "apply", "decide", "fold", "least", "limit_of", "seen_entry"]

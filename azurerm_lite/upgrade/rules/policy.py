@@ -22,24 +22,24 @@ DISRUPTIONS = ("upgrade", "reimage", "deallocate")  # from the least to the most
 class Policy:
     """What an upgrade keeps to. The defaults take a fifth of the set at a time, one update domain after another.
 
-    `order`: what a batch may not span. `min_healthy_instance_percent`: of the whole set, rounded up, never fewer are
+    `batch_by`: what a batch may not span. `min_healthy_instance_percent`: of the whole set, rounded up, never fewer are
     healthy when a batch begins; `min_healthy_zone_percent`: the same for each zone and each placement group.
     `max_unhealthy_instance_percent`: of the whole set, how many may have turned unhealthy since the start when a batch
     begins; `max_unhealthy_upgraded_instance_percent`: of those that were upgraded, how many may be unhealthy or failed
     after a batch (100: `failure_budget` alone counts).
     `checkpoints`: percent of the instances after which it pauses until somebody resumes it.
     `failure_budget`: how many instances may fail before it stops. `instances`, `zones`, `update_domains`,
-    `fault_domains`: only these. `most_disruptive`: what a change may need at most, or it is refused: "upgrade",
+    `fault_domains`: only these. `max_disruption`: what a change may need at most, or it is refused: "upgrade",
     "reimage" (the OS disk is made anew), "deallocate" (the hardware is given back first, as some sizes need it).
     `rollback_on_failure`: take it back when a rule stops it. `suspend_repairs`: no automatic repairs while it runs.
-    `protect_in_flight`: the instances of a batch are protected from scale-in until it is settled.
+    `protect_from_scale_in`: the instances of a batch are protected from scale-in until it is settled.
     `on_stopped`: what becomes of instances that do not run: "upgrade", "skip" (left alone), "fail" (stop the run).
     `outage_timeout_seconds`, `throttle_timeout_seconds`, `busy_timeout_seconds`: how long Azure may not answer, refuse
     for too many requests, or have another operation hold the set, before the run pauses.
     `floor_follows_capacity`: a scale-in by others lowers the floor; else it is that of the largest size there was.
     """
 
-    order: str = "update_domain"
+    batch_by: str = "update_domain"
     max_batch_instance_percent: int = 20
     batch_size: int | None = None
     min_healthy_instance_percent: int = 80
@@ -55,12 +55,12 @@ class Policy:
     health_timeout_seconds: float = 600.0
     operation_timeout_seconds: float = 3600.0
     floor_timeout_seconds: float = 600.0
-    sick_first: bool = True
-    protected: str = "skip"
-    most_disruptive: str = "reimage"
+    prioritize_unhealthy_instances: bool = True
+    on_protected: str = "skip"
+    max_disruption: str = "reimage"
     rollback_on_failure: bool = False
     suspend_repairs: bool = False
-    protect_in_flight: bool = False
+    protect_from_scale_in: bool = False
     gate_timeout_seconds: float = 60.0
     instances: tuple[str, ...] | None = None
     zones: tuple[str, ...] | None = None
@@ -145,10 +145,10 @@ def _checkpoint(value: object, name: str) -> int:
 
 
 _CHECKS: Mapping[str, Check] = {
-    "order": _word(ORDERS),
-    "protected": _word(PROTECTED),
+    "batch_by": _word(ORDERS),
+    "on_protected": _word(PROTECTED),
     "on_stopped": _word(STOPPED),
-    "most_disruptive": _word(DISRUPTIONS),
+    "max_disruption": _word(DISRUPTIONS),
     "batch_size": _optional(_count(1)),
     "failure_budget": _count(0),
     "canary_instances": _count(0),

@@ -4,17 +4,17 @@ Only judgement stands here; what there is to judge (models, instances, images, q
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from ... import model
 from ..._common import markup
 from ..._http import wire
-from ...errors import AzurermLiteError, InvalidInput
+from ...errors import AzurermLiteError, InvalidInput, printable
 from ...model import edits
 from . import selection
 from .policy import DISRUPTIONS, Policy
-from .snapshot import Member, Observation, image_version
+from .snapshot import InstanceStatus, Snapshot, image_version
 from .state import Request
 
 MOST_MODELS = 10  # https://github.com/MicrosoftDocs/azure-docs/issues/103472
@@ -180,7 +180,7 @@ def refuse_by_gallery(
         raise PlanRefused(f"{name} {named['version']} is {state}: wait until it is replicated")
 
 
-def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool) -> None:
+def refuse_by_instances(policy: Policy, seen: Snapshot, *, renews: bool, deallocated: Collection[str] = ()) -> None:
     if unknown := [one for one in policy.instances or () if one not in seen.members]:
         known = tuple(seen.members)
         raise InvalidInput(f"no such instance: {', '.join(unknown[:10])} (there are {markup.listing(known)})")
@@ -188,9 +188,9 @@ def refuse_by_instances(policy: Policy, seen: Observation, *, renews: bool) -> N
     if seen.members and not chosen and policy.instances != ():  # none at all is what a rollback may ask for
         raise InvalidInput("no instance is in what was selected")
     protected = [one.instance_id for one in chosen if one.protected]
-    if protected and policy.protected == "fail":
+    if protected and policy.on_protected == "fail":
         raise PlanRefused(f"protected from scale-set actions: {', '.join(protected[:10])}")
-    stopped = [one.instance_id for one in chosen if one.is_stopped]
+    stopped = [member.instance_id for member in chosen if member.is_stopped and member.instance_id not in deallocated]
     if stopped and policy.on_stopped == "fail":
         raise PlanRefused(f"not running: {', '.join(stopped[:10])}")
     told_apart = {(one.version, one.size) for one in seen.members.values() if not one.latest}
@@ -226,24 +226,32 @@ def anew(after: Mapping[str, Any], patch: Mapping[str, Any], version: str) -> Li
 
 
 def stages(
-    after: Mapping[str, Any], patch: Mapping[str, Any], *, hosted: bool = True, remade: bool = False
+    after: Mapping[str, Any],
+    patch: Mapping[str, Any],
+    *,
+    hosted: bool = True,
+    remade: bool = False,
+    deallocated: bool = False,
 ) -> tuple[Request, ...]:
     """What must be done to an instance for the change to reach it. `hosted`: its hardware has the wanted size.
 
-    `remade`: the disks of instances do not have the image yet. Which of it an instance needs, it shows itself.
+    `remade`: the disks of instances do not have the image yet; `deallocated`: an earlier upgrade has left some so.
+    Which of it an instance needs, it shows itself.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-upgrade-policy
     """
     moved: tuple[Request, ...] = ("upgrade",) if hosted else ("deallocate", "upgrade", "start")
+    if hosted and deallocated:
+        moved = ("upgrade", "start")
     return (*moved, "reimage") if remade or (patch and anew(after, patch, "")) else moved
 
 
 def refuse_by_disruption(policy: Policy, needed: tuple[str, ...]) -> None:
-    allowed = DISRUPTIONS.index(policy.most_disruptive)
+    allowed = DISRUPTIONS.index(policy.max_disruption)
     worst = max((one for one in needed if one in DISRUPTIONS), key=DISRUPTIONS.index)
     if DISRUPTIONS.index(worst) > allowed:
         raise PlanRefused(
-            f"this change {_NEEDS[worst]}, and most_disruptive={policy.most_disruptive!r} forbids that. "
-            f"most_disruptive={worst!r} allows it"
+            f"this change {_NEEDS[worst]}, and max_disruption={policy.max_disruption!r} forbids that. "
+            f"max_disruption={worst!r} allows it"
         )
 
 
@@ -275,16 +283,37 @@ def refuse_by_quota(needed: int, usages: Iterable[Mapping[str, Any]], what: str)
 # --- what to warn of -------------------------------------------------------------------------------------------------
 
 
-def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observation, *, renews: bool) -> list[str]:
+def warnings(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    seen: Snapshot,
+    *,
+    renews: bool,
+    deallocated: Collection[str] = (),
+    journal: str = "",
+) -> list[str]:
+    """What somebody should know before it begins.
+
+    `deallocated`: instances that an earlier upgrade left so, and that this one starts; `journal`: of an upgrade of this
+    set that did not start all that it had deallocated, as far as this machine knows.
+    """
     everybody = seen.members.values()
     found = _behind(before, everybody) if renews else []
     told = (
         ("protected from scale-set actions and left alone", [one for one in everybody if one.protected]),
         ("not healthy before it begins", [one for one in everybody if not seen.fit(one)]),
-        ("not running, and not started by it", [one for one in everybody if one.is_stopped]),
+        (
+            "not running, and not started by it",
+            [member for member in everybody if member.is_stopped and member.instance_id not in deallocated],
+        ),
+        (
+            "deallocated by an upgrade that did not end, and started by this one",
+            [member for member in everybody if member.instance_id in deallocated],
+        ),
         ("being changed by somebody else, and waited for", [one for one in everybody if one.state in selection.MOVING]),
     )
     found += [f"{what}: {markup.listing([one.instance_id for one in who])}" for what, who in told if who]
+    found += left_deallocated(seen, deallocated, journal)
     capacity = seen.model.capacity if seen.model is not None else 0
     if len(seen.members) < capacity:
         found.append(f"{capacity - len(seen.members)} of {capacity} instances are missing, and count against the floor")
@@ -299,15 +328,28 @@ def warnings(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observat
         found.append(
             "passwords, customData and protected settings are in no journal, and no rollback brings old ones back"
         )
-    if not seen.reports:
-        what = "no instance reports to the health source" if watches_health(before) else "nothing reports the health"
-        found.append(f"{what} of the application: running and provisioned is all that is known")
+    if not seen.reports and seen.source != "required":
+        found.append("nothing reports the health of the application: running and provisioned is all that is known")
+    if silent := selection.silent(seen):
+        found.append(f"{markup.listing(silent)}: running, and nothing reports their health: they are not available")
     if str(image(after).get("version", "")) == "latest":
         found.append("the model says `latest`: a newer image shows in no instance until a version is named")
     return found
 
 
-def _behind(before: Mapping[str, Any], members: Iterable[Member]) -> list[str]:
+def left_deallocated(snapshot: Snapshot, deallocated: Collection[str], journal: str) -> list[str]:
+    """How to start the other deallocated instances, where an upgrade may have left them so: see `warnings`."""
+    ids = [
+        name for name, member in snapshot.members.items() if member.power == "deallocated" and name not in deallocated
+    ]
+    if not ids:
+        return []
+    way = "resume(auth, journal) starts them, or plan with unfinished_journal=journal"
+    cause = f"the upgrade in {printable(journal, 300)} did not end:" if journal else "where an upgrade left them so,"
+    return [f"deallocated: {markup.listing(ids)}; {cause} {way}"]
+
+
+def _behind(before: Mapping[str, Any], members: Iterable[InstanceStatus]) -> list[str]:
     """What instances missed before, which they get together with this change; and how they differ, if that shows."""
     drifted = [one for one in members if not one.latest]
     if not drifted:

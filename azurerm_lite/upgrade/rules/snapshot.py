@@ -1,4 +1,4 @@
-"""What one look at a scale set says: its model, and one Member for each instance. PURE.
+"""What one look at a scale set says: its model, and one InstanceStatus for each instance. PURE.
 
 Unknown health is not health: an instance is available only where everything that reports on it says so. What is not
 known to be out of service is not free to take either.
@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 from ...types import JsonDict
 
 REPORTS = ("healthy", "unhealthy", "initializing", "unknown")
-# Whether the model has a health source: as before, for the first time with this change, or no longer after it.
-HealthSource = Literal["kept", "arrives", "leaves"]
+# What the change makes of the model's health source. "required": it stays, so each instance must report; "arrives": it
+# comes with this change; "leaves": it goes; "kept": there is none, before and after. Older journals say "kept" of both.
+HealthSource = Literal["kept", "required", "arrives", "leaves"]
 
 
-class Member(NamedTuple):
+class InstanceStatus(NamedTuple):
     """One instance as a list showed it. `health`: what its application reports, "" when nothing does.
 
     `image`: the exact image that it runs, "" where nothing says so (see `exact_image`); `trouble`: Azure's code and
@@ -71,7 +72,7 @@ class Model(NamedTuple):
     shows: bool = False
 
 
-class Observation(NamedTuple):
+class Snapshot(NamedTuple):
     """All instances at one moment: the list was begun at `at` and had ended at `ended`.
 
     `reports`: whether any instance has reported health, now or earlier, so that silence is not health.
@@ -79,7 +80,7 @@ class Observation(NamedTuple):
     `requests`: how many the list took.
     """
 
-    members: dict[str, Member]
+    members: dict[str, InstanceStatus]
     at: float
     reports: bool = False
     source: HealthSource = "kept"
@@ -92,19 +93,21 @@ class Observation(NamedTuple):
         """When the list had been read to its end."""
         return self.at if self.ended is None else self.ended
 
-    def expects_report(self, member: Member) -> bool:
+    def expects_report(self, member: InstanceStatus) -> bool:
         """Whether this instance should report its health, so that its silence says that it is not healthy."""
         if self.source == "arrives":
             return member.latest
+        if self.source == "required":
+            return True
         return self.source == "kept" and self.reports
 
-    def fit(self, member: Member) -> bool:
+    def fit(self, member: InstanceStatus) -> bool:
         """Whether an instance is available: running, and healthy by the health source that it has."""
         if self.source == "leaves" and member.latest:
             return member.is_running
         return member.fit and (member.health == "healthy" or not self.expects_report(member))
 
-    def is_free(self, member: Member) -> bool:
+    def is_free(self, member: InstanceStatus) -> bool:
         """Whether an instance is known to be out of service, so that to take it is no loss."""
         return (
             member.power not in ("", "running")
@@ -112,14 +115,14 @@ class Observation(NamedTuple):
         ) and not (self.source == "leaves" and member.latest)
 
 
-def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Observation:
+def observe(instances: Iterable[Mapping[str, Any]], at: float) -> Snapshot:
     """The members in a list of instances with their instance views, in numeric order."""
     members = [_member(item) for item in instances if isinstance(item, dict) and item.get("instanceId")]
     members.sort(key=lambda member: natural(member.instance_id))
-    return Observation({member.instance_id: member for member in members}, at, any(one.health for one in members))
+    return Snapshot({member.instance_id: member for member in members}, at, any(one.health for one in members))
 
 
-def behind(seen: Observation) -> Observation:
+def behind(seen: Snapshot) -> Snapshot:
     """The same instances, once the model has moved on."""
     return seen._replace(members={key: member._replace(latest=False) for key, member in seen.members.items()})
 
@@ -129,13 +132,13 @@ def natural(text: str) -> tuple[int, int, str]:
     return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
 
 
-def _member(instance: Mapping[str, Any]) -> Member:
+def _member(instance: Mapping[str, Any]) -> InstanceStatus:
     properties = _object(instance.get("properties"))
     view = _object(properties.get("instanceView"))
     storage = _object(properties.get("storageProfile"))
     zones = instance.get("zones")
     health = _reported(view)
-    return Member(
+    return InstanceStatus(
         str(instance["instanceId"]),
         str(properties.get("vmId") or ""),
         str(zones[0]) if isinstance(zones, list) and zones and zones[0] is not None else "",

@@ -124,7 +124,8 @@ class State:
     `stages`: which requests the change may need. `anew`: whether an instance shows that its disk must be made anew
     ("shown", by its version), does not ("always"), or needs none (""). `hosted`: whether the hardware has the wanted
     `size`. `capacity` and `zone_sizes`: the set's size when the run began, `unavailable`: who was not available then.
-    `images`: which exact image each instance ran then.
+    `images`: which exact image each instance ran then. `deallocated`: which instances this upgrade has deallocated, or
+    an earlier one whose work it finishes.
     """
 
     policy: Policy
@@ -206,6 +207,10 @@ class State:
         """The leg that is under way."""
         return self.legs[self.leg]
 
+    def leg_for(self, name: str) -> Leg:
+        """The leg that an instance belongs to."""
+        return next((leg for leg in self.legs if leg.instances is not None and name in leg.instances), self.goal)
+
     @property
     def version(self) -> str:
         return self.goal.version
@@ -237,6 +242,14 @@ def changed(value: _Value, **changes: Any) -> _Value:
     return copy
 
 
+def left_deallocated(state: State) -> frozenset[str]:
+    """The instances that an upgrade has deallocated, or perhaps has, and that it has not started again."""
+    batch = state.batch
+    if batch is None or batch.request != "deallocate" or batch.status not in ("intended", "lost", "sent"):
+        return state.deallocated
+    return state.deallocated | (set(batch.request_ids) - batch.stopped)
+
+
 def begin(entry: Entry) -> State:
     """The state of an upgrade of which only the first entry has been written."""
     known = frozenset(entry["known"])
@@ -263,6 +276,7 @@ def begin(entry: Entry) -> State:
         bool(entry.get("withheld")),
         broken=frozenset(entry.get("broken", ())),
         unreturnable=tuple(entry.get("unreturnable", ())),
+        deallocated=frozenset(entry.get("deallocated", ())),
         listed=known,
         repairs="unknown" if Policy.from_dict(entry["policy"]).suspend_repairs else "not ours",
     )

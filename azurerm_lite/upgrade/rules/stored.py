@@ -17,6 +17,7 @@ from ...errors import InvalidInput, printable
 from ...types import ScaleSet
 from .entries import PASSING
 from .policy import Policy
+from .snapshot import HealthSource
 from .state import ORDER, Outcome
 from .verdict import Verdict
 
@@ -45,6 +46,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "gate": ("at", "said", "ids"),
     "checkpoint": ("percent",),
     "shielded": ("ids", "batch"),
+    "freed": ("ids",),
     "guarded": ("on",),
     "settled": ("at", "classes"),
     "stuck": ("since",),
@@ -173,12 +175,12 @@ _FIELDS: Mapping[str, Test] = {
     **dict.fromkeys(("fit", "left", "lowest"), _optional(_is_count)),
     **dict.fromkeys(("took", "retry_after"), _optional(_is_number)),
     **dict.fromkeys(("ids", "batch", "request_ids"), _list(_is_instance_id)),
-    **dict.fromkeys(("known", "unavailable", "stopped", "failed", "broken"), _list(_is_name)),
+    **dict.fromkeys(("known", "unavailable", "stopped", "failed", "broken", "deallocated"), _list(_is_name)),
     **dict.fromkeys(("vm_ids", "changes", "warnings", "paths", "unreturnable"), _list(_is_text)),
     "stages": _list(_one_of(*ORDER)),
     **dict.fromkeys(("request", "name"), _one_of(*ORDER)),
     "said": _one_of("pass", "fail", "inconclusive"),
-    "source": _one_of("kept", "arrives", "leaves"),
+    "source": _one_of(*get_args(HealthSource)),
     "anew": _one_of("", "shown", "always"),
     "batches": _list(_list(_is_name)),
     "legs": _list(_is_leg),

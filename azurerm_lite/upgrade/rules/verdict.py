@@ -8,7 +8,7 @@ from typing import Any
 from ..._common import markup
 from . import selection
 from .selection import Choice
-from .snapshot import Member, Observation, behind
+from .snapshot import InstanceStatus, Snapshot, behind
 from .state import Batch, State
 
 
@@ -69,7 +69,7 @@ class Verdict:
         return markup.visible(f"{self.outcome}{why} ({counts or 'no instances'}; {took})", 2000)
 
 
-def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str]:
+def verdict_classes(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Every instance that was ever seen, each in exactly one class, as the newest snapshot has it."""
     classes = {**state.forward, **state.classes}
     snapshot = None if snapshot is None else _as_planned(state, snapshot)
@@ -77,6 +77,7 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     if state.batch is not None:
         pairs = zip(state.batch.ids, state.batch.vm_ids, strict=True)
         classes |= {name: _unsettled(state, state.batch, snapshot, name, vm) for name, vm in pairs}
+    classes |= {name: _good(state) for name, kind in state.classes.items() if _is_over(state, snapshot, name, kind)}
     selected = selection.choice(state.policy, state.goal if state.direction == "forward" else None)
     for name, member in members.items():
         if name not in classes:
@@ -86,7 +87,19 @@ def verdict_classes(state: State, snapshot: Observation | None) -> dict[str, str
     return classes
 
 
-def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str]:
+def _good(state: State) -> str:
+    return "rolled-back" if state.direction == "back" else "updated"
+
+
+def _is_over(state: State, snapshot: Snapshot | None, name: str, kind: str) -> bool:
+    """Whether an instance that was not available after its upgrade, as before it, is available by now."""
+    member = None if snapshot is None or kind != "still-unavailable" else snapshot.members.get(name)
+    if snapshot is None or member is None:
+        return False
+    return snapshot.fit(member) and selection.has_image(state.leg_for(name), member)
+
+
+def failure_reasons(state: State, snapshot: Snapshot | None) -> dict[str, str]:
     """Why each instance of a batch that is not settled has failed, if it has: as Azure has it."""
     if state.batch is None or snapshot is None:
         return {}
@@ -94,13 +107,13 @@ def failure_reasons(state: State, snapshot: Observation | None) -> dict[str, str
     return {one.instance_id: "; ".join(filter(None, (one.trouble, state.batch.error))) for one in there}
 
 
-def _as_planned(state: State, snapshot: Observation) -> Observation:
+def _as_planned(state: State, snapshot: Snapshot) -> Snapshot:
     """Until the model is written each instance seems to be on the latest, which is the old one."""
     unwritten = state.model != "written" and state.goal.after != (state.goal.before or state.fingerprint)
     return behind(snapshot) if unwritten else snapshot
 
 
-def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: str, vm_id: str) -> str:
+def _unsettled(state: State, batch: Batch, snapshot: Snapshot | None, name: str, vm_id: str) -> str:
     """The class of an instance whose batch is not over."""
     member = None if snapshot is None else snapshot.members.get(name)
     if batch.status == "intended" and not batch.done:
@@ -110,24 +123,25 @@ def _unsettled(state: State, batch: Batch, snapshot: Observation | None, name: s
     if member is None or (vm_id and member.vm_id and member.vm_id != vm_id):
         return "vanished"
     pinned = bool(state.goal.version or state.goal.image)
-    there = selection.has_image(state.goal, member) if pinned else member.latest
+    unmade = selection.is_unmade(state, member)
+    there = (selection.has_image(state.goal, member) if pinned else member.latest) and not unmade
     if member.state == "Failed" and name not in batch.failed:
         return "failed"
     if not there:
-        return "not-reached" if pinned and member.state == "Succeeded" else "in-flight"
+        return "not-reached" if (pinned or unmade) and member.state == "Succeeded" else "in-flight"
     if not snapshot.fit(member):
         return "in-flight"
-    return "rolled-back" if state.direction == "back" else "updated"
+    return _good(state)
 
 
-def _rest(state: State, member: Member, selected: Choice, *, is_available: bool) -> str:
+def _rest(state: State, member: InstanceStatus, selected: Choice, *, is_available: bool) -> str:
     """The class of an instance that no settled batch has."""
     if member.state == "Deleting":
         return "vanished"
-    if state.sends.get(member.instance_id) and selection.reached(state.goal, member):
-        good = "rolled-back" if state.direction == "back" else "updated"
-        return good if is_available else "still-unavailable"
-    if state.direction == "forward" and selection.reached(state.goal, member):
+    is_there = selection.reached(state.goal, member) and not selection.is_unmade(state, member)
+    if state.sends.get(member.instance_id) and is_there:
+        return _good(state) if is_available else "still-unavailable"
+    if state.direction == "forward" and is_there:
         return "already-current" if member.instance_id in state.known else "arrived-current"
     if not selected(member):
         return "not-selected"

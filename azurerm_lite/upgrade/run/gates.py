@@ -1,7 +1,8 @@
 """Gates: what is asked, besides Azure, before a batch counts as upgraded.
 
-A gate is any callable that takes the Members of a batch and gives True (go on), False (they have failed) or anything
-else (it cannot tell: the upgrade pauses, and `resume` asks again). An exception or no answer in time is "cannot tell".
+A gate is any callable that takes the InstanceStatus values of a batch. It returns True (go on), False (they have
+failed) or anything else (it cannot tell: the upgrade pauses, and `resume` asks again). An exception, or no
+result in time, counts as "cannot tell".
 """
 
 import http.client
@@ -15,22 +16,22 @@ from urllib.parse import urlsplit
 
 from ..._common import arguments
 from ...errors import InvalidInput, printable
-from ..rules.snapshot import Member
+from ..rules.snapshot import InstanceStatus
 
-Gate = Callable[[Sequence[Member]], object]
-AddressOf = Callable[[Member], str]
+Gate = Callable[[Sequence[InstanceStatus]], object]
+AddressOf = Callable[[InstanceStatus], str]
 
 
 def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
     """A gate that is passed when each instance of the batch accepts a TCP connection.
 
-    `address_of` gives the host name or IP address of a Member, as this machine reaches it; `timeout` in seconds.
+    `address_of` gives the host name or IP address of an InstanceStatus, as seen from here; `timeout` in seconds.
     """
-    arguments.function(address_of, "address_of")
+    arguments.typed(Callable, address_of=address_of)
     arguments.whole_number(port, "port", 1, 65_535, "a port")
     arguments.seconds(timeout, "timeout")
 
-    def gate(members: Sequence[Member]) -> bool:
+    def gate(members: Sequence[InstanceStatus]) -> bool:
         return all(_accepts(address_of(one), port, timeout) for one in members)
 
     return gate
@@ -39,13 +40,13 @@ def tcp_gate(address_of: AddressOf, port: int, *, timeout: float = 5.0) -> Gate:
 def http_gate(url_of: AddressOf, *, status: int = 200, timeout: float = 5.0) -> Gate:
     """A gate that is passed when each instance of the batch answers a GET with `status`; redirects are not followed.
 
-    `url_of` gives the http or https URL of a Member; certificates are checked as usual; `timeout` in seconds.
+    `url_of` gives the http or https URL of an InstanceStatus; certificates are checked as usual; `timeout` in seconds.
     """
-    arguments.function(url_of, "url_of")
+    arguments.typed(Callable, url_of=url_of)
     arguments.whole_number(status, "status", 100, 599, "a status")
     arguments.seconds(timeout, "timeout")
 
-    def gate(members: Sequence[Member]) -> bool:
+    def gate(members: Sequence[InstanceStatus]) -> bool:
         return all(_status(url_of(one), timeout) == status for one in members)
 
     return gate
@@ -59,7 +60,7 @@ def command_gate(command: Sequence[str], *, timeout: float = 60.0) -> Gate:
     parts = [arguments.text(part, "each part of command", 100_000) for part in _parts(command)]
     arguments.seconds(timeout, "timeout")
 
-    def gate(members: Sequence[Member]) -> bool | None:
+    def gate(members: Sequence[InstanceStatus]) -> bool | None:
         ids = ",".join(one.instance_id for one in members)
         # No local variable holds the environment: the frames of what fails here would show it.
         ended = subprocess.run(  # noqa: S603
@@ -81,7 +82,7 @@ def _parts(command: object) -> tuple[Any, ...]:
     return parts
 
 
-def ask(gate: Gate, members: Sequence[Member], timeout: float) -> tuple[str, str]:
+def ask(gate: Gate, members: Sequence[InstanceStatus], timeout: float) -> tuple[str, str]:
     """("pass" | "fail" | "inconclusive", why). Only True passes; a gate that hangs is left behind after `timeout`."""
     found: list[object] = []
 

@@ -4,12 +4,12 @@ What is done here stands in the journal before it is done, so that every exit, `
 """
 
 import copy
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from ...arm import Arm
 from ...endpoints import vmss, vmss_vm
-from ...errors import AzurermLiteError, ConcurrencyError, NotFoundError
+from ...errors import AzurermLiteError, ConcurrencyError, NotFoundError, ThrottledError, TransportError
 from ...operation import Operation
 from ...types import ScaleSet
 
@@ -58,24 +58,49 @@ def unprotected(arm: Arm, address: ScaleSet, ids: Iterable[str]) -> list[str]:
     return [one for one in ids if not _policy(_instance(arm, address, one)).get("protectFromScaleIn", False)]
 
 
-def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> list[Operation]:
-    """The operations that protect instances from scale-in, or take that back. Those that are gone need nothing.
+class Writes(NamedTuple):
+    """The writes of protection that were begun, by instance id; which instances needed none; and the first error."""
 
-    Raises InMotion for an instance that is being changed, once all others have been written.
+    operations: dict[str, Operation]
+    unneeded: tuple[str, ...]
+    error: AzurermLiteError | None
+
+
+def protect(arm: Arm, address: ScaleSet, ids: Iterable[str], on: bool) -> Writes:
+    """Begin to protect instances from scale-in, or to end that. Instances that are gone need nothing.
+
+    An instance that is being changed is left as it is (InMotion). After an outage or a throttle no other one is tried.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection
     """
-    operations, moving = list[Operation](), list[InMotion]()
+    operations, unneeded, first = dict[str, Operation](), list[str](), None
     for name in ids:
         try:
             operation = _protected(arm, address, name, on)
-        except InMotion as error:
-            moving.append(error)
+        except AzurermLiteError as error:
+            first = first or error
+            if isinstance(error, ThrottledError | TransportError):
+                break
             continue
-        if operation is not None:
-            operations.append(operation)
-    if moving:
-        raise moving[0]
-    return operations
+        if operation is None:
+            unneeded.append(name)
+        else:
+            operations[name] = operation
+    return Writes(operations, tuple(unneeded), first)
+
+
+def unprotect(arm: Arm, address: ScaleSet, ids: Iterable[str], note: Callable[[list[str]], None]) -> None:
+    """End the protection of instances and wait for it. `note` gets the ids that are free; the first error is raised."""
+    writes = protect(arm, address, ids, False)
+    free, first = list(writes.unneeded), writes.error
+    for name, operation in writes.operations.items():
+        try:
+            operation.wait()
+            free.append(name)
+        except AzurermLiteError as error:
+            first = first or error
+    note(free)
+    if first is not None:
+        raise first
 
 
 def _protected(arm: Arm, address: ScaleSet, instance_id: str, on: bool) -> Operation | None:

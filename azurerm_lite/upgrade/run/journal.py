@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import AzurermLiteError, InvalidInput, printable
 from ..rules import checks, machine, stored
-from ..rules.state import State, begin
+from ..rules.state import State, begin, left_deallocated
 from . import lock as _lock
 
 Entry = stored.Entry
@@ -36,6 +36,8 @@ class Journal:
         self._file: int | None = None
         self._lock: _lock.Lock | None = None
         self._seal = ""  # of the last entry in the file
+        self._noted: tuple[str, str] | None = None  # where this machine remembers that instances are deallocated
+        self._place = ("", "")
 
     def create(self) -> None:
         """Begin a new file, which must not exist: mode 0600, no symbolic link followed."""
@@ -75,6 +77,9 @@ class Journal:
             self._write(self._file, line)
             self._seal = seal
         self.entries.append(entry)
+        if self.path is not None and _deallocates(entry):
+            self._noted = self._place
+            _lock.note_journal(*self._place, str(self.path.absolute()))
 
     def _write(self, file: int, line: bytes) -> None:
         """The whole line or none of it: with half a line before it, no later one could be read."""
@@ -91,14 +96,28 @@ class Journal:
     def lock(self, resource_id: str, place: str, run: str = "") -> None:
         """Be the only one on this machine who upgrades this scale set; `run` says to others which run that is."""
         self._lock = _lock.acquire(resource_id, place, run)
+        self._place = (resource_id, place)
+        if self.path is not None and _lock.noted_journal(*self._place) == str(self.path.absolute()):
+            self._noted = self._place
 
     def close(self) -> None:
-        """Close the file and let others have the lock. Closing again does nothing."""
+        """Close the file and let others have the lock. Closing again does nothing.
+
+        While instances are deallocated this machine remembers where the journal is: a new plan names it.
+        """
         file, lock, self._file, self._lock = self._file, self._lock, None, None
+        if self._noted is not None and self.entries and not left_deallocated(machine.fold(self.entries)):
+            _lock.forget_journal(*self._noted)
+        self._noted = None
         if file is not None:
             os.close(file)
         if lock is not None:
             lock.release()
+
+
+def _deallocates(entry: Entry) -> bool:
+    """Whether an entry says that instances are deallocated, or are going to be."""
+    return "deallocate" in (entry.get("request"), entry.get("name")) or bool(entry.get("deallocated"))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -106,7 +125,7 @@ class Journal:
 
 def read(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, for looking only: whoever wrote the file, and whatever was changed in it since."""
-    checks.path(path, "journal")
+    checks.needed_path(path, "journal")
     file = _opened(Path(path), os.O_RDONLY | _OPEN, "cannot read")
     try:
         text = _bytes_of(file)
@@ -120,7 +139,7 @@ def read(path: str | os.PathLike[str]) -> list[Entry]:
 
 def read_trusted(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal, to act on them: refused when somebody else may have written or changed the file."""
-    checks.path(path, "journal")
+    checks.needed_path(path, "journal")
     file = _opened(Path(path), os.O_RDONLY | _NO_LINK, "cannot take up")
     try:
         _refuse_others(file, Path(path))

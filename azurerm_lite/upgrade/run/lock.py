@@ -43,8 +43,7 @@ def acquire(resource_id: str, place: str, run: str = "", *, env: Mapping[str, st
     `place` is where the scale set is (the endpoint), and `run` tells others which run holds the lock. InvalidInput when
     there is no private folder for the lock file, or when the file is none of ours.
     """
-    name = hashlib.sha256(f"{place} {resource_id}".lower().encode("utf-8", "replace")).hexdigest()[:20]
-    lock = Lock([])
+    name, lock = _name(resource_id, place), Lock([])
     try:
         for folder in private_folders(os.environ if env is None else env):
             lock.files.append(_locked(folder / f"{name}.lock", resource_id))
@@ -54,6 +53,51 @@ def acquire(resource_id: str, place: str, run: str = "", *, env: Mapping[str, st
         lock.release()
         raise
     return lock
+
+
+# --- the journal of an upgrade that has deallocated instances -------------------------------------------------------
+
+
+def note_journal(resource_id: str, place: str, journal: str) -> None:
+    """Remember where the journal of an upgrade is that deallocates instances: the next plan names it."""
+    with contextlib.suppress(OSError, InvalidInput):
+        path = _note_path(resource_id, place)
+        file = os.open(path, _FLAGS | os.O_TRUNC, 0o600)
+        try:
+            os.write(file, journal.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(file)
+
+
+def noted_journal(resource_id: str, place: str) -> str:
+    """The path of the journal that `note_journal` has remembered, "" for none."""
+    try:
+        file = os.open(_note_path(resource_id, place), _FLAGS & ~(os.O_CREAT | os.O_RDWR) | os.O_RDONLY)
+    except (OSError, InvalidInput):
+        return ""
+    try:
+        status = os.fstat(file)
+        plain = stat.S_ISREG(status.st_mode) and _is_own(status) and not writable_by_others(status)
+        return os.read(file, 5000).decode("utf-8", "surrogateescape") if plain else ""
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
+
+
+def forget_journal(resource_id: str, place: str) -> None:
+    """Remove what `note_journal` has remembered: its instances are started."""
+    with contextlib.suppress(OSError, InvalidInput):
+        _note_path(resource_id, place).unlink()
+
+
+def _note_path(resource_id: str, place: str) -> Path:
+    return private_folders(os.environ)[-1] / f"{_name(resource_id, place)}.journal"
+
+
+def _name(resource_id: str, place: str) -> str:
+    """What the files of a scale set are called."""
+    return hashlib.sha256(f"{place} {resource_id}".lower().encode("utf-8", "replace")).hexdigest()[:20]
 
 
 # --- the folders -----------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from ... import model
 from ..._common import arguments, markup
-from ..._common.secrecy import conceal_tokens
+from ..._common.secrecy import conceal_locals
 from ..._http import wire
 from ...arm import Arm, Auth, arm_of
 from ...endpoints import images
@@ -20,14 +20,15 @@ from ...endpoints.vmss_vm import get_flexible_vm_instance_view
 from ...endpoints.vmss_vms import iter_vmss_vms
 from ...errors import AuthError, AzurermLiteError, ForbiddenError, InvalidInput, NotFoundError
 from ...model import edits
-from ...types import JsonDict, ScaleSet
-from ..rules import checks, preflight, selection
+from ...types import JsonDict, ScaleSet, Vmss
+from ..rules import checks, preflight, selection, trust
 from ..rules.forecast import Needs, forecast
-from ..rules.outline import outline
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
-from ..rules.snapshot import HealthSource, Model, Observation, behind, image_version, observe, reference_of
-from ..rules.state import Leg, State
+from ..rules.snapshot import HealthSource, Model, Snapshot, behind, image_version, observe, reference_of
+from ..rules.state import Leg, State, left_deallocated
+from . import journal as _journal
+from . import lock as _lock
 
 Change = str | Callable[[Any], Any] | None
 NO_OPERATION = "00000000-0000-0000-0000-000000000000"
@@ -47,7 +48,7 @@ class Plan:
     fingerprint_after: str
     batches: tuple[tuple[str, ...], ...]
     lowest: Mapping[str, int]
-    observation: Observation = field(repr=False)
+    observation: Snapshot = field(repr=False)
     warnings: tuple[str, ...] = ()
     stages: tuple[str, ...] = ("upgrade",)
     seconds: float = 0.0
@@ -62,6 +63,7 @@ class Plan:
     hosted: bool = field(default=True, repr=False)
     source: HealthSource = field(default="kept", repr=False)
     outline: str = field(default="", repr=False)
+    deallocated: tuple[str, ...] = ()  # by an upgrade that did not end; this one starts them
 
     def to_dict(self) -> JsonDict:
         """As plain JSON."""
@@ -106,8 +108,16 @@ class Plan:
         return "\n".join(markup.visible(line, 1000) for line in lines)
 
 
-def look(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Observation:
-    """All instances as they are now, page by page. Of a Flexible set each VM is asked for its own view."""
+def take_snapshot(arm: Arm, address: ScaleSet, *, flexible: bool = False) -> Snapshot:
+    """A Snapshot of all instances of a scale set as they are now.
+
+    `flexible`: the set is in Flexible orchestration mode, so the view of each VM is read by itself.
+
+    Raises: InvalidInput for wrong arguments, ArmError when Azure refuses the list.
+    """
+    arguments.typed(Arm, arm=arm)
+    arguments.typed(ScaleSet, address=address)
+    arguments.switch(flexible, "flexible")
     before = arm.requests
     found = _viewed(arm, address) if flexible else iter_vmss_vms(arm, *address, expand="instanceView")
     seen = observe(found, arm.time())
@@ -131,6 +141,7 @@ def is_flexible(vmss: Mapping[str, Any]) -> bool:
     return str((vmss.get("properties") or {}).get("orchestrationMode", "")).lower() == "flexible"
 
 
+@conceal_locals
 def plan(
     auth: Auth,
     /,
@@ -141,16 +152,34 @@ def plan(
     *,
     policy: Policy | None = None,
     accept_failed: bool = False,
+    unfinished_journal: str | None = None,
 ) -> Plan:
     """What an upgrade would do. Reads only.
 
     `change`: an image version ("latest" is resolved and pinned), a function on the model as `update_vmss` takes it, or
-    None to bring instances to the model as it is. Raises PlanRefused, with the reason, for what could not be kept.
+    None to bring instances to the model as it is. `unfinished_journal`: of an upgrade that did not end and is planned
+    anew; instances that it has deallocated are started by this one. Raises PlanRefused, with the reason, for what could
+    not be kept.
     """
     checks.of_plan(change, policy)
     arguments.switch(accept_failed, "accept_failed")
     address = ScaleSet(subscription_id, resource_group, vmss_name)
-    return planned(arm_of(auth), address, change, policy or Policy(), accept_failed=accept_failed)
+    checks.path(unfinished_journal, "unfinished_journal")
+    arm = arm_of(auth)
+    deallocated = _unfinished(arm, address, unfinished_journal)
+    return planned(arm, address, change, policy or Policy(), accept_failed=accept_failed, deallocated=deallocated)
+
+
+def _unfinished(arm: Arm, address: ScaleSet, journal: str | None) -> frozenset[str]:
+    """The instances that the upgrade in a journal has deallocated, and not started; InvalidInput for another set's."""
+    if journal is None:
+        return frozenset()
+    entries = _journal.read_trusted(journal)
+    first = _journal.begun(entries)
+    if ScaleSet.parse(first["scale_set"]).resource_id.lower() != address.resource_id.lower():
+        raise InvalidInput(f"unfinished_journal is of another scale set: {first['scale_set']}")
+    trust.refuse_other_endpoint(first, arm.base)
+    return left_deallocated(_journal.fold(entries))
 
 
 def planned(
@@ -163,10 +192,11 @@ def planned(
     only: frozenset[str] | None = None,
     image: str = "",
     broken: frozenset[str] = frozenset(),
+    deallocated: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan of a change, or of one leg of a rollback: `only` these instances, to this exact `image`.
 
-    `broken`: those whose upgrade had failed, which serve nobody.
+    `broken`: those whose upgrade had failed, which serve nobody; `deallocated`: by an upgrade that did not end.
     """
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed(arm, address, before, change)
@@ -175,18 +205,20 @@ def planned(
     seen = seen._replace(source=health_source(before, after, seen))
     version, patch = pin(after), model.merge_patch(before, after)
     renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
-    preflight.refuse_by_instances(policy, seen, renews=renews)
+    parked = frozenset(name for name in deallocated & set(seen.members) if seen.members[name].power == "deallocated")
+    preflight.refuse_by_instances(policy, seen, renews=renews, deallocated=parked)
     then = behind(seen) if renews else seen
     hosted = _hosted(arm, address, before, after, seen, policy)
     goal = Leg(version, image, only)
-    state = replace(selection.plain(policy, then, version, goal), broken=broken)
+    facts: Any = {"broken": broken, "flexible": is_flexible(before), "deallocated": parked}
+    state = replace(selection.plain(policy, then, version, goal), **facts)
     anew = preflight.anew(after, patch, version)
-    stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew))
+    stages = preflight.stages(after, patch, hosted=hosted, remade=_remade(goal, then, anew), deallocated=bool(parked))
     preflight.refuse_by_disruption(policy, stages)
-    course = selection.course(state, then)
-    if course.why_not:
-        raise PlanRefused(course.why_not)
-    warnings += preflight.warnings(before, after, seen, renews=renews) + _asked(arm, address, before, after)
+    noted = _lock.noted_journal(address.resource_id, arm.lock_scope)
+    course = _course(state, then, noted)
+    warnings += preflight.warnings(before, after, seen, renews=renews, deallocated=parked, journal=noted)
+    warnings += _asked(arm, address, before, after)
     warnings += _of_return(arm, address, before, after, policy, seen, course.batches)
     needs = _needs(before, after, replace(state, stages=stages, anew=anew, hosted=hosted), bool(patch))
     return Plan(
@@ -207,16 +239,26 @@ def planned(
         anew=anew,
         hosted=hosted,
         source=seen.source,
-        outline=outline(model.apply_patch(model.without_read_only(before), patch)),
+        outline=model.outline(model.apply_patch(model.without_read_only(before), patch)),
+        deallocated=tuple(sorted(parked)),
     )
 
 
-def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Observation:
+def _course(state: State, snapshot: Snapshot, journal: str) -> selection.Course:
+    """The batches of a plan; PlanRefused where they come to no end. `journal`: of an unfinished upgrade, or ""."""
+    course = selection.course(state, snapshot)
+    if course.why_not:
+        hints = preflight.left_deallocated(snapshot, state.deallocated, journal)
+        raise PlanRefused("; ".join((course.why_not, *hints)))
+    return course
+
+
+def _plausible_look(arm: Arm, address: ScaleSet, before: JsonDict) -> Snapshot:
     """All instances; a list that is shorter than the capacity is read twice before anything follows from it."""
     there = seen_model(before)
-    seen = look(arm, address, flexible=is_flexible(before))
+    seen = take_snapshot(arm, address, flexible=is_flexible(before))
     if len(seen.members) < there.capacity:
-        seen = look(arm, address, flexible=is_flexible(before))
+        seen = take_snapshot(arm, address, flexible=is_flexible(before))
     return seen._replace(model=there)
 
 
@@ -224,20 +266,20 @@ def seen_model(found: Mapping[str, Any]) -> Model:
     """The model as a snapshot has it."""
     properties, capacity = found.get("properties") or {}, (found.get("sku") or {}).get("capacity")
     state = str(properties.get("provisioningState", "Succeeded"))
-    return Model(model.fingerprint(found), outline(found), capacity if isinstance(capacity, int) else 0, state)
+    return Model(model.fingerprint(found), model.outline(found), capacity if isinstance(capacity, int) else 0, state)
 
 
-def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Observation) -> HealthSource:
+def health_source(before: Mapping[str, Any], after: Mapping[str, Any], seen: Snapshot) -> HealthSource:
     """What the change makes of the model's health source; a change that is half done is recognized by its instances."""
     had, has = preflight.watches_health(before), preflight.watches_health(after)
     if not has:
         return "leaves" if had or seen.reports else "kept"
     old = [member for member in seen.members.values() if not member.latest]
-    half_done = seen.reports and bool(old) and not any(member.health for member in old)
-    return "arrives" if not had or half_done else "kept"
+    half_done = bool(old) and not any(member.health for member in old)
+    return "arrives" if not had or half_done else "required"
 
 
-def _remade(goal: Leg, seen: Observation, anew: str) -> bool:
+def _remade(goal: Leg, seen: Snapshot, anew: str) -> bool:
     """Whether the disk of any instance is still to be made from the image of this plan."""
     return anew == "shown" and not all(selection.has_image(goal, member) for member in seen.members.values())
 
@@ -253,16 +295,11 @@ def changed(arm: Arm, address: ScaleSet, before: JsonDict, change: Change) -> tu
     """The model as it shall be, and what to warn of."""
     if change is None:
         return copy.deepcopy(before), []
-    working: Any = copy.deepcopy(before)
     if isinstance(change, str):
         version = resolved(arm, address, before, change) if change == "latest" else change
-        given: Any = edits.set_image_version(working, version)
-    else:
-        given = change(working)
-    found = given.model if isinstance(given, edits.Edit) else working if given is None else given
-    if not isinstance(found, Mapping):
-        raise InvalidInput(f"change must change the model or give one, not {type(found).__name__}")
-    return {**found}, [str(one) for one in getattr(given, "warnings", ())]
+        return {**edits.set_image_version(before, version).model}, []
+    after, warnings = edits.changed_by(cast(Vmss, before), change)
+    return {**after}, warnings
 
 
 def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str:
@@ -272,7 +309,7 @@ def resolved(arm: Arm, address: ScaleSet, before: JsonDict, version: str) -> str
         publisher, offer, sku = (str(named.get(key, "")) for key in ("publisher", "offer", "sku"))
         where = (address.subscription_id, str(before.get("location", "")))
         return images.resolve_image_version(arm, *where, publisher, offer, sku, version)
-    if version == "latest" and (gallery := preflight.gallery(before)):
+    if version.lower() == "latest" and (gallery := preflight.gallery(before)):
         with contextlib.suppress(AuthError, ForbiddenError, NotFoundError):  # what may not be read stays `latest`
             return images.newest_gallery_version(_gallery_versions(arm, gallery), region) or version
     return version
@@ -311,7 +348,7 @@ def _platform_version(arm: Arm, address: ScaleSet, after: JsonDict) -> Mapping[s
     named = preflight.image(after)
     publisher, offer, sku, version = (str(named.get(key, "")) for key in ("publisher", "offer", "sku", "version"))
     where = (address.subscription_id, str(after.get("location", "")))
-    if version == "latest":
+    if version.lower() == "latest":
         version = resolved(arm, address, after, version)
     try:
         return images.get_image_version(arm, *where, publisher, offer, sku, version)
@@ -325,7 +362,7 @@ def _gallery_versions(arm: Arm, gallery: Mapping[str, str]) -> list[JsonDict]:
     return images.list_gallery_image_versions(arm, *where)
 
 
-def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Observation, policy: Policy) -> bool:
+def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen: Snapshot, policy: Policy) -> bool:
     """Whether instances can have the wanted size where they are. What cannot be read is taken for a yes.
 
     Once the model has the size, Azure offers it in any case: instances that have another are deallocated if they may.
@@ -335,7 +372,7 @@ def _hosted(arm: Arm, address: ScaleSet, before: JsonDict, after: JsonDict, seen
     if not wanted or sizes <= {wanted}:
         return True
     if wanted == preflight.size(before).lower():
-        return policy.most_disruptive != "deallocate"
+        return policy.max_disruption != "deallocate"
     with contextlib.suppress(ForbiddenError, NotFoundError):
         offered = [str((one.get("sku") or {}).get("name", "")).lower() for one in list_vmss_skus(arm, *address)]
         return wanted in offered
@@ -361,7 +398,7 @@ def _of_return(
     before: JsonDict,
     after: JsonDict,
     policy: Policy,
-    seen: Observation,
+    seen: Snapshot,
     batches: list[tuple[str, ...]],
 ) -> list[str]:
     """What a rollback could not bring back: refused where the policy counts on one, else warned of."""
@@ -426,8 +463,5 @@ def pin(after: Mapping[str, Any]) -> str:
     """The version, or the image, that every instance must run in the end; "" where the model's word is all there is."""
     named = preflight.image(after)
     version = image_version(named)
-    open_end = version == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
+    open_end = version.lower() == "latest" or (preflight.gallery(after) and not preflight.gallery(after)["version"])
     return "" if open_end or not (named.get("publisher") or named.get("id")) else version
-
-
-conceal_tokens(globals(), arm_of)

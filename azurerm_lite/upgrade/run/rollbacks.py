@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from ... import model
+from ..._common import markup
 from ...arm import Arm
 from ...endpoints import vmss
 from ...types import JsonDict, ScaleSet
 from ..rules import preflight
 from ..rules.machine import DRIFTED
-from ..rules.outline import outline
 from ..rules.policy import Policy
 from ..rules.preflight import PlanRefused
-from ..rules.snapshot import reference_of
-from ..rules.state import Entry, State
+from ..rules.snapshot import natural, reference_of
+from ..rules.state import ORDER, Entry, State, left_deallocated
 from . import journal as _journal
 from .planning import Plan, image_problem, planned
 
@@ -74,12 +74,38 @@ def legs_back(arm: Arm, found: JsonDict, names: Iterable[str], state: State, fir
     legs, problems = list[JsonDict](), list[str]()
     for image in sorted(groups, key=lambda image: (len(groups[image]), image)):
         stored: JsonDict = {"undo": first["undo"], "image": image, "instances": sorted(groups[image])}
-        why = _problem(arm, ScaleSet.parse(first["scale_set"]), found, stored, moved=moved)
+        why = _problem(arm, ScaleSet.parse(first["scale_set"]), found, stored, moved=moved) or _stays(stored, first)
         if why:
-            problems.append(f"{', '.join(sorted(groups[image])[:10])}: {why}")
+            problems.append(f"{markup.listing(sorted(groups[image], key=natural))}: {why}")
         else:
             legs.append({**stored, **_marks(stored, found)})
+    if problems and not legs and first["undo"] and not _moves_instances(first["undo"]):
+        rest: JsonDict = {"undo": first["undo"], "image": "", "instances": []}  # tags, capacity, policies
+        legs.append({**rest, **_marks(rest, found)})
     return {"legs": legs, "unreturnable": problems}
+
+
+def _stays(stored: Entry, first: Entry) -> str:
+    """Why a leg would leave its instances as they are, "" when it moves them.
+
+    Instances follow the model. Where the old model differs in nothing that shows, they have no way back to it.
+    """
+    image, version = str(stored["image"]), str(first["version"]).lower()
+    same = not reference_of(image) if image else True
+    if not stored["instances"] or _moves_instances(first["undo"]):
+        return ""
+    if not same and version not in (image.lower(), _version_of(image).lower()):
+        return ""
+    if first.get("withheld"):
+        return "no GET shows the passwords, customData or protected settings that they had before"
+    return "the model that they were made from before is not known"
+
+
+def _moves_instances(undo: Mapping[str, Any]) -> bool:
+    """Whether what takes a change back changes what instances are made from."""
+    properties, sku = undo.get("properties") or {}, undo.get("sku") or {}
+    group = "proximityPlacementGroup" in properties
+    return bool(properties.get("virtualMachineProfile")) or group or "name" in sku or "zones" in undo
 
 
 def _moves_image(undo: Mapping[str, Any]) -> bool:
@@ -99,11 +125,16 @@ def _problem(arm: Arm, address: ScaleSet, found: JsonDict, stored: Entry, *, mov
 def _marks(stored: Entry, found: JsonDict) -> dict[str, Any]:
     """How the model of a leg is recognized, and which version its instances run in the end."""
     after = model_of(stored, found)
-    version = str(stored["image"]).rpartition(":")[2] if not str(stored["image"]).startswith("/") else ""
-    if "/versions/" in str(stored["image"]):
-        version = str(stored["image"]).rpartition("/versions/")[2]
-    marks = {"version": version, "after": model.fingerprint(after), "outline": outline(after)}
+    version = _version_of(str(stored["image"]))
+    marks = {"version": version, "after": model.fingerprint(after), "outline": model.outline(after)}
     return {**marks, "size": preflight.size(after)}
+
+
+def _version_of(image: str) -> str:
+    """The version that an exact image is, "" where it has none."""
+    if "/versions/" in image:
+        return image.rpartition("/versions/")[2]
+    return "" if image.startswith("/") else image.rpartition(":")[2]
 
 
 def way_back(arm: Arm, state: State, first: Entry) -> dict[str, Any]:
@@ -137,7 +168,7 @@ def _refuse_a_later_change(
     shown = model.fingerprint(found)
     ours = {state.fingerprint, first["fingerprint_before"], first["fingerprint_after"]}
     known = ours | {leg["after"] for leg in legs} | {leg.after for leg in state.legs}
-    if not over_later_changes and shown not in known and outline(found) not in _outlines(state, legs):
+    if not over_later_changes and shown not in known and model.outline(found) not in _outlines(state, legs):
         raise PlanRefused(
             "somebody has written the model since that upgrade, and a rollback would take that away too: "
             "over_later_changes=True allows it"
@@ -153,10 +184,15 @@ def _planned(arm: Arm, address: ScaleSet, state: State, first: Entry, made: Mapp
     policy = replace(Policy.from_dict(first["policy"]), canary_instances=0, checkpoints=(), rollback_on_failure=False)
     policy = replace(policy, instances=None, zones=None, update_domains=None, fault_domains=None)
     broken = frozenset(name for name, kind in state.classes.items() if kind == "failed")
-    plans = [_of_leg(arm, address, leg, policy, broken) for leg in made["legs"]]
+    goal = {"broken": broken, "deallocated": left_deallocated(state)}
+    plans = [_of_leg(arm, address, leg, policy, goal) for leg in made["legs"]]
     versions = ", ".join(dict.fromkeys(leg["version"] for leg in made["legs"] if leg["version"]))
     notes = [f"cannot be brought back: {text}" for text in made["unreturnable"]]
     notes += [f"afterwards the model names {versions}"] * bool(versions)
+    if first.get("withheld") and not made["unreturnable"]:
+        notes.append(
+            "the passwords, customData or protected settings that the upgrade wrote stay: no GET shows old ones"
+        )
     wanted = functools.reduce(_joined, plans)
     return replace(
         wanted,
@@ -168,9 +204,9 @@ def _planned(arm: Arm, address: ScaleSet, state: State, first: Entry, made: Mapp
     )
 
 
-def _of_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, broken: frozenset[str]) -> Plan:
-    goal: Any = {"only": frozenset(leg["instances"]), "image": str(leg["image"]), "broken": broken}
-    return planned(arm, address, _change(leg), policy, accept_failed=True, **goal)
+def _of_leg(arm: Arm, address: ScaleSet, leg: JsonDict, policy: Policy, goal: Mapping[str, Any]) -> Plan:
+    only = frozenset(leg["instances"])
+    return planned(arm, address, _change(leg), policy, accept_failed=True, only=only, image=str(leg["image"]), **goal)
 
 
 def _change(leg: JsonDict) -> Any:
@@ -188,6 +224,8 @@ def _joined(first: Plan, second: Plan) -> Plan:
         warnings=tuple(dict.fromkeys((*first.warnings, *second.warnings))),
         seconds=first.seconds + second.seconds,
         requests=first.requests + second.requests,
+        stages=tuple(request for request in ORDER if request in (*first.stages, *second.stages)),
+        deallocated=tuple(sorted({*first.deallocated, *second.deallocated})),
     )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ... import model
-from ..._common import markup
+from ..._common import arguments, markup
+from ..._common.secrecy import conceal_locals
 from ..._http import wire
 from ...arm import Arm
 from ...endpoints import vmss, vmss_vms
@@ -26,14 +27,13 @@ from ...errors import (
 )
 from ...operation import Operation
 from ...types import Json, JsonDict, ScaleSet, Vmss
-from ..rules import events, machine
+from ..rules import checks, events, machine
 from ..rules.budget import Cost
 from ..rules.events import Event
 from ..rules.machine import Action
-from ..rules.outline import outline
 from ..rules.policy import Policy
-from ..rules.snapshot import Model, Observation
-from ..rules.state import Entry, State
+from ..rules.snapshot import Model, Snapshot, natural
+from ..rules.state import Entry, State, left_deallocated
 from ..rules.verdict import Verdict, failure_reasons, verdict_classes
 from . import gates as health
 from . import guards
@@ -41,7 +41,7 @@ from . import journal as _journal
 from . import rollbacks as legs
 from .gates import Gate
 from .journal import Journal
-from .planning import look
+from .planning import take_snapshot
 
 OnEvent = Callable[[Event], object]
 Stop = Callable[[], bool]
@@ -55,10 +55,17 @@ def _never() -> bool:
     return False
 
 
+def _always() -> bool:
+    return True
+
+
 class Runner:
     """One upgrade under way. `step()` does one thing and says how long to wait; None when it has ended."""
 
     def __init__(self, arm: Arm, journal: Journal, on_event: OnEvent = _silent, gate: Gate | None = None) -> None:
+        arguments.typed(Arm, arm=arm)
+        arguments.typed(Journal, journal=journal)
+        checks.of_run(None, gate, on_event, _never)
         self.arm, self.journal, self.on_event, self.gate = arm, journal, on_event, gate
         first = _journal.begun(journal.entries)
         if first.get("gated") and gate is None:
@@ -68,11 +75,13 @@ class Runner:
         self.policy = Policy.from_dict(first["policy"])
         self.state: State = _journal.fold(journal.entries)
         self._operations: list[Operation] = self._stored_operations()  # of the batch, or of the model
-        self._protecting: list[Operation] = []
+        self._protecting: dict[str, Operation] = {}  # by instance
+        self._protection_error: AzurermLiteError | None = None  # of the last writes of protection
         self._hanging: Operation | None = None  # what did not end in time, as it is polled
         self._lowest = self.state.lowest
-        self.seen: Observation | None = None  # the newest snapshot, kept for who watches
+        self.seen: Snapshot | None = None  # the newest snapshot, kept for who watches
         self.found: Vmss | None = None  # the model of the newest snapshot
+        self._worked_out: tuple[Any, Model] | None = None  # the newest model, and what it was worked out from
         self._answer = ""  # the fingerprint of the model as Azure answered its write
         self._greeted = False
         self._last = ""  # the kind of the newest action
@@ -113,6 +122,7 @@ class Runner:
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
+    @conceal_locals
     def step(self) -> float | None:
         """Do the next thing. Seconds to leave it alone after that; None when the upgrade has ended."""
         if self.state.verdict is not None:
@@ -178,7 +188,7 @@ class Runner:
     def _look(self, action: Action) -> float:
         """Read the model, unless the instances alone are asked for, then all instances."""
         self.found = None if action.request == "instances" else vmss.get_vmss(self.arm, *self.address)
-        seen = look(self.arm, self.address, flexible=self.state.flexible)
+        seen = take_snapshot(self.arm, self.address, flexible=self.state.flexible)
         seen = seen._replace(
             source=self.state.source,
             reports=self.state.reports or seen.reports,
@@ -192,17 +202,23 @@ class Runner:
         return 0.0
 
     def _model(self, found: Vmss) -> Model:
+        """The model as the machine compares it. One that has not changed since the last snapshot is worked out once."""
+        leg, is_written = self.state.goal, self.state.model == "written"
+        facts, before = (leg.stored, is_written, found), self._worked_out
+        if before is not None and before[0] == facts:
+            return before[1]
         properties: Any = found.get("properties") or {}
         capacity: Any = (found.get("sku") or {}).get("capacity")
-        leg = self.state.goal
-        patch = legs.patch_of(leg.stored, found) if self.state.model != "written" else {}
-        return Model(
+        patch = {} if is_written else legs.patch_of(leg.stored, found)
+        shown = Model(
             model.fingerprint(found),
-            outline(found),
+            model.outline(found),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
             model.matches_written(found, patch),
         )
+        self._worked_out = facts, shown
+        return shown
 
     # --- the model ---------------------------------------------------------------------------------------------------
 
@@ -244,7 +260,7 @@ class Runner:
         if not shown or not isinstance(resource, Mapping):
             return ""
         leg = self.state.goal
-        known = shown in (self._answer, leg.after) or outline(resource) == leg.outline
+        known = shown in (self._answer, leg.after) or model.outline(resource) == leg.outline
         return shown if known else ""
 
     # --- requests on instances ---------------------------------------------------------------------------------------
@@ -333,26 +349,39 @@ class Runner:
         """Protect a batch from scale-in before it is sent. Who was protected before is not ours to set free."""
         ours = guards.unprotected(self.arm, self.address, action.ids)
         self._record({"kind": "shielded", "ids": ours, "batch": list(action.ids)})
-        self._protecting = guards.protect(self.arm, self.address, ours, True)
+        writes = guards.protect(self.arm, self.address, ours, True)
+        self._protecting, self._protection_error = writes.operations, writes.error
         return 0.0
 
     def _unprotect(self, action: Action) -> float:
-        self._protecting = guards.protect(self.arm, self.address, action.ids, False)
+        writes = guards.protect(self.arm, self.address, action.ids, False)
+        self._protecting, self._protection_error = writes.operations, writes.error
         self._note({"kind": "protection", "protection": "removing", "at": self.arm.time()})
+        self._freed(list(writes.unneeded))
         return 0.0
+
+    def _freed(self, ids: list[str]) -> None:
+        """Instances that are protected by us no more."""
+        if ids:
+            self._record({"kind": "freed", "ids": ids})
 
     def _follow_protection(self, _action: Action) -> float:
         """Look how the writes of protection do."""
         while self._protecting:
-            first = self._protecting[0]
+            name, first = next(iter(self._protecting.items()))
             if not first.done:
                 first.poll()
             if not first.done:
                 self._tell({"kind": "polled", "at": self.arm.time()})
                 return first.next_poll_seconds()
-            self._protecting = self._protecting[1:]
+            self._protecting = {key: value for key, value in self._protecting.items() if key != name}
             if first.error is not None:
-                raise first.error
+                self._protection_error = self._protection_error or first.error
+            elif self.state.protection == "removing":
+                self._freed([name])
+        if self._protection_error is not None:
+            error, self._protection_error = self._protection_error, None
+            raise error
         if self.state.protection == "removing":
             self._record({"kind": "shielded", "ids": [], "batch": []})
         else:
@@ -396,7 +425,8 @@ class Runner:
     def _verdict(self, action: Action, classes: dict[str, str], failures: dict[str, str]) -> Verdict:
         where = str(self.journal.path) if self.journal.path else None
         took, version = self.arm.time() - float(self._first["at"]), self.state.legs[-1].version
-        reason = "; ".join(filter(None, (action.reason, self._away(action, classes), self._outstanding())))
+        texts = (action.reason, self._away(action, classes), self._deallocated(), self._outstanding())
+        reason = "; ".join(filter(None, texts))
         counts = (self.state.settled_batches, took, self._lowest)
         return Verdict(action.outcome, reason, classes, version, *counts, where, failures)
 
@@ -405,15 +435,24 @@ class Runner:
         away = [name for name, kind in classes.items() if kind == "in-flight"]
         return f"still in flight: {markup.listing(away)}" if away and action.outcome != "succeeded" else ""
 
+    def _deallocated(self) -> str:
+        """The instances that wait for a start, as far as the newest snapshot shows."""
+        members = {} if self.seen is None else self.seen.members
+        ids = [name for name in left_deallocated(self.state) if name not in members or members[name].is_stopped]
+        return f"deallocated, and started by resume: {markup.listing(sorted(ids, key=natural))}" if ids else ""
+
     def _outstanding(self) -> str:
         """What guards could not be removed, and how they can be."""
         texts, why = [], self.state.outstanding
         if self.state.guarded:
             reason = f" ({why[why.index('resume-repairs') + 1]})" if "resume-repairs" in why else ""
-            texts.append(f"automatic repairs are still suspended{reason}; repair(auth, journal) resumes them")
+            texts.append(f"automatic repairs are still suspended{reason}; clean_up(auth, journal) resumes them")
         if self.state.shielded:
-            ids = markup.listing(self.state.shielded)
-            texts.append(f"still protected from scale-in: {ids}; resume, or repair(auth, journal) later, takes it back")
+            members = self.state.shielded if self.seen is None else self.seen.members
+            ids = markup.listing([name for name in self.state.shielded if name in members])
+            texts.append(
+                f"still protected from scale-in: {ids}; resume, or clean_up(auth, journal) later, takes it back"
+            )
         return "; ".join(texts)
 
     def release(self) -> None:
@@ -422,19 +461,15 @@ class Runner:
             if self.state.guarded:
                 self._resume_repairs(Action("resume-repairs"))
             if self.state.shielded:
-                for operation in guards.protect(self.arm, self.address, self.state.shielded, False):
-                    operation.wait()
+                guards.unprotect(self.arm, self.address, self.state.shielded, self._freed)
                 self._record({"kind": "shielded", "ids": [], "batch": []})
         except Exception as error:
-            log.warning("guards are left behind: %s; repair(auth, journal) removes them", error)
+            log.warning("guards are left behind: %s; clean_up(auth, journal) removes them", error)
 
-    def end(self, outcome: Any, reason: str) -> None:
-        """End here, at a safe point: the guards are removed first. `resume` goes on from paused and cancelled."""
-        if self.state.verdict is None:
-            batch = self.state.batch
-            if batch is not None and batch.status == "intended":
-                self._record({"kind": "unposted", "ids": list(batch.request_ids), "reason": reason, "cause": "stop"})
-            self._record({"kind": "ending", "outcome": outcome, "cause": "asked", "reason": reason})
+    @conceal_locals
+    def end(self) -> None:
+        """End at the next safe point: what was deallocated is started, and guards are removed. `resume` goes on."""
+        self.should_stop = _always
         while (wait := self.step()) is not None:
             self.arm.pause(wait)
 
@@ -457,7 +492,7 @@ class Runner:
         self.state = machine.apply(self.state, entry)
         self._lowest = machine.least(self._lowest, self.state.lowest)
 
-    def _tell(self, entry: Mapping[str, Any], seen: Observation | None = None) -> None:
+    def _tell(self, entry: Mapping[str, Any], seen: Snapshot | None = None) -> None:
         """Tell it to whoever watches. "begin", "seen", "polled" and "waiting" are told only, and in no journal."""
         self._done_at = self.arm.time()
         if self.on_event is _silent:
@@ -480,7 +515,7 @@ class Runner:
         self._tell({"kind": kind, "at": self.arm.time(), "emulator": self.arm.is_emulator, **texts})
 
 
-_QUIET = frozenset(["resumed", "ending"])
+_QUIET = frozenset(["resumed", "ending", "freed"])
 _LEADS = frozenset(["look", "intend", "intend-model"])  # actions that are nothing without the one that follows
 _ACTS: Mapping[str, Callable[[Runner, Action], float]] = {
     "look": Runner._look,
@@ -549,8 +584,3 @@ def _cause(error: AzurermLiteError) -> str:
 def _waiting(action: Action, at: float) -> JsonDict:
     what = {"cause": action.cause, "deadline": action.deadline, "reason": action.reason}
     return {"kind": "waiting", "at": at, "seconds": action.seconds, **what}
-
-
-def safe_step(runner: Runner) -> float | None:
-    """One step. Everything that Azure and the network may do is the machine's to decide, so it is just that."""
-    return runner.step()

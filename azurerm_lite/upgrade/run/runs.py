@@ -4,33 +4,34 @@ Here is what surrounds the steps: the lock on this machine, the journal's file, 
 What one step does is `runner`'s.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from ... import model
 from ..._common import arguments
-from ..._common.secrecy import conceal_tokens
+from ..._common.secrecy import conceal_locals
+from ..._http import wire
 from ...arm import Arm, Auth, arm_of
 from ...endpoints import vmss
 from ...errors import ArmError, InvalidInput, TransportError, short_repr
 from ...types import JsonDict, ScaleSet
 from ..rules import checks, preflight, selection, trust
 from ..rules.preflight import PlanRefused
-from ..rules.snapshot import Observation
+from ..rules.snapshot import Snapshot
 from ..rules.state import State
 from ..rules.verdict import Verdict
 from . import guards
 from . import journal as _journal
 from .gates import Gate
 from .journal import Journal
-from .planning import Plan, is_flexible, look, seen_model
+from .planning import Plan, is_flexible, seen_model, take_snapshot
 from .rollbacks import patch_of, rollback_of, undo
-from .runner import OnEvent, Runner, Stop, _never, _silent, safe_step
+from .runner import OnEvent, Runner, Stop, _never, _silent
 
 STOP_SECONDS = 5.0  # how soon a wish to stop is heard
 FRESH_SECONDS = 30.0  # a plan that is younger needs no second look at its instances
 
 
+@conceal_locals
 def upgrade(
     auth: Auth,
     plan: Plan,
@@ -45,7 +46,8 @@ def upgrade(
     `journal`: a new file in which each step stands before it is taken; `resume(auth, journal)` goes on from it in any
     process. `gate` is asked of each batch once Azure calls it healthy: only True lets it pass (see `health`).
     `should_stop` is asked between steps: True ends it at a safe point. Raises PlanRefused when the world has moved from
-    the plan, Locked when this machine upgrades that scale set already.
+    the plan, Locked when this machine upgrades that scale set already, another ArmError when Azure refuses the first
+    read: nothing was begun then. An outage is waited for from the start, and pauses the run.
     """
     checks.of_run(journal, gate, on_event, should_stop)
     if not isinstance(plan, Plan):
@@ -147,6 +149,7 @@ def _run(runner: Runner, should_stop: Stop) -> Verdict:
         runner.journal.close()
 
 
+@conceal_locals
 def resume(
     auth: Auth, journal: str, *, gate: Gate | None = None, on_event: OnEvent = _silent, should_stop: Stop = _never
 ) -> Verdict:
@@ -162,6 +165,7 @@ def resume(
     return _run(runner, should_stop)
 
 
+@conceal_locals
 def rollback(
     auth: Auth,
     journal: str,
@@ -186,6 +190,7 @@ def rollback(
     return upgrade(arm, wanted, journal=new_journal, gate=gate, on_event=on_event, should_stop=should_stop)
 
 
+@conceal_locals
 def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False) -> Plan:
     """The plan that rolls an upgrade back, from its journal.
 
@@ -206,7 +211,8 @@ def plan_rollback(auth: Auth, journal: str, *, over_later_changes: bool = False)
     return rollback_of(arm, entries, over_later_changes=over_later_changes)
 
 
-def repair(auth: Auth, journal: str) -> bool:
+@conceal_locals
+def clean_up(auth: Auth, journal: str) -> bool:
     """Take back what an upgrade that did not end has left behind: resume automatic repairs, end the protection from
     scale-in. Whether there was any.
 
@@ -222,14 +228,18 @@ def repair(auth: Auth, journal: str) -> bool:
             guards.set_repairs(arm, address, "Resume")
             kept.append({"kind": "guarded", "at": arm.time(), "on": False})
         if state.shielded:
-            for one in guards.protect(arm, address, state.shielded, False):
-                one.wait()
+
+            def note(ids: list[str]) -> None:
+                kept.append({"kind": "freed", "at": arm.time(), "ids": ids})
+
+            guards.unprotect(arm, address, state.shielded, note)
             kept.append({"kind": "shielded", "at": arm.time(), "ids": [], "batch": []})
         return state.guarded or bool(state.shielded)
     finally:
         kept.close()
 
 
+@conceal_locals
 def lasting(auth: Auth) -> Arm:
     arm = arm_of(auth)
     if not arm.credential.renewable:
@@ -239,21 +249,34 @@ def lasting(auth: Auth) -> Arm:
     return arm
 
 
-def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Observation:
-    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was."""
+def _refuse_a_moved_world(arm: Arm, plan: Plan) -> Snapshot:
+    """The instances as the run finds them; PlanRefused when the model, or what the plan moves, is not what it was.
+
+    In an outage those of the plan: the run waits for Azure, and compares the model before it writes anything.
+    """
+    try:
+        return _baseline(arm, plan)
+    except (ArmError, TransportError) as error:
+        if arm.world is None or not wire.is_transient(error):
+            raise
+        return plan.observation
+
+
+def _baseline(arm: Arm, plan: Plan) -> Snapshot:
+    """The instances at the begin of a run; PlanRefused when the plan does not fit them any more."""
     found = vmss.get_vmss(arm, *plan.address)
     if model.fingerprint(found) not in (plan.fingerprint_before, plan.fingerprint_after):
         raise PlanRefused("the model has changed since it was planned: plan again")
     if arm.time() - plan.observation.at < FRESH_SECONDS:
         return plan.observation
-    seen = look(arm, plan.address, flexible=is_flexible(found))
+    seen = take_snapshot(arm, plan.address, flexible=is_flexible(found))
     mine = {one for ids in plan.batches for one in ids}
     if gone := [one for one in mine if one not in seen.members]:
         raise PlanRefused(f"instances of the plan are gone: {', '.join(sorted(gone)[:10])}: plan again")
     return seen._replace(source=plan.observation.source, model=seen_model(found))
 
 
-def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observation | None = None) -> dict[str, Any]:
+def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Snapshot | None = None) -> dict[str, Any]:
     """What the journal of an upgrade begins with: all that is needed to go on with it, and to undo it.
 
     `baseline`: the instances when the run begins, which what they become is compared with; else those of the plan.
@@ -290,6 +313,7 @@ def first_entry(plan: Plan, at: float, *, gated: bool = False, baseline: Observa
         "capacity": begun.capacity,
         "zone_sizes": dict(begun.zone_sizes),
         "unavailable": sorted(begun.unavailable),
+        "deallocated": list(plan.deallocated),
         "known": sorted(begun.known),
         "images": [{"image": image, "instances": names} for image, names in images.items()],
     }
@@ -316,7 +340,7 @@ def _forward_leg(plan: Plan) -> dict[str, Any]:
 def _drive(runner: Runner, should_stop: Stop) -> Verdict:
     """Step until it ends. What cannot be gone on with pauses it: the journal knows where, and resume goes on."""
     runner.should_stop = should_stop
-    for wait in _steps(runner):
+    while (wait := runner.step()) is not None:
         # A wish that the machine knows of and has not followed yet cuts no wait short.
         _rest(runner.arm, wait, _never if runner.state.stopping else should_stop)
     assert runner.verdict is not None  # noqa: S101  (every end is recorded)
@@ -328,11 +352,3 @@ def _rest(arm: Arm, seconds: float, should_stop: Stop) -> None:
     while seconds > 0 and not should_stop():
         arm.pause(min(seconds, STOP_SECONDS))
         seconds -= STOP_SECONDS
-
-
-def _steps(runner: Runner) -> Iterator[float]:
-    while (wait := safe_step(runner)) is not None:
-        yield wait
-
-
-conceal_tokens(globals(), arm_of)

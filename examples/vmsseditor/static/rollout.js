@@ -42,7 +42,7 @@ function form() {
   drawn = "form";
   const version = el("select", { name: "version" }, el("option", { value: "latest" }, "newest"));
   const orders = { update_domain: "update domain", fault_domain: "fault domain", zone: "zone", batch: "none: by number" };
-  const order = el("select", { name: "order" }, ...Object.entries(orders).map(([value, text]) => el("option", { value }, text)));
+  const order = el("select", { name: "batch_by" }, ...Object.entries(orders).map(([value, text]) => el("option", { value }, text)));
   const made = el(
     "form",
     { className: "fields two", on: { submit: makePlan } },
@@ -74,7 +74,7 @@ async function versions(select) {
 }
 
 function policy(data) {
-  const found = { order: data.get("order"), rollback_on_failure: data.has("rollback_on_failure") };
+  const found = { batch_by: data.get("batch_by"), rollback_on_failure: data.has("rollback_on_failure") };
   const numbers = ["batch_size", "canary_instances", "pause_seconds", "bake_seconds", "min_healthy_instance_percent", "failure_budget"];
   for (const name of numbers) if (data.get(name) !== "") found[name] = Number(data.get(name));
   if (data.has("selected")) found.instances = context.selection();

@@ -4,17 +4,19 @@ The runner is mirrored by `_perform`: what it records for each action, and all t
 to now and clipped at the longest limit, so that the number of states is finite.
 """
 
+import gc
 import math
 import operator
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from azurerm_lite.upgrade.rules import machine
 from azurerm_lite.upgrade.rules.machine import Action
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Observation
+from azurerm_lite.upgrade.rules.snapshot import Snapshot
 from azurerm_lite.upgrade.rules.state import State, begin
 from azurerm_lite.upgrade.rules.verdict import verdict_classes
 
@@ -50,7 +52,7 @@ class Node(NamedTuple):
     world: World
     now: float
     left: int
-    seen: Observation | None = None
+    seen: Snapshot | None = None
     old: World | None = None
     stop: bool = False
 
@@ -205,14 +207,32 @@ def _look(node: Node, action: Action) -> Iterator[Step]:
 def _shown(node: Node, action: Action, label: str, shown: World) -> Iterator[Step]:
     """A look at a world: an upgrade that nobody follows comes to its end between two of them."""
     for more, world in _progress(node, shown):
+        cost = bool(more) and more != "ended"
+        if node.left < cost:
+            continue
         seen = worlds.snapshot(world if shown is node.world else shown, node.now)
         if action.request == "instances":
             seen = seen._replace(model=None)
-        there = node._replace(seen=seen, world=world, old=node.world)
-        state = machine.apply(there.state, machine.seen_entry(there.state, seen))
-        cost = node.left - (bool(more) and more != "ended")
-        if cost >= 0:
-            yield f"{label}{'; ' if more else ''}{more}", there._replace(state=state, left=cost)
+        state = _after_look(node.state, seen)
+        text = f"{label}; {more}" if more else label
+        yield text, Node(state, world, node.now, node.left - cost, seen, node.world, node.stop)
+
+
+def _after_look(state: State, seen: Snapshot) -> State:
+    """The state after a snapshot; snapshots of one moment that tell the machine the same have one and the same."""
+    entry = machine.seen_entry(state, seen)
+    facts = (id(state), entry["at"], entry["ids"], tuple(entry["doubtful"]), entry["reports"])
+    before, after = _LOOKS.get(facts, (None, state))
+    if before is not state:
+        if len(_LOOKS) > MOST_LOOKS:
+            _LOOKS.clear()
+        after = machine.apply(state, entry)
+        _LOOKS[facts] = state, after
+    return after
+
+
+_LOOKS: dict[tuple[Any, ...], tuple[State, State]] = {}
+MOST_LOOKS = 1000
 
 
 def _progress(node: Node, shown: World) -> Iterator[tuple[str, World]]:
@@ -422,7 +442,7 @@ def _of_request(case: Case, node: Node, action: Action) -> Iterator[str]:
     yield from _of_policy(case, node, set(action.ids))
 
 
-def _of_floor(case: Case, node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
+def _of_floor(case: Case, node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
     policy, members = case.policy, seen.members
     up = {name for name, member in members.items() if seen.fit(member)}
     need = math.ceil(policy.min_healthy_instance_percent * max(len(members), len(case.places)) / 100)
@@ -439,7 +459,7 @@ def _of_floor(case: Case, node: Node, seen: Observation, ids: set[str]) -> Itera
         yield "an instance that may serve was taken"
 
 
-def _of_targets(node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
+def _of_targets(node: Node, seen: Snapshot, ids: set[str]) -> Iterator[str]:
     state, chosen = node.state, [seen.members[name] for name in ids]
     if any(one.protected for one in chosen):
         yield "protection"
@@ -455,7 +475,7 @@ def _of_targets(node: Node, seen: Observation, ids: set[str]) -> Iterator[str]:
 
 def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
     state, policy = node.state, case.policy
-    if policy.order == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
+    if policy.batch_by == "update_domain" and len({case.places[int(name)].domain for name in ids}) > 1:
         yield "two update domains"
     first = policy.canary_instances and not state.batches and state.direction == "forward"
     if first and len(ids) > policy.canary_instances:
@@ -464,7 +484,7 @@ def _of_policy(case: Case, node: Node, ids: set[str]) -> Iterator[str]:
     if len(failed) > policy.failure_budget:
         yield "a request after the budget was spent"
     there = [one for name in ids if (one := node.world.instances[int(name)]) is not None]
-    if policy.protect_in_flight and not all(one.guarded for one in there):
+    if policy.protect_from_scale_in and not all(one.guarded for one in there):
         yield "a batch without protection"
     if policy.suspend_repairs and node.world.repairs:
         yield "a request while repairs run"
@@ -497,7 +517,9 @@ def _of_end(case: Case, node: Node, action: Action) -> Iterator[str]:
         if len(up) < math.ceil(case.policy.min_healthy_instance_percent * len(case.places) / 100):
             yield "succeeded below the floor"
     if action.outcome == "rolled-back":
-        there = {n: one for n in world.touched if (one := world.instances[int(n)]) is not None}
+        # What two lists do not have is gone, as far as anybody knows.
+        known = world.touched if seen is None else world.touched & set(seen.members)
+        there = {n: one for n in known if (one := world.instances[int(n)]) is not None}
         if any(one.version != origin_of(case, n) for n, one in there.items()):
             yield "rolled-back, and an instance runs another version than before"
     starts = (world.running or ()) if world.request == "start" else ()
@@ -542,23 +564,69 @@ def broken_effects(node: Node) -> Iterator[str]:
 # --- the search itself -----------------------------------------------------------------------------------------------
 
 _PLAIN = operator.attrgetter(
-    *(
-        "direction",
-        "leg",
-        "model",
-        "model_written",
-        "fingerprint",
-        "posted",
-        "absent",
-        "deallocated",
-        "reimaged",
-        "looks",
-        "gaps",
-        "batches",
-    ),
-    *("checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection", "shielded", "shielded_for"),
-    *("protections", "stale", "listed", "doubted", "doubts", "unsent", "stopping", "pausing", "reports", "unavailable"),
+    *("direction", "leg", "model", "model_written", "fingerprint", "posted", "absent", "deallocated", "reimaged"),
+    *("looks", "gaps", "batches", "checkpoint", "gate_refused", "broken", "unreturnable", "repairs", "protection"),
+    *("shielded", "shielded_for", "protections", "stale", "listed", "doubted", "doubts", "unsent", "stopping"),
+    *("pausing", "reports", "unavailable"),
 )
+_OF_BATCH = operator.attrgetter(
+    *("ids", "request", "request_ids", "canary", "status", "done", "unavailable", "stopped", "failed", "followed"),
+    *("returned", "relapses", "gate"),
+)
+
+
+class Limits(NamedTuple):
+    """After how many seconds of age a moment makes no difference any more."""
+
+    sent: float
+    watched: float
+    bake: float
+    pause: float
+    operation: float
+    wait: float
+
+
+def limits_of(policy: Policy) -> Limits:
+    """How long each moment of a state matters under a policy."""
+    operation = policy.operation_timeout_seconds
+    sent = max(operation, machine.LAG_SECONDS, machine.QUIET_SECONDS)
+    watched = max(policy.health_timeout_seconds, machine.START_SECONDS)
+    bake = max(policy.bake_seconds, policy.canary_bake_seconds)
+    wait = max(getattr(policy, f"{name}_timeout_seconds") for name in ("floor", "outage", "throttle", "busy"))
+    return Limits(sent, watched, bake, policy.pause_seconds, operation, wait)
+
+
+def _age(moment: float | None, now: float, limit: float) -> float | None:
+    """How long ago something was; all that is longer ago than matters is the same."""
+    return None if moment is None else min(now - moment, limit + 1.0)
+
+
+def state_key(state: State, now: float, limits: Limits) -> tuple[Any, ...]:
+    """What decides the future of a state: without moments that nothing asks for, and without how old old ones are.
+
+    Of a step that came late the machine takes the gap off each deadline, so what counts is the time before it.
+    """
+    late = state.due is not None and now > state.due + machine.LATE_SECONDS
+    then = state.due if late and state.due is not None else now
+    batch, wait = state.batch, state.wait
+    of_batch: Any = None
+    if batch is not None:
+        sent = _age(batch.sent, then, limits.sent) if batch.status in ("sent", "lost") else None
+        watched = _age(batch.watched, then, limits.watched) if batch.status == "ended" else None
+        of_batch = (_OF_BATCH(batch), bool(batch.error), sent, watched, _age(batch.fit_since, then, limits.bake))
+    of_wait: Any = None
+    if wait is not None:
+        until = max(0.0, wait.until - now) if wait.of else 0.0
+        of_wait = (wait.cause, wait.of, _age(wait.since, then, limits.wait), until)
+    pause = None if state.closed_at is None else max(0.0, state.closed_at + limits.pause - now)
+    model = _age(state.model_since, then, limits.operation) if state.model == "sent" else None
+    protected = state.protection in ("writing", "removing")
+    protection = _age(state.protected_at, then, limits.operation) if protected else None
+    counts = [frozenset(state.classes.items()), frozenset(state.forward.items())]
+    counts += [frozenset(state.sends.items()), frozenset(state.turned_down.items())]
+    flags = (late, bool(state.outstanding), bool(state.stopped_for), state.hanging is not None)
+    ending = state.ending and state.ending.outcome
+    return (_PLAIN(state), of_batch, of_wait, *counts, flags, ending, pause or 0.0, model, protection)
 
 
 class Search:
@@ -567,14 +635,14 @@ class Search:
     def __init__(self, case: Case, misfortunes: int, most: int) -> None:
         self.case, self.most = case, most
         self.first = first_node(case, misfortunes)
-        policy = case.policy
-        limits = (getattr(policy, field.name) for field in fields(Policy) if field.name.endswith("_seconds"))
-        self.clip = max([200.0, *limits]) + 100.0
+        self.limits = limits_of(case.policy)
         self.broken: Counter[str] = Counter()
         self.examples: dict[str, tuple[str, ...]] = {}
         self.kinds: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
-        self._parents: dict[Any, tuple[Any, str]] = {}
+        self._parents: dict[int, tuple[int, str]] = {}
+        self._states: dict[int, tuple[State, float, int]] = {}  # the keys of what one step has led to
+        self._lists: dict[int, tuple[Any, int]] = {}
 
     def _complain(self, what: str, key: Any, label: str) -> None:
         self.broken[what] += 1
@@ -585,71 +653,72 @@ class Search:
                 path.append(step)
             self.examples[what] = tuple(reversed(path))
 
-    def _time(self, value: float | None, now: float) -> float | None:
-        return None if value is None else max(-self.clip, min(self.clip, value - now))
-
     def key(self, node: Node) -> int:
-        """What two nodes have in common that have the same future: a hash, as the values would take too much memory."""
-        state, now, rel = node.state, node.now, self._time
-        batch, wait = state.batch, state.wait
-        of_batch: Any = None
-        if batch is not None:
-            times = (rel(batch.sent, now), rel(batch.watched, now), rel(batch.fit_since, now))
-            rest = (
-                batch.ids,
-                batch.request,
-                batch.request_ids,
-                batch.canary,
-                batch.status,
-                batch.done,
-                batch.unavailable,
-                batch.stopped,
-                batch.failed,
-            )
-            of_batch = (rest, batch.followed, bool(batch.error), batch.returned, batch.relapses, batch.gate, times)
-        of_wait = wait and (wait.cause, wait.of, rel(wait.since, now), rel(wait.until, now))
-        counts = [frozenset(state.classes.items()), frozenset(state.forward.items())]
-        counts += [frozenset(state.sends.items()), frozenset(state.turned_down.items())]
-        flags = (bool(state.outstanding), bool(state.stopped_for), state.hanging is not None)
-        ending = state.ending and state.ending.outcome
-        marks = (state.closed_at, state.due, state.stepped, state.model_since, state.protected_at)
-        moments = tuple(rel(value, now) for value in marks)
-        over = state.verdict is not None and state.verdict["outcome"]
-        values = (_PLAIN(state), of_batch, of_wait, *counts, flags, ending, moments, over)
-        seen = node.seen
-        look = None
-        if seen is not None and not state.stale:
-            look = (tuple(seen.members.values()), seen.model, self._time(seen.ended_at, now))
-        elif seen is not None and state.verdict is None:
-            look = True
-        return hash((values, node.world, node.left, look, node.old, node.stop))
+        """What two nodes have in common that have the same future: a hash, as the values would take too much memory.
+
+        What has ended has no future: there is one such node for each outcome.
+        """
+        state, seen = node.state, node.seen
+        if state.verdict is not None:
+            return hash(("over", state.verdict["outcome"]))
+        take_snapshot: Any = None
+        if seen is not None:
+            ended = None if state.batch is None else state.batch.ended
+            age = None if state.stale else _age(seen.ended_at, node.now, machine.FRESH_SECONDS)
+            take_snapshot = (self._list_key(seen), seen.model, age, seen.at >= (ended or 0.0))
+        old = node.old if node.left else None  # which only a misfortune shows again
+        return hash((self._state_key(state, node.now), node.world, node.left, take_snapshot, old))
+
+    def _state_key(self, state: State, now: float) -> int:
+        """A hash of the state, once for all that one step may lead to."""
+        known, when, key = self._states.get(id(state), (None, 0.0, 0))
+        if known is not state or when != now:
+            key = hash(state_key(state, now, self.limits))
+            self._states[id(state)] = state, now, key
+        return key
+
+    def _list_key(self, seen: Snapshot) -> int:
+        """A hash of the instances of a snapshot, once for each list: equal worlds show the same."""
+        known, key = self._lists.get(id(seen.members), (None, 0))
+        if known is not seen.members:
+            key = hash(tuple(seen.members.values()))
+            self._lists[id(seen.members)] = seen.members, key
+        return key
 
     def run(self) -> Report:
+        """Explore. Millions of values are made that are in no cycle, so the search for cycles pauses."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _run(self) -> Report:
         known = {self.key(self.first)}
         queue = deque([(self.first, self.key(self.first))])
-        edges: dict[Any, list[Any]] = {}
-        whole = True
-        while queue:
-            if len(known) > self.most:
-                whole = False
-                break
+        edges: dict[int, tuple[int, ...]] = {}
+        while queue and len(known) <= self.most:
             node, key = queue.popleft()
             if node.state.verdict is not None:
                 if machine.decide(node.state, node.seen, node.now).kind != "end":
                     self._complain("something is done after the end", key, "again")
                 continue
-            calm = edges.setdefault(key, [])
+            self._states.clear()
+            calm = []
             for label, following in self._steps(node, key):
                 there = self.key(following)
                 if following.left == node.left:
                     calm.append(there)
                 if there not in known:
                     known.add(there)
-                    self._parents[there] = (key, label)
+                    self._parents[there] = (key, sys.intern(label))
                     queue.append((following, there))
-        if whole:
+            edges[key] = tuple(calm)
+        if not queue:
             self._loops(edges)
-        return Report(len(known), whole, self.broken, self.examples, self.kinds, self.outcomes)
+        return Report(len(known), not queue, self.broken, self.examples, self.kinds, self.outcomes)
 
     def _steps(self, node: Node, key: Any) -> Iterator[Step]:
         """The choices at the next moment at which there is any: what only follows from what is known is passed over."""
@@ -676,13 +745,14 @@ class Search:
         if action.kind == "end":
             self.outcomes[f"{action.outcome} {action.cause}"] += 1
         for label, following in _PERFORM[action.kind](node, action):
-            for complaint in broken_effects(following):
-                self._complain(complaint, key, label)
+            if following.world is not node.world:
+                for complaint in broken_effects(following):
+                    self._complain(complaint, key, label)
             yield label, following
 
-    def _loops(self, edges: Mapping[Any, list[Any]]) -> None:
+    def _loops(self, edges: Mapping[int, tuple[int, ...]]) -> None:
         """A way back to the same state in which the world does nothing: it would never end."""
-        colors: dict[Any, int] = {}
+        colors: dict[int, int] = {}
         for root in edges:
             if colors.get(root):
                 continue

@@ -8,13 +8,13 @@ from typing import Any
 
 from azurerm_lite.upgrade.rules.machine import Action
 from azurerm_lite.upgrade.rules.policy import Policy
-from azurerm_lite.upgrade.rules.snapshot import Member, Model, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Model, Snapshot
 from azurerm_lite.upgrade.rules.state import Batch, Ending, Leg, State, Wait, changed
 
 NOW = 1000.0
 LEG = Leg("2", before="m1", after="m2", outline="o2")
 POLICY: dict[str, Any] = {
-    "order": "batch",
+    "batch_by": "batch",
     "max_batch_instance_percent": 50,
     "min_healthy_instance_percent": 50,
     "min_healthy_zone_percent": 0,
@@ -26,24 +26,26 @@ POLICY: dict[str, Any] = {
     "throttle_timeout_seconds": 200.0,
     "busy_timeout_seconds": 120.0,
 }
-Row = tuple[State, Observation | None, Mapping[str, Any]]
+Row = tuple[State, Snapshot | None, Mapping[str, Any]]
 
 
-def instance(name: str, **values: Any) -> Member:
+def instance(name: str, **values: Any) -> InstanceStatus:
     """An outdated instance that is available."""
-    plain = Member(name, f"vm{name}", "", "", 0, 0, False, "1", "Succeeded", "running", "healthy", False, image="i:1")
+    plain = InstanceStatus(
+        name, f"vm{name}", "", "", 0, 0, False, "1", "Succeeded", "running", "healthy", False, image="i:1"
+    )
     return plain._replace(**values)
 
 
-def current(name: str, **values: Any) -> Member:
+def current(name: str, **values: Any) -> InstanceStatus:
     """An instance that is where the upgrade brings it."""
     return instance(name, latest=True, version="2", image="i:2")._replace(**values)
 
 
-def seen(*members: Member, model: str | None = "m2", age: float = 0.0, **values: Any) -> Observation:
+def seen(*members: InstanceStatus, model: str | None = "m2", age: float = 0.0, **values: Any) -> Snapshot:
     """A snapshot of so many seconds ago."""
     shown = None if model is None else Model(model, f"o{model[1:]}", len(members))
-    snapshot = Observation({one.instance_id: one for one in members}, NOW - age, reports=True, model=shown)
+    snapshot = Snapshot({one.instance_id: one for one in members}, NOW - age, reports=True, model=shown)
     return snapshot._replace(**values)
 
 
@@ -146,9 +148,14 @@ def _of_ends() -> dict[str, Row]:
             _action("intend", request="start", ids=("0",)),
         ),
         "asked to stop, being started": (
-            state(stopping=True, batch=batch(request="start", status="sent"), deallocated=frozenset("0")),
+            state(stopping=True, batch=batch(**starts), deallocated=frozenset("0")),
             OUTDATED,
             _ends("cancelled", "stop"),
+        ),
+        "asked to stop, and being started by a lost request or changed by others": (
+            state(stopping=True, batch=batch(**{**starts, "followed": False}), deallocated=frozenset("0")),
+            seen(current("0", power="deallocated", state="Updating"), instance("1"), instance("2")),
+            _action("wait", cause="operation"),
         ),
         "asked to stop, and perhaps being started": (
             state(stopping=True, batch=batch(request="start", status="lost", sent=NOW), deallocated=frozenset("0")),
@@ -195,6 +202,11 @@ def _of_ends() -> dict[str, Row]:
         "ends with protection": (state(**shielded, pausing=True), FIRST, _action("begin-ending", outcome="paused")),
         "finish: waits": (
             state(ending=ending, wait=left, **shielded),
+            FIRST,
+            _action("wait", seconds=20.0, cause="busy", deadline=NOW + 20),
+        ),
+        "finish: waits for a write of protection": (
+            state(ending=ending, wait=left._replace(of="follow-protection"), **shielded),
             FIRST,
             _action("wait", seconds=20.0, cause="busy", deadline=NOW + 20),
         ),
@@ -301,19 +313,19 @@ def _of_guards() -> dict[str, Row]:
         ),
         "repairs unknown": (state(repairs="unknown"), OUTDATED, _action("check-repairs")),
         "repairs run": (state(repairs="suspending"), OUTDATED, _action("suspend-repairs")),
-        "to be protected": (state({"protect_in_flight": True}), OUTDATED, _action("protect", ids=("0",))),
+        "to be protected": (state({"protect_from_scale_in": True}), OUTDATED, _action("protect", ids=("0",))),
         "protected": (
-            state({"protect_in_flight": True}, protection="on", shielded=("1",), shielded_for=("1",)),
+            state({"protect_from_scale_in": True}, protection="on", shielded=("1",), shielded_for=("1",)),
             OUTDATED,
             _action("intend", ids=("1",)),
         ),
         "protected, and not to be sent": (
-            state({"protect_in_flight": True}, protection="on", shielded=("7",), shielded_for=("7",)),
+            state({"protect_from_scale_in": True}, protection="on", shielded=("7",), shielded_for=("7",)),
             OUTDATED,
             _action("unprotect", ids=("7",)),
         ),
         "protected again and again": (
-            state({"protect_in_flight": True}, protections=5),
+            state({"protect_from_scale_in": True}, protections=5),
             OUTDATED,
             _action("note-wait", cause="protection"),
         ),
@@ -463,7 +475,7 @@ def _of_stages() -> dict[str, Row]:
     def staged(done: tuple[str, ...], policy: Mapping[str, Any] | None = None, **values: Any) -> State:
         return state(policy, **{"batch": batch(done=done), "stages": every, **values})
 
-    def shown(*members: Member, **values: Any) -> Observation:
+    def shown(*members: InstanceStatus, **values: Any) -> Snapshot:
         others = (instance("1"), instance("2"))[: 3 - len(members)]
         return seen(*members, *others, **values)
 
@@ -497,6 +509,32 @@ def _of_stages() -> dict[str, Row]:
         "stages: upgrade": (staged(every[:1], **moved), OUTDATED, intends("upgrade", 1)),
         "stages: start": (staged(every[:2], deallocated=frozenset("0")), shown(gone), intends("start", 2)),
         "stages: hangs": (staged(every[:1], hanging={"url": "u"}), OUTDATED, _action("note-wait", cause="busy")),
+        "stages: hangs, and a start waits": (
+            staged(every[:2], hanging={"url": "u"}, wait=Wait("busy", NOW - 119), deallocated=frozenset("0")),
+            shown(gone),
+            _action("follow-hanging", cause="busy", deadline=NOW + 1),
+        ),
+        "stages: hangs, and a start goes beside it": (
+            staged(every[:2], hanging={"url": "u"}, wait=Wait("busy", NOW - 120), deallocated=frozenset("0")),
+            shown(gone),
+            intends("start", 2),
+        ),
+        "stages: hangs, and a start goes before an upgrade": (
+            staged(
+                every[:1],
+                batch=batch("01", done=every[:1]),
+                hanging={"url": "u"},
+                wait=Wait("busy", NOW - 120),
+                deallocated=frozenset("0"),
+            ),
+            shown(instance("0", power="deallocated"), instance("1")),
+            intends("start", 2),
+        ),
+        "stages: hangs too long, and nothing is deallocated": (
+            staged(every[:1], hanging={"url": "u"}, wait=Wait("busy", NOW - 120)),
+            OUTDATED,
+            _ends("paused", "busy"),
+        ),
         "stages: deallocated, and changed by others": (
             staged(every[:2], deallocated=frozenset("0")),
             shown(current("0", power="deallocated", state="Updating")),
@@ -552,6 +590,11 @@ def _of_stages() -> dict[str, Row]:
             shown(gone),
             _action("wait", cause="health", deadline=NOW + 40),
         ),
+        "stages: started often enough, and too late": (
+            staged((), deallocated=frozenset("0"), batch=batch(done=("upgrade", *("start",) * 5), watched=NOW - 100)),
+            shown(gone),
+            _action("settle", entry={"classes": {"0": "failed"}}),
+        ),
         "stages: start in a plan without": (
             staged(("upgrade",), deallocated=frozenset("0"), stages=("upgrade", "reimage")),
             shown(gone),
@@ -579,6 +622,21 @@ def _of_stages() -> dict[str, Row]:
             shown(current("0"), instance("1", health="unhealthy")),
             _action("note-wait", cause="floor"),
         ),
+        "stages: a part, as the floor allows": (
+            staged((), anew="always", batch=batch("01", done=("upgrade",))),
+            shown(current("0"), current("1"), current("2")),
+            _action("intend", request="reimage", ids=("0",), entry={"ids": ["0"], "batch": ["0"]}),
+        ),
+        "stages: a part, what is out of service": (
+            staged((), anew="always", batch=batch("012", done=("upgrade",)), reimaged=frozenset("2")),
+            shown(current("0"), current("1", health="unhealthy"), current("2")),
+            _action("intend", request="reimage", ids=("1",), entry={"ids": ["1"], "batch": ["1", "2"]}),
+        ),
+        "stages: the whole, as the floor allows": (
+            staged((), {"min_healthy_instance_percent": 30}, anew="always", batch=batch("01", done=("upgrade",))),
+            shown(current("0"), current("1"), current("2")),
+            _action("intend", request="reimage", ids=("0", "1"), entry={"ids": ["0", "1"], "batch": None}),
+        ),
         "stages: start below the floor": (
             staged(every[:2], deallocated=frozenset("0")),
             shown(gone, instance("1", health="unhealthy")),
@@ -594,10 +652,10 @@ def _of_health() -> dict[str, Row]:
         reasons = {} if reason is None else {"0": reason}
         return _action("settle", ids=("0",), entry={"classes": {"0": kind}, "reasons": reasons})
 
-    def first(**values: Any) -> Observation:
+    def first(**values: Any) -> Snapshot:
         return seen(current("0", **values), instance("1"), instance("2"))
 
-    def outdated(**values: Any) -> Observation:
+    def outdated(**values: Any) -> Snapshot:
         return seen(instance("0", **values), instance("1"), instance("2"))
 
     def of(policy: Mapping[str, Any] | None = None, state_: Mapping[str, Any] | None = None, **values: Any) -> State:
@@ -623,6 +681,11 @@ def _of_health() -> dict[str, Row]:
             settles("failed", "it was available and fell back again and again"),
         ),
         "health: all reports cease": (of(**late), silent, _action("note-wait", cause="silence")),
+        "health: none has ever reported": (
+            of(**late),
+            silent._replace(source="required", reports=False),
+            _action("note-wait", cause="silence"),
+        ),
         "health: all reports cease, too long": (
             of(state_={"wait": Wait("silence", NOW - 60)}, **late),
             silent,
@@ -662,6 +725,16 @@ def _of_health() -> dict[str, Row]:
             of(state_={"gated": True}, gate="fail", **well),
             FIRST,
             settles("failed", "the gate refused it"),
+        ),
+        "class: failed, as before, after a lost answer": (
+            of(returned=True, failed=frozenset("0")),
+            outdated(state="Failed"),
+            settles("failed", timeout),
+        ),
+        "class: failed, as before, and given back": (
+            of(returned=True, followed=True, failed=frozenset("0")),
+            outdated(state="Failed"),
+            settles("unchanged"),
         ),
         "class: vanished": (
             of(),
@@ -729,9 +802,19 @@ def _of_batches() -> dict[str, Row]:
         "next: stale": (state(stale=True), OUTDATED, _action("look")),
         "next: an old snapshot": (state(), seen(*OUTDATED.members.values(), age=31), _action("look")),
         "next: drift": (state(), seen(*OUTDATED.members.values(), model="m3"), _ends("stopped", "drift")),
-        "next: protected": (state({"protected": "fail"}), held, _ends("stopped", "protected")),
+        "next: drift, and what is deallocated is started first": (
+            state(deallocated=frozenset("0"), stages=("deallocate", "upgrade", "start")),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2"), model="m3"),
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
+        "next: protected": (state({"on_protected": "fail"}), held, _ends("stopped", "protected")),
         "next: protected is skipped": (state(), held, _action("intend", ids=("1",))),
         "next: stopped": (state({"on_stopped": "fail"}), stopped, _ends("stopped", "stopped-instances")),
+        "next: stopped by us": (
+            state({"on_stopped": "fail"}, deallocated=frozenset("0"), stages=("upgrade", "start")),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("intend", ids=("0",), entry={"stopped": [], "unavailable": []}),
+        ),
         "next: none stopped": (state({"on_stopped": "fail"}), OUTDATED, INTENDS),
         "next: stopped in a rollback": (
             state({"on_stopped": "fail"}, direction="back", legs=(Leg("2"),)),
@@ -804,6 +887,16 @@ def _of_batches() -> dict[str, Row]:
             OUTDATED,
             _ends("paused", "busy"),
         ),
+        "next: hangs, and what is deallocated waits": (
+            state(hanging={"url": "u"}, deallocated=frozenset("0"), wait=Wait("busy", NOW - 119)),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("follow-hanging"),
+        ),
+        "next: hangs, and what is deallocated is started beside it": (
+            state(hanging={"url": "u"}, deallocated=frozenset("0"), wait=Wait("busy", NOW - 120)),
+            seen(instance("0", power="deallocated"), instance("1"), instance("2")),
+            _action("intend", ids=("0",), request="start", entry={"request_ids": ["0"]}),
+        ),
         "next: others": (
             state(),
             seen(instance("0", state="Updating"), current("1"), current("2")),
@@ -819,6 +912,28 @@ def _of_batches() -> dict[str, Row]:
             seen(current("0", power=""), instance("1"), instance("2")),
             _action("note-wait", cause="floor"),
         ),
+        "next: the floor, by what is listed though gone": (
+            state(),
+            OUTDATED._replace(model=Model("m2", "o2", 2)),
+            {
+                **_action("note-wait", cause="floor"),
+                "entry": {
+                    "reason": "no further instance can be spared: the floor would be broken (3 are available, "
+                    "2 are needed; the list has 1 more than the capacity, which may be gone)"
+                },
+            },
+        ),
+        "next: the floor, by what is not active": (
+            state({"min_healthy_instance_percent": 60}, turned_down={"2": 3}),
+            OUTDATED,
+            {
+                **_action("note-wait", cause="floor"),
+                "entry": {
+                    "reason": "no further instance can be spared: the floor would be broken (2 are available, "
+                    "2 are needed; Azure calls each of 2 not an active instance)"
+                },
+            },
+        ),
         "next: the canary": (
             state({"canary_instances": 1, "batch_size": 2, "min_healthy_instance_percent": 0}),
             OUTDATED,
@@ -833,6 +948,11 @@ def _of_batches() -> dict[str, Row]:
             state(stages=("deallocate", "upgrade", "start"), hosted=False, size="big"),
             OUTDATED,
             _action("intend", request="deallocate", ids=("0",)),
+        ),
+        "next: left behind by a batch before its disk was made anew": (
+            state(stages=("upgrade", "reimage"), anew="always", sends={"0": 1, "1": 1}, reimaged=frozenset("0")),
+            ALL,
+            _action("intend", request="reimage", ids=("1",), entry={"request_ids": ["1"]}),
         ),
         "next: deallocated by us, and listed again": (
             state(stages=("deallocate", "upgrade", "start"), deallocated=frozenset("01")),

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from azurerm_lite.upgrade.rules.snapshot import Member, Model, Observation
+from azurerm_lite.upgrade.rules.snapshot import InstanceStatus, Model, Snapshot
 
 OLD, NEW = "1", "2"
 IMAGE = "publisher:offer:sku:"
@@ -66,9 +66,9 @@ class World(NamedTuple):
 
 
 @functools.lru_cache(maxsize=100_000)
-def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Member:
+def member(number: int, instance: Instance, place: Place, *, silent: bool) -> InstanceStatus:
     health = "" if silent or instance.power != "running" else instance.health
-    return Member(
+    return InstanceStatus(
         str(number),
         f"vm{number}",
         place.zone,
@@ -86,13 +86,13 @@ def member(number: int, instance: Instance, place: Place, *, silent: bool) -> Me
     )
 
 
-def snapshot(world: World, now: float) -> Observation:
+def snapshot(world: World, now: float) -> Snapshot:
     """What a look at it shows."""
     return _timeless(world)._replace(at=now, ended=now)
 
 
-@functools.lru_cache(maxsize=100_000)
-def _timeless(world: World) -> Observation:
+@functools.cache
+def _timeless(world: World) -> Snapshot:
     members = {
         str(number): member(number, instance, world.places[number], silent=world.silent)
         for number, instance in enumerate(world.instances)
@@ -100,7 +100,7 @@ def _timeless(world: World) -> Observation:
     }
     mark = f"model-{world.model}" + (f"-{world.writes}" if world.writes else "")
     model = Model(mark, mark, len(world.places), "Succeeded", shows=False)
-    return Observation(members, 0.0, reports=True, ended=0.0, model=model)
+    return Snapshot(members, 0.0, reports=True, ended=0.0, model=model)
 
 
 def written(world: World, model: str) -> World:

@@ -1,0 +1,1 @@
+"""What Azure does, without HTTP: state and events, behaviour above them. `compose` puts it together."""
