@@ -61,26 +61,16 @@ def connect(
     others = tenants.auxiliary(auxiliary_tenants)
     network = _network(variables, ca_file, proxy, arguments.switch(strict_certificates, "strict_certificates"))
     chosen = _choose_cloud(cloud, variables, network)
-    if credential is None:
-        credential = flows.from_environment(variables, Login(chosen.authority, network, now, sleep or time.sleep))
+    wait = time.sleep if sleep is None else sleep
     if time_scale is None:  # an injected sleep already runs at the emulator's speed
         time_scale = clouds.time_scale_from_environment(variables, chosen) if sleep is None else 1.0
-    return Arm(
-        credential,
-        cloud=chosen,
-        api_version=api_version,
-        network=network,
-        auxiliary_tenants=others,
-        retry=retry,
-        timeouts=timeouts,
-        adapter=adapter,
-        sleep=sleep or time.sleep,
-        now=now,
-        monotonic=monotonic,
-        jitter=jitter,
-        correlation_id=correlation_id,
-        time_scale=time_scale,
-    )
+    options: Any = {"cloud": chosen, "network": network, "api_version": api_version, "retry": retry}
+    options |= {"timeouts": timeouts, "adapter": adapter, "sleep": wait, "now": now, "monotonic": monotonic}
+    options |= {"jitter": jitter, "correlation_id": correlation_id, "time_scale": time_scale}
+    if credential is None:
+        Arm("none", **options)  # an invalid option is reported before a missing credential
+        credential = flows.from_environment(variables, Login(chosen.authority, network, now, wait))
+    return Arm(credential, auxiliary_tenants=others, **options)
 
 
 def _network(env: Mapping[str, str], ca_file: str | None, proxy: str | None, strict: bool) -> NetworkSettings:

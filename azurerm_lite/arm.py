@@ -295,7 +295,7 @@ class Arm:
     def _send(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> "Response":
-        """The response to a call, after retries. Raises: ArmError, TransportError, InvalidInput."""
+        """The response to a call, after retries. Raises: ArmError, TransportError."""
         arguments.word(method, "method", ("GET", "PUT", "PATCH", "POST", "DELETE"))
         if not target.startswith("/"):
             raise InvalidInput(f"path must be a text that begins with /, not {short_repr(target)}")

@@ -319,5 +319,5 @@ class Operation:
         return self._instances or (Monitor("resource", self.path) if self.method != "POST" else None)
 
     def _raise_timeout(self, timeout: float, gap: float) -> NoReturn:
-        request = f"; the server request to wait another {gap:g} s" if self._retry_after else ""
+        request = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
         raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{request}. It may still be running.", self)

@@ -192,12 +192,12 @@ def run(contender: Contender, faults: Faults) -> Outcome:
 
 
 def available(stage: Stage) -> set[str]:
-    """The ids of the available instances."""
+    """The instances that are available now."""
     return {instance.instance_id for instance in stage.scale_set.instances.values() if instance.is_available}
 
 
 def upgraded(stage: Stage) -> int:
-    """The number of available instances that run the new image."""
+    """How many instances are available now and run the new image."""
     serving = [instance for instance in stage.scale_set.instances.values() if instance.is_available]
     images = [instance.document["properties"]["storageProfile"]["imageReference"] for instance in serving]
     return sum(image["exactVersion"] == NEW for image in images)

@@ -68,7 +68,7 @@ def text(value: object, name: str, longest: int = 200, *, least: int = 1) -> str
 
 
 def typed(kind: Any, /, **values: object) -> None:
-    """Check that each value is of a type. The error shows no value: it may be a secret in the wrong argument."""
+    """Raise InvalidInput unless each value is of this type. The error shows no value: it may be a secret."""
     for name, value in values.items():
         if not isinstance(value, kind):
             expected = "function" if kind is Callable else getattr(kind, "__name__", str(kind))
@@ -76,7 +76,7 @@ def typed(kind: Any, /, **values: object) -> None:
 
 
 def environment(env: object) -> Mapping[str, str]:
-    """Environment variables: a mapping of strings to strings. The error shows none of them."""
+    """The environment itself: a mapping of strings to strings. The error shows no value."""
     if not isinstance(env, Mapping) or not all(isinstance(text, str) for pair in env.items() for text in pair):
         raise InvalidInput("env must be a mapping of texts to texts, as os.environ is, or None")
     return env

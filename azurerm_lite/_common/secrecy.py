@@ -1,9 +1,9 @@
 """Keep tokens and secrets out of tracebacks, reprs, JSON and pickles.
 
-A crash reporter collects the local variables of every frame in a traceback. A function whose argument is a token, or a
-body that may hold passwords, is therefore marked with `conceal_locals`: its errors keep the lines of their traceback
-and lose the values. A function that passes a secret to libraries is marked with `conceals`, which removes all frames of
-its errors. This module imports nothing else of the package, so that every other module can import it.
+A crash reporter collects the local variables of every frame in a traceback. A function that takes a token or a body,
+which may hold passwords, is therefore marked with `conceal_locals`: the traceback of its errors keeps its lines and
+shows no values. A function that passes a secret to a library is marked with `conceals`, which removes the frames. This
+module imports nothing of the package, so that every module may use it.
 """
 
 import contextlib
@@ -77,9 +77,10 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def conceal_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that may hold a token or a body with secrets: its errors have no values of this package.
+    """Decorate a function that may hold a secret: no frame of this package in its errors shows a value.
 
-    The traceback keeps its lines. Frames of other packages, and of functions that the caller passes in, do not change.
+    The traceback keeps its lines. Frames of other packages, and of functions that the caller passes in, stay as they
+    are.
     """
 
     @functools.wraps(function)

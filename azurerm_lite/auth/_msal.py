@@ -85,11 +85,6 @@ class LoginHttpClient:
         return self._transports[origin]
 
 
-def _login_http_client(login: Login) -> LoginHttpClient:
-    """An HTTP client for the login service of a cloud and the hosts that it may point to."""
-    return LoginHttpClient((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.network)
-
-
 class _LoginResponse:
     """A response as msal reads it. A body that is not JSON is dropped, since msal would log it with any token in it.
 
@@ -131,7 +126,7 @@ def acquire_with_msal(
     with forks.importing:
         import msal  # noqa: PLC0415  (imported when the first token is needed)
 
-    http = http or _login_http_client(login)
+    http = http or LoginHttpClient((login.authority, *_ALSO_ALLOWED.get(login.authority, ())), login.network)
     try:
         return _token_of(kind, acquire(msal, http), login)
     except CredentialError as error:

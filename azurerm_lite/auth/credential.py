@@ -155,7 +155,7 @@ class Credential:
         raise failure
 
     def _store_token(self, scope: str, token: Token) -> Token:
-        """Cache a new token. Raises: CredentialError when it has already ended, or is none."""
+        """Cache a new token. Raises: CredentialError when it has already ended."""
         if not isinstance(token, Token) or not is_token(token.token):
             raise CredentialError(f"{self.kind}: what the acquisition gave {UNFIT}")
         token = Token(token.token, end_of(token.expires_on, self.kind))

@@ -34,8 +34,8 @@ def session(
     for name, value in azurerm_emulator.env().items():
         monkeypatch.setenv(name, value)
     clock = azurerm_emulator.clock
-    functions: tuple[Any, ...] = (az.Arm.__init__, az.connect)
-    for defaults in (inspect.unwrap(function).__kwdefaults__ for function in functions):
+    functions: tuple[Any, ...] = (inspect.unwrap(az.Arm.__init__), inspect.unwrap(az.connect))
+    for defaults in (function.__kwdefaults__ for function in functions):
         for name, value in (("sleep", clock.sleep), ("now", clock.time), ("monotonic", clock.time)):
             monkeypatch.setitem(defaults, name, value)
     web = az.ScaleSet(azurerm_emulator.subscription_id, azurerm_emulator.resource_group, azurerm_emulator.vmss_name)
