@@ -50,7 +50,7 @@ def grid(
 ) -> Grid:
     """Make a heatmap of the instances of a scale set.
 
-    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or an Snapshot. `color_by`: "power",
+    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or a Snapshot. `color_by`: "power",
     "health", "model" or "progress". `classes`, with "progress" only: the state of an upgrade as `{instance id: class}`,
     as in `Verdict.classes`; by default the state of the instances is shown. `at`: when they were listed, in seconds
     since 1970; a Snapshot has its own time. `emulator`: adds EMULATOR to the caption.
