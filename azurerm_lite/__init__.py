@@ -5,7 +5,7 @@
     web = az.ScaleSet("<subscription id>", "web-rg", "web")
     model = az.get_vmss(arm, *web)
 
-Names are loaded when they are first used, so that importing the package costs next to nothing.
+Each name is loaded on first use, so that importing the package takes a few milliseconds.
 """
 
 import logging
@@ -153,7 +153,7 @@ if TYPE_CHECKING:
     from .types import ScaleSet as ScaleSet
     from .update import update_vmss as update_vmss
 
-_HOME = {
+_EXPORTS = {
     "arm": "Arm Auth",
     "_connect": "connect fetch_cloud",
     "auth.credential": "Credential",
@@ -195,11 +195,11 @@ _HOME = {
     "perform_maintenance_vmss_vm power_off_vmss_vm put_vmss_vm redeploy_vmss_vm reimage_all_vmss_vm reimage_vmss_vm "
     "restart_vmss_vm retrieve_boot_diagnostics_vmss_vm run_command_vmss_vm simulate_eviction_vmss_vm start_vmss_vm",
 }
-_ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
-__all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULE_OF, __getattr__ = _lazy.names(__name__, _EXPORTS)
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __dir__() -> list[str]:
-    return sorted([*_ROOM_OF, "__version__"])
+    return sorted([*_MODULE_OF, "__version__"])

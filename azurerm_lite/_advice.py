@@ -1,4 +1,4 @@
-"""What to do about a refusal of Azure: one text for each kind of 401 and 403, by Azure's codes and fields. PURE.
+"""The hints of errors: what to do about each kind of 401 and 403, by Azure's codes and fields. PURE.
 
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 """
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# Codes of a login that fail for a while: OAuth's, those of HTTP, ours, and Entra's numbers (with or without AADSTS).
+# Transient failures of a login: codes of OAuth, of HTTP, our own, and Entra's numbers without AADSTS.
 # https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 _TRANSIENT_LOGIN = (
     *("temporarily_unavailable", "server_error", "service_unavailable", "request_timeout", "timeout", "unreachable"),
@@ -18,13 +18,13 @@ MOST_POLICIES = 3
 
 
 def is_transient(code: str) -> bool:
-    """Whether a login that failed with this code may work when it is asked for again."""
+    """Whether another attempt at a login that failed with this code may succeed."""
     number = code.lower().removeprefix("aadsts")
     return number in _TRANSIENT_LOGIN or re.fullmatch("5[0-9][0-9]", number) is not None
 
 
 def login_command(claims: str, tenant: str = "", scope: str = "") -> str:
-    """The command that logs in to az with the claims (JSON text) that Azure demands.
+    """The az command that logs in with the claims (JSON text) that Azure demands.
 
     https://learn.microsoft.com/cli/azure/authenticate-azure-cli-interactively
     """
@@ -36,7 +36,7 @@ def login_command(claims: str, tenant: str = "", scope: str = "") -> str:
 
 
 def of_unauthorized(code: str, claims: str | None) -> str:
-    """What to do about a 401 that a new token did not cure."""
+    """The hint for a 401 that also came with a new token."""
     if claims:
         return (
             "Azure demands a stronger login, such as multi-factor authentication. Log in with the claims that it "
@@ -63,7 +63,7 @@ _BY_CODE = {
 
 
 def of_forbidden(code: str, path: str) -> str:
-    """What to do about a 403 whose fields say nothing more: by its code and the path that was asked for."""
+    """The hint for a 403 by its code and the path of the request."""
     if text := _BY_CODE.get(code.lower()):
         return text
     if code.lower() != "authorizationfailed":
@@ -77,7 +77,7 @@ def of_forbidden(code: str, path: str) -> str:
 
 
 def of_refusal(code: str, message: str, additional: Mapping[str, Any], details: Sequence[Any]) -> str:
-    """What to do about a refusal by a policy, or because of a linked resource; "" for any other."""
+    """The hint for a refusal by a policy or because of a linked resource; "" for any other error."""
     inner = [entry for entry in details if isinstance(entry, Mapping)]
     inner += [deep for entry in inner for deep in _listed(entry.get("details")) if isinstance(deep, Mapping)]
     codes = {code.lower(), *(str(entry.get("code", "")).lower() for entry in inner)}
@@ -114,12 +114,12 @@ def _policies(entries: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
 
 
 def _lowered(value: Any) -> dict[str, Any]:
-    """The fields of an object by lower-case names; none of anything else."""
+    """A mapping with its keys in lower case; an empty one for any other value."""
     return {str(key).lower(): field for key, field in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _policy(info: Mapping[str, Any]) -> str:
-    """One policy, by the names that Azure gives: of its definition, of its assignment, and the assignment's id."""
+    """A policy as text: the name of its definition, and the name and id of its assignment."""
     known = {key: value for key, value in info.items() if isinstance(value, str) and value}
     definition = _first(known, "policydefinitiondisplayname", "policydefinitionname", "policydefinitionid")
     assignment = _first(known, "policyassignmentdisplayname", "policyassignmentname")
@@ -146,8 +146,9 @@ _AUXILIARY = (
 
 
 def _linked(message: str) -> str:
-    """By the ids that the message quotes, which have no field: first what is allowed, then what is missing where.
+    """The hint for a linked resource, from the quoted parts of Azure's message; no field of the error has them.
 
+    The message quotes the action that is allowed and its scope, then the missing actions and their scopes.
     https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
     """
     quoted = [text for part in _QUOTED.findall(message[:8000]) for text in re.split(r"[,;]\s*", part)]

@@ -1,23 +1,25 @@
-"""connect(): an Arm from what the environment has, and the cloud that a resource manager says it belongs to.
-
-What a script needs once, at its start. Which credentials are tried, and in which order, is in `credentials`.
-"""
+"""connect(): make an Arm from the environment. `auth/flows.py` says which credentials are tried."""
 
 import dataclasses
 import os
+import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import clouds
 from ._common import arguments, forks
 from ._common.secrecy import conceals
 from ._http import wire
-from .arm import Arm
+from ._http.retry import Retry
+from .arm import API_VERSION, DEFAULT_RETRY, Arm
 from .auth import flows, tenants
 from .auth._msal import Login
-from .clouds import Cloud, Reach
+from .clouds import Cloud, NetworkSettings
 from .types import TokenCredential, TokenInfoCredential
+
+if TYPE_CHECKING:
+    from ._http.transport import Timeouts
 
 
 @conceals
@@ -30,59 +32,80 @@ def connect(
     proxy: str | None = None,
     strict_certificates: bool = True,
     auxiliary_tenants: Sequence[str] = (),
-    **options: Any,
+    api_version: str = API_VERSION,
+    retry: Retry = DEFAULT_RETRY,
+    timeouts: "Timeouts | None" = None,
+    adapter: Any = None,
+    sleep: Callable[[float], object] | None = None,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    jitter: Callable[[], float] = random.random,
+    correlation_id: str | None = None,
+    time_scale: float | None = None,
 ) -> Arm:
-    """An Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
+    """Make an Arm for the cloud and the credential that the environment names, unless arguments say otherwise.
 
-    Without a credential anywhere it raises CredentialError, which lists what was tried and how to try the emulator.
-    `env`: by default the environment of the process. `options` go to Arm.
-    `cloud`: a Cloud, the name of one (public, us-government, china), or the address of a resource manager that says by
-    itself where its login service is (Azure Stack, an emulator).
-    `ca_file` wins over REQUESTS_CA_BUNDLE. `strict_certificates=False` accepts a CA that is not as RFC 5280 wants it,
-    which Python 3.13 and later refuse; see docs/troubleshooting.md.
-    `auxiliary_tenants`: up to three other tenants that linked resources are in, such as the gallery of an image.
+    `credential`: as for Arm; by default the first that the environment has. `cloud`: a Cloud; "public",
+    "us-government" or "china"; or the address of a resource manager that describes its login service (Azure Stack, an
+    emulator). `env`: by default the environment of the process. `ca_file`, `proxy`: override REQUESTS_CA_BUNDLE and
+    HTTPS_PROXY. `strict_certificates=False`: accept a CA that violates RFC 5280, which Python 3.13 and later refuse;
+    see docs/troubleshooting.md. `auxiliary_tenants`: up to three other tenants that hold linked resources, such as the
+    gallery of an image. `time_scale`: by default AZURERM_LITE_TIME_SCALE, or 1 with a `sleep` of your own. The other
+    arguments are those of Arm.
+
+    Raises: CredentialError, which lists what was tried; InvalidInput; TransportError for a resource manager's address.
     https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
     """
-    names = arguments.environment(os.environ if env is None else env)
+    variables = arguments.environment(os.environ if env is None else env)
     arguments.typed(str | None, ca_file=ca_file, proxy=proxy)
-    strict = arguments.switch(strict_certificates, "strict_certificates")
     others = tenants.auxiliary(auxiliary_tenants)
-    reach = clouds.reach_from_environment(names)
-    reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, proxy=proxy or reach.proxy, strict=strict)
-    chosen = _chosen_cloud(cloud, names, reach)
+    network = _network(variables, ca_file, proxy, arguments.switch(strict_certificates, "strict_certificates"))
+    chosen = _choose_cloud(cloud, variables, network)
+    wait = time.sleep if sleep is None else sleep
+    if time_scale is None:  # an injected sleep already runs at the emulator's speed
+        time_scale = clouds.time_scale_from_environment(variables, chosen) if sleep is None else 1.0
+    options: Any = {"cloud": chosen, "network": network, "api_version": api_version, "retry": retry}
+    options |= {"timeouts": timeouts, "adapter": adapter, "sleep": wait, "now": now, "monotonic": monotonic}
+    options |= {"jitter": jitter, "correlation_id": correlation_id, "time_scale": time_scale}
     if credential is None:
-        login = Login(chosen.authority, reach, options.get("now", time.time), options.get("sleep", time.sleep))
-        credential = flows.from_environment(names, login)
-    if "sleep" not in options:  # whoever injects a clock has the emulator's pace in it
-        options.setdefault("time_scale", clouds.time_scale_from_environment(names, chosen))
-    return Arm(credential, cloud=chosen, reach=reach, auxiliary_tenants=others, **options)
+        Arm("none", **options)  # an invalid option is reported before a missing credential
+        credential = flows.from_environment(variables, Login(chosen.authority, network, now, wait))
+    return Arm(credential, auxiliary_tenants=others, **options)
 
 
-def _chosen_cloud(cloud: Cloud | str | None, env: Mapping[str, str], reach: Reach) -> Cloud:
+def _network(env: Mapping[str, str], ca_file: str | None, proxy: str | None, strict: bool) -> NetworkSettings:
+    base = clouds.network_from_environment(env)
+    return dataclasses.replace(base, ca_file=ca_file or base.ca_file, proxy=proxy or base.proxy, strict=strict)
+
+
+def _choose_cloud(cloud: Cloud | str | None, env: Mapping[str, str], network: NetworkSettings) -> Cloud:
     if isinstance(cloud, Cloud):
         return clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
     if cloud is None:
         return clouds.cloud_from_environment(env)
     arguments.typed(str, cloud=cloud)
-    return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, reach)
+    return clouds.BY_NAME.get(cloud) or fetch_cloud(cloud, network)
 
 
-def fetch_cloud(resource_manager: str, reach: Reach = clouds.DIRECT) -> Cloud:
-    """The cloud of a resource manager, as its `/metadata/endpoints` describes it. Needs no credential.
+def fetch_cloud(resource_manager: str, network: NetworkSettings = clouds.DIRECT) -> Cloud:
+    """Get the cloud that a resource manager describes at `/metadata/endpoints`.
 
+    No credential is needed. `resource_manager`: its address, `https://host[:port]`. `network`: how to connect to it.
+    Raises: InvalidInput, ArmError, TransportError.
     https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use
     """
     with forks.importing:
         from ._http.transport import Transport  # noqa: PLC0415  (imports requests)
 
     base = clouds.base_address(resource_manager, "resource manager")
-    arguments.typed(Reach, reach=reach)
-    transport = Transport(base, reach)
+    arguments.typed(NetworkSettings, network=network)
+    transport = Transport(base, network)
     try:
-        answer = transport.send("GET", "/metadata/endpoints?api-version=2022-09-01", {"Accept": "application/json"})
+        path = "/metadata/endpoints"
+        response = transport.send("GET", f"{path}?api-version=2022-09-01", {"Accept": "application/json"})
     finally:
         transport.close()
-    if answer.status != 200:
-        raise wire.decode_error(answer.status, answer.headers, answer.body, method="GET", path="/metadata/endpoints")
-    document = wire.decode_json(answer.body, answer.headers)
+    if response.status != 200:
+        raise wire.decode_error(response.status, response.headers, response.body, method="GET", path=path)
+    document = wire.decode_json(response.body, response.headers)
     return clouds.cloud_from_metadata(base, document if isinstance(document, dict) else {})

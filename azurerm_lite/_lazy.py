@@ -1,4 +1,4 @@
-"""Names that a package loads from its modules on first use, so that importing the package is cheap."""
+"""Load the names of a package from its modules on first use, so that importing the package is cheap."""
 
 import importlib
 import sys
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def names(package: str, home: Mapping[str, str]) -> tuple[dict[str, str], Callable[[str], Any]]:
-    """The module of each name, and a `__getattr__` for the package. `home`: `{module: "name name ..."}`."""
-    module_of = {name: module for module, module_names in home.items() for name in module_names.split()}
+def names(package: str, exports: Mapping[str, str]) -> tuple[dict[str, str], Callable[[str], Any]]:
+    """`{name: module}` and a `__getattr__` for the package. `exports`: `{module: "name name ..."}`."""
+    module_of = {name: module for module, module_names in exports.items() for name in module_names.split()}
 
     def fetch(name: str) -> Any:
         if name not in module_of:

@@ -1,7 +1,7 @@
-"""Arm: one connection to Azure Resource Manager. Credential, cloud and connection pool; send, retry, page.
+"""The client: an Arm holds a credential, a cloud and a connection pool, and sends, retries and pages requests.
 
-An Arm can be shared between threads. It follows only its own origin, never repeats a write blindly, waits only through
-the `sleep` that it was given, and shows nothing secret in its repr, its errors or its log.
+Threads may share an Arm. It sends requests to one origin only, sends a write again only when the first provably had no
+effect, waits only through its clock, and shows no secret in its repr, errors or log.
 """
 
 import dataclasses
@@ -16,21 +16,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from . import _lost_answers, clouds
+from . import _lost_responses, clouds
 from ._common import arguments, forks, parsing
 from ._common.secrecy import Headers, conceal_locals, conceals
 from ._http import responses, wire
-from ._http.retry import Outcome, Retry, breather, decide
-from ._lost_answers import Write
-from ._reach import LOOPBACK
+from ._http.retry import AttemptResult, Retry, decide, throttle_delay
+from ._lost_responses import PendingWrite
+from ._network_settings import LOOPBACK
 from ._version import __version__
 from .auth import foreign
 from .auth.principal import Principal, authorization
 from .auth.tokens import Token
-from .clouds import Cloud, Reach
+from .clouds import Cloud, NetworkSettings
 from .errors import (
     ArmError,
-    BusyError,
     ConcurrencyError,
     InvalidInput,
     OutcomeUnknown,
@@ -40,29 +39,32 @@ from .errors import (
     short_repr,
 )
 from .operation import Operation
-from .types import Json, TokenCredential, TokenInfoCredential
+from .types import Json, OperationState, TokenCredential, TokenInfoCredential
 
 if TYPE_CHECKING:
-    from ._http.transport import Answer, Timeouts, Transport
+    from ._http.transport import Response, Timeouts, Transport
 
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"azurerm-lite/{__version__}"
 API_VERSION = "2024-07-01"
 MOST_PAGES = 1000
-MOST_BUCKETS = 1000  # kinds of requests whose limits are remembered
-LONG_SECONDS = 60.0  # a wait that somebody who looks on should know of
+MAX_TRACKED_PATHS = 1000  # whose remaining quota is remembered
+LONG_SECONDS = 60.0  # a wait from this length on is logged as a warning
 DEFAULT_RETRY = Retry()
 
 
 class Arm:
-    """A connection to one cloud, as one identity. `connect()` makes one from what the environment has.
+    """A client for one cloud and one identity. `connect()` makes one from the environment.
 
-    `credential`: a bare token, anything with get_token, or one of ours. Time, chance and waiting come in as arguments,
-    and `adapter` replaces the network (an emulator in the same process). `auxiliary_tenants`: up to three other tenants
-    that linked resources are in; `credential` must have tokens of each. `time_scale` is for an emulator whose clock
-    runs so many times as fast: its operations may be polled more often than once a second. Azure may not ask for that.
-    A forked child opens connections of its own.
+    `credential`: a bare token, a Credential, or any object with `get_token`. `auxiliary_tenants`: up to three other
+    tenants that hold linked resources; the credential must be able to get a token for each. `ca_file` and
+    `strict_certificates` override those of `network`. `adapter`: a requests adapter that replaces the network, such as
+    that of an emulator in the same process. `jitter`: returns random numbers in [0, 1) for the waits between attempts.
+    `time_scale`: how many times faster than real time the clock of an emulator runs; operations are then polled more
+    than once a second. After a fork the child opens its own connections.
+
+    Raises: InvalidInput; CredentialError for a bare token that is not printable.
     """
 
     @conceals
@@ -72,22 +74,22 @@ class Arm:
         *,
         cloud: Cloud = clouds.PUBLIC,
         api_version: str = API_VERSION,
-        reach: Reach = clouds.DIRECT,
+        network: NetworkSettings = clouds.DIRECT,
         ca_file: str | None = None,
         strict_certificates: bool = True,
         auxiliary_tenants: Sequence[str] = (),
         retry: Retry = DEFAULT_RETRY,
         timeouts: "Timeouts | None" = None,
         adapter: Any = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = _random.random,
+        jitter: Callable[[], float] = _random.random,
         correlation_id: str | None = None,
         time_scale: float = 1.0,
     ) -> None:
-        if not isinstance(cloud, Cloud) or not isinstance(reach, Reach):
-            raise InvalidInput("cloud must be a Cloud and reach a Reach, as azurerm_lite.clouds makes them")
+        if not isinstance(cloud, Cloud) or not isinstance(network, NetworkSettings):
+            raise InvalidInput("cloud must be a Cloud and network a NetworkSettings, both from azurerm_lite.clouds")
         self.cloud = clouds.custom_cloud(cloud.resource_manager, cloud.authority, cloud.scope, name=cloud.name)
         self.base, self.api_version = self.cloud.resource_manager, wire.api_version(api_version)
         self.credential = foreign.as_credential(credential, now=now)
@@ -97,32 +99,33 @@ class Arm:
         self.time_scale = parsing.finite_number(time_scale, InvalidInput, "time_scale", least=1e-3, most=1e9)
         if self.time_scale != 1.0 and not self.is_emulator:
             raise InvalidInput(f"time_scale is for an emulator on this machine, not for {self.base}")
-        strict = arguments.switch(strict_certificates, "strict_certificates") and reach.strict
+        strict = arguments.switch(strict_certificates, "strict_certificates") and network.strict
         arguments.typed(str | None, ca_file=ca_file)
-        arguments.typed(Callable, sleep=sleep, now=now, monotonic=monotonic, chance=chance)
+        arguments.typed(Callable, sleep=sleep, now=now, monotonic=monotonic, jitter=jitter)
         arguments.typed(Retry, retry=retry)
         arguments.whole_number(retry.attempts, "retry.attempts", 1, 1_000_000, "a whole number")
         for seconds in retry[1:]:
             arguments.seconds(seconds, "each number of seconds of retry", 1e12)
-        self._reach = dataclasses.replace(reach, ca_file=ca_file or reach.ca_file, strict=strict)
+        self._network = dataclasses.replace(network, ca_file=ca_file or network.ca_file, strict=strict)
         self._retry, self._timeouts, self._adapter = retry, timeouts, adapter
-        self._sleep, self._now, self._monotonic, self._chance = sleep, now, monotonic, chance
-        self._transport_made: Transport | None = None
+        self._sleep, self._now, self._monotonic, self._jitter = sleep, now, monotonic, jitter
+        self._open_transport: Transport | None = None
         self.remaining: dict[str, int] = {}
-        self.world: str | None = None  # the id of the emulator that answered last, "" for Azure, None before any answer
-        self.requests = 0  # how many were sent, those that were sent again included
+        # The id of the emulator that sent the last response; "" for Azure, None before the first response.
+        self.world: str | None = None
+        self.requests = 0  # the number of requests sent, retries included
         self._remaining_by_path: dict[tuple[str, str], tuple[dict[str, int], float]] = {}
-        self._once = False
+        self._sends_once = False
 
-    def once(self) -> "Arm":
-        """This connection for requests that are sent once: nothing is waited for, sent again or looked for.
+    def without_retries(self) -> "Arm":
+        """An Arm with the same connections that sends each request once: no retry, no wait, no recovery.
 
-        What came of a request, or that nobody knows, is the caller's to act on.
+        A write whose response is lost raises OutcomeUnknown at once.
         """
         self._transport()
         twin = object.__new__(Arm)
         twin.__dict__.update(self.__dict__)
-        twin._retry, twin._once = self._retry._replace(attempts=1), True
+        twin._retry, twin._sends_once = self._retry._replace(attempts=1), True
         return twin
 
     def __repr__(self) -> str:
@@ -148,48 +151,50 @@ class Arm:
 
     @property
     def is_emulator(self) -> bool:
-        """Whether this leads to the machine itself, so to an emulator and not to Azure."""
+        """Whether the address is on this machine, so that an emulator answers and not Azure."""
         return urlsplit(self.base).hostname in LOOPBACK
 
     @property
-    def place(self) -> str:
-        """Where this leads, for locks on this machine: an emulator inside a process is a place of its own."""
+    def lock_scope(self) -> str:
+        """The address as part of a lock's name; an emulator inside this process has a scope of its own."""
         return self.base if self._adapter is None else f"{self.base} {os.getpid()} {id(self._adapter)}"
 
     def close(self) -> None:
-        """Close the pooled connections; the next request would open new ones."""
-        if self._transport_made is not None:
-            self._transport_made.close()
+        """Close the pooled connections; another request would open new ones."""
+        if self._open_transport is not None:
+            self._open_transport.close()
 
-    # --- what the endpoint functions call ----------------------------------------------------------------------------
+    # --- for the endpoint functions ----------------------------------------------------------------------------------
 
     def get(self, path: str, *, api_version: str | None = None, **query: str | None) -> Any:
-        """The JSON object at a path; ProtocolError when something else is there."""
+        """GET the JSON object at a path. Raises: ProtocolError for other content, ArmError, TransportError."""
         response = self._send("GET", self._target(path, api_version, query))
         return responses.check_object(wire.decode_json(response.body, response.headers), f"an object at {path}")
 
     def get_list(self, path: str, *, api_version: str | None = None, **query: str | None) -> list[Any]:
-        """The JSON objects at a path that answers with a bare list, without pages: versions of platform images."""
+        """GET a bare JSON list without pages, such as the versions of a platform image."""
         response = self._send("GET", self._target(path, api_version, query))
-        return responses.objects(wire.decode_json(response.body, response.headers), f"a list of objects at {path}")
+        return responses.check_objects(
+            wire.decode_json(response.body, response.headers), f"a list of objects at {path}"
+        )
 
     def _pages(self, path: str, target: str | None) -> Iterator[list[Any]]:
-        """One request for each page; a link that comes back to a page already seen is an error."""
+        """Yield the items page by page, with one request each; a link to an earlier page is a ProtocolError."""
         targets: set[str] = set()
         while target is not None:
             if target in targets or len(targets) >= MOST_PAGES:
                 raise ProtocolError(f"the list at {path} does not end: {len(targets)} pages, then one already seen")
             targets.add(target)
-            items, target = wire.page_of(self.read(target)[2], self.base)
+            items, target = wire.parse_page(self.read(target)[2], self.base)
             yield items
-            del items  # so that two pages are never held at once
+            del items  # so that one page at a time is in memory
 
     def items(self, path: str, *, api_version: str | None = None, **query: str | None) -> Iterator[Any]:
-        """The items of a list, page by page; the next page is asked for when the one before is used up."""
+        """Iterate over the items of a list; the next page is requested when the previous one is used up."""
         return chain.from_iterable(self._pages(path, self._target(path, api_version, query)))
 
     def list(self, path: str, *, api_version: str | None = None, **query: str | None) -> list[Any]:
-        """All items of a list, over all its pages."""
+        """GET all items of a list, over all its pages."""
         return list(self.items(path, api_version=api_version, **query))
 
     @conceal_locals
@@ -205,10 +210,10 @@ class Arm:
         by_instances: tuple[str, tuple[str, ...]] | None = None,
         **query: Any,
     ) -> Operation:
-        """Send what Azure may run long; an Operation, done already when Azure was quick.
+        """Send a write that Azure may run as a long operation, and return its Operation.
 
-        When the answer to a PUT or PATCH is lost, the resource itself says whether it happened; `by_instances` (path
-        of their list, ids) lets the instances say it for an upgrade.
+        When the response to a PUT or PATCH is lost, the resource is read to find out whether the write happened. An
+        upgrade is looked for in its instances: `by_instances` is the path of their list and their ids.
         """
         target = self._target(path, api_version, query)
         headers = {"If-Match": if_match, "If-None-Match": if_none_match}
@@ -217,21 +222,22 @@ class Arm:
         instances = None
         if by_instances is not None:
             instances = wire.Monitor("instances", self._target(by_instances[0], api_version, {}), "", by_instances[1])
-        write = Write(method, target, body, data, chosen, instances)
-        if self._once:
+        write = PendingWrite(method, target, body, data, chosen, instances)
+        if self._sends_once:
             return self.send(write)
         try:
             return self.send(write)
         except OutcomeUnknown as unknown:
             if unknown.status == 202 and method not in ("PUT", "PATCH"):
-                raise  # Azure has accepted it, so there is nothing to look for before it could be sent again
-            return _lost_answers.settle(self, write, unknown)
+                raise  # Azure has accepted it: it must not be sent again
+            return _lost_responses.recover(self, write, unknown)
         except ConcurrencyError as error:
-            raise _lost_answers.refused(self, write, error) from None
+            current = _lost_responses.read_resource(self, write)
+            raise _lost_responses.add_etags(error, write, current) from None
 
     @conceal_locals
-    def send(self, write: Write) -> Operation:
-        """A write, sent once; OutcomeUnknown when its response is lost, or is not as ARM's."""
+    def send(self, write: PendingWrite) -> Operation:
+        """Send a write without recovery. Raises: OutcomeUnknown when its response is lost or is not an ARM response."""
         response = self._send(write.method, write.target, write.data, write.headers)
         try:
             return self._operation(write, response)
@@ -249,9 +255,10 @@ class Arm:
         wants_object: bool = False,
         **query: Any,
     ) -> Any:
-        """Send what Azure does at once; the JSON object that it answers, if any. `wants_object`: there has to be one.
+        """Send an action that Azure completes at once, and return the JSON object of the response, or None.
 
-        OutcomeUnknown when the response is lost, or is not as ARM's.
+        `wants_object`: a response without an object is an error.
+        Raises: OutcomeUnknown when the response is lost or is not an ARM response.
         """
         data = None if body is None else wire.encode_json(arguments.json_object(body, "body"))
         response = self._send(method, self._target(path, api_version, query), data)
@@ -263,13 +270,13 @@ class Arm:
             raise _unclear(f"{method} {path}", response, error) from None
         return value
 
-    # --- what an Operation needs -------------------------------------------------------------------------------------
+    # --- for Operation -----------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> tuple[int, Mapping[str, str], Json]:
-        """Status, headers and JSON at a path that carries its own api-version."""
+        """GET a path that has its api-version: the status, headers and JSON of the response."""
         arguments.typed(str, path=path)
-        answer = self._send("GET", path)
-        return answer.status, answer.headers, wire.decode_json(answer.body, answer.headers)
+        response = self._send("GET", path)
+        return response.status, response.headers, wire.decode_json(response.body, response.headers)
 
     def pause(self, seconds: float) -> None:
         self._sleep(seconds)
@@ -287,56 +294,50 @@ class Arm:
 
     def _send(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> "Answer":
-        """The answer to one call, over as many attempts as the rules allow; ArmError or TransportError otherwise."""
+    ) -> "Response":
+        """The response to a call, after retries. Raises: ArmError, TransportError."""
         arguments.word(method, "method", ("GET", "PUT", "PATCH", "POST", "DELETE"))
         if not target.startswith("/"):
             raise InvalidInput(f"path must be a text that begins with /, not {short_repr(target)}")
         attempt, waited, tokens, refreshed = 0, 0.0, self._principal.tokens(self._sleep), False
         ids: list[str] = []
-        self._breathe(method, target)
+        self._wait_for_quota(method, target)
         while True:
             attempt += 1
-            answer, failure = self._attempt(method, target, tokens, body, headers, ids)
-            if failure is None and answer is not None and 200 <= answer.status < 300:
-                return answer
-            error = failure or self._error(method, target, answer)
-            outcome = _outcome(error)
-            chance = self._chance()
+            response, failure = self._attempt(method, target, tokens, body, headers, ids)
+            if response is not None and 200 <= response.status < 300:
+                return response
+            error = failure or self._error(method, target, response)
+            result = _attempt_result(error)
+            jitter = self._jitter()
             decision = decide(
-                self._retry, method, outcome, attempt=attempt, waited=waited, refreshed=refreshed, chance=chance
+                self._retry, method, result, attempt=attempt, waited=waited, refreshed=refreshed, jitter=jitter
             )
-            if decision.action == "refresh" and answer is not None and self.credential.lasting:
-                claims = wire.claims_challenge(answer.headers)
-                tokens, refreshed = self._principal.renewed(tokens, claims, self._sleep), True
+            if decision.action == "refresh" and response is not None and self.credential.renewable:
+                claims = wire.claims_challenge(response.headers)
+                tokens, refreshed = self._principal.renew(tokens, claims, self._sleep), True
                 continue
             if decision.action == "again":
-                level = logging.WARNING if decision.wait_seconds >= LONG_SECONDS else logging.INFO
-                log.log(
-                    level,
-                    "%s %s: %s; again in %.1f s",
-                    method,
-                    _without_query(target),
-                    _short(error),
-                    decision.wait_seconds,
-                )
-                self._sleep(decision.wait_seconds)
-                waited += decision.wait_seconds
+                seconds = decision.wait_seconds
+                level = logging.WARNING if seconds >= LONG_SECONDS else logging.INFO
+                log.log(level, "%s %s: %s; again in %.1f s", method, _without_query(target), _short(error), seconds)
+                self._sleep(seconds)
+                waited += seconds
                 tokens = self._principal.tokens(self._sleep)
                 continue
             if decision.action == "unknown":
                 kind = UnclearResponse if isinstance(error, ProtocolError) else OutcomeUnknown
-                error = kind(f"{method} {_without_query(target)} may have happened: {error}", status=outcome.status)
+                error = kind(f"{method} {_without_query(target)} may have happened: {error}", status=result.status)
             error.request_ids = tuple(ids)
-            # Without the frames below this one, which hold the request and its token.
+            # The frames below this one hold the request and its token.
             raise error.with_traceback(None)
 
-    def _breathe(self, method: str, target: str) -> None:
-        """Wait a little when the last answer to such a request said that its bucket is nearly empty."""
-        if self._once:
+    def _wait_for_quota(self, method: str, target: str) -> None:
+        """Wait when the last response from this path said that the quota is nearly used up."""
+        if self._sends_once:
             return
         remaining, at = self._remaining_by_path.get((method, _without_query(target)), ({}, 0.0))
-        seconds = breather(method, remaining, self._now() - at)
+        seconds = throttle_delay(method, remaining, self._now() - at)
         if seconds:
             log.info("%s %s: nearly throttled (%s); waiting %.1f s", method, _without_query(target), remaining, seconds)
             self._sleep(seconds)
@@ -349,8 +350,9 @@ class Arm:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         ids: MutableSequence[str],
-    ) -> tuple["Answer | None", TransportError | None]:
-        request_id = str(uuid.uuid4())
+    ) -> tuple["Response | None", TransportError | None]:
+        """Send a request once: its response, or the error instead of one. Appends the request id to `ids`."""
+        request_id, path = str(uuid.uuid4()), _without_query(target)
         sent = Headers(
             {
                 **authorization(tokens),
@@ -369,71 +371,70 @@ class Arm:
         started = self._monotonic()
         self.requests += 1
         try:
-            answer = self._transport().send(method, target, sent, body)
+            response = self._transport().send(method, target, sent, body)
         except TransportError as error:
-            log.info("%s %s: %s (client request id %s)", method, _without_query(target), error, request_id)
+            log.info("%s %s: %s (client request id %s)", method, path, error, request_id)
             ids.append(request_id)
             return None, error
         except BaseException:
-            sent.clear()  # the frames that hold it stay in the traceback
+            sent.clear()  # the traceback keeps the frames that hold these headers
             raise
-        ids.append(answer.headers.get("x-ms-request-id") or request_id)
-        if answer.status < 300:
-            self.world = answer.headers.get("x-emulator-world", "")
-        if method == "GET" and answer.status < 300 and responses.is_cut(answer.headers, answer.body):
-            return None, TransportError(
-                f"GET {_without_query(target)}: the connection ended in the middle of the answer"
-            )
-        if "x-ms-ratelimit-remaining-resource" in answer.headers:
-            remaining = wire.remaining_requests(answer.headers)
-            self.remaining |= remaining
-            if len(self._remaining_by_path) > MOST_BUCKETS:
-                self._remaining_by_path.clear()
-            self._remaining_by_path[method, _without_query(target)] = remaining, self._now()
+        azure_id = response.headers.get("x-ms-request-id")
+        ids.append(azure_id or request_id)
+        if response.status < 300:
+            self.world = response.headers.get("x-emulator-world", "")
+        if method == "GET" and response.status < 300 and responses.is_truncated(response.headers, response.body):
+            return None, TransportError(f"GET {path}: the connection ended in the middle of the answer")
+        self._remember_quota(method, path, response.headers)
         if log.isEnabledFor(logging.INFO):
             spent = 1000 * (self._monotonic() - started)
-            azure_id = answer.headers.get("x-ms-request-id")
-            log.info(
-                "%s %s: %d in %.0f ms, request id %s", method, _without_query(target), answer.status, spent, azure_id
-            )
-        return answer, None
+            log.info("%s %s: %d in %.0f ms, request id %s", method, path, response.status, spent, azure_id)
+        return response, None
 
-    def _error(self, method: str, target: str, answer: "Answer | None") -> ArmError:
-        assert answer is not None  # noqa: S101  (no answer means a TransportError, which is not asked about here)
-        return wire.decode_error(answer.status, answer.headers, answer.body, method=method, path=_without_query(target))
+    def _remember_quota(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        if "x-ms-ratelimit-remaining-resource" in headers:
+            remaining = wire.remaining_requests(headers)
+            self.remaining |= remaining
+            if len(self._remaining_by_path) > MAX_TRACKED_PATHS:
+                self._remaining_by_path.clear()
+            self._remaining_by_path[method, path] = remaining, self._now()
+
+    def _error(self, method: str, target: str, response: "Response | None") -> ArmError:
+        assert response is not None  # noqa: S101  (without a response there is a TransportError)
+        path = _without_query(target)
+        return wire.decode_error(response.status, response.headers, response.body, method=method, path=path)
 
     def _transport(self) -> "Transport":
-        if self._transport_made is None:
+        if self._open_transport is None:
             with forks.importing:
                 from ._http import transport  # noqa: PLC0415  (imports requests)
 
-                if self._transport_made is None:
+                if self._open_transport is None:
                     limits = self._timeouts or transport.DEFAULT_TIMEOUTS
-                    self._transport_made = transport.Transport(
-                        self.base, self._reach, timeouts=limits, adapter=self._adapter
+                    self._open_transport = transport.Transport(
+                        self.base, self._network, timeouts=limits, adapter=self._adapter
                     )
-        return self._transport_made
+        return self._open_transport
 
-    def _operation(self, write: Write, response: "Answer") -> Operation:
-        """The Operation of a write that was answered with success; ProtocolError for what ARM would not answer."""
+    def _operation(self, write: PendingWrite, response: "Response") -> Operation:
+        """The Operation of a write from its 2xx response. Raises: ProtocolError for one that ARM would not send."""
         method, status = write.method, response.status
         accepted = status == 202 and method not in ("PUT", "PATCH")
         body = None if accepted else wire.decode_json(response.body, response.headers)
         responses.check_write(method, status, body, has_status=bool(response.headers.get("azure-asyncoperation")))
-        how = _lost_answers.monitor(write, status, response.headers, body, self.base)
-        state = wire.RUNNING
-        if how.kind == "none":
+        monitor = _lost_responses.monitor(write, status, response.headers, body, self.base)
+        state: OperationState = wire.RUNNING
+        if monitor.kind == "none":
             state = wire.provisioning_state(body) if method in ("PUT", "PATCH") else wire.SUCCEEDED
         request_id = response.headers.get("x-ms-request-id")
         if state in (wire.FAILED, wire.CANCELED):
-            raise wire.operation_error(
-                state, body, method=method, path=_without_query(write.target), request_id=request_id
-            )
+            path = _without_query(write.target)
+            raise wire.operation_error(state, body, method=method, path=path, request_id=request_id)
         return Operation(
             self,
             method,
             write.target,
-            how,
+            monitor,
             status=state,
             resource=body or None,
             request_id=request_id,
@@ -443,17 +444,17 @@ class Arm:
         )
 
 
-# What may stand as the first argument of every endpoint function.
+# The type of the first argument of every endpoint function.
 Auth = Arm | TokenCredential | TokenInfoCredential | str
 
 
-def _outcome(error: TransportError | ArmError) -> Outcome:
+def _attempt_result(error: TransportError | ArmError) -> AttemptResult:
     if isinstance(error, ArmError):
-        return Outcome(error.status, retry_after=error.retry_after, busy=isinstance(error, BusyError))
-    return Outcome(sent=error.sent, foreign=not error.is_transient)
+        return AttemptResult(error.status, retry_after=error.retry_after)
+    return AttemptResult(sent=error.sent, permanent=not error.is_transient)
 
 
-def _unclear(write: str, response: "Answer", error: ProtocolError) -> UnclearResponse:
+def _unclear(write: str, response: "Response", error: ProtocolError) -> UnclearResponse:
     text = f"{write} was answered {response.status}, so it may have happened, but: {error}"
     unclear = UnclearResponse(text, status=response.status)
     unclear.request_ids = tuple(filter(None, [response.headers.get("x-ms-request-id")]))
@@ -470,22 +471,22 @@ def _short(error: Exception) -> str:
 
 @conceals
 def arm_of(auth: Auth) -> Arm:
-    """What may stand as `auth`, as an Arm: an Arm itself, else one for the cloud that the environment names."""
+    """The Arm for an `auth` argument: the Arm itself, or a new one for the cloud that the environment names."""
     if isinstance(auth, Arm):
         return auth
     if auth is None:
         raise InvalidInput("auth is None; azurerm_lite.connect() finds a credential by itself")
-    reach = clouds.reach_from_environment(os.environ)
+    network = clouds.network_from_environment(os.environ)
     cloud = clouds.cloud_from_environment(os.environ)
-    arm = Arm(auth, cloud=cloud, reach=reach, time_scale=clouds.time_scale_from_environment(os.environ, cloud))
-    arm._transport_made = _shared_transport(arm.base, arm._reach)
+    arm = Arm(auth, cloud=cloud, network=network, time_scale=clouds.time_scale_from_environment(os.environ, cloud))
+    arm._open_transport = _shared_transport(arm.base, arm._network)
     return arm
 
 
 @functools.lru_cache(maxsize=8)
-def _shared_transport(base: str, reach: Reach) -> "Transport":
-    """One pool for all calls that come with a bare token or a foreign credential instead of an Arm."""
+def _shared_transport(base: str, network: NetworkSettings) -> "Transport":
+    """The connection pool of calls whose `auth` is no Arm; they share it."""
     with forks.importing:
         from ._http.transport import Transport  # noqa: PLC0415  (imports requests)
 
-    return Transport(base, reach)
+    return Transport(base, network)

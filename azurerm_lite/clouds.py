@@ -1,6 +1,6 @@
-"""Azure's clouds: the addresses of Resource Manager and of the login service, and the scope of a token.
+"""Azure's clouds: the addresses of Resource Manager and the login service, and the scope of tokens.
 
-The scope need not be the address of the resource manager: in US Government they differ.
+The scope can differ from the address of Resource Manager, as it does in US Government.
 https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure
 """
 
@@ -9,15 +9,15 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ._common import arguments, parsing
-from ._reach import DIRECT as DIRECT  # noqa: PLC0414
-from ._reach import LOOPBACK
-from ._reach import Reach as Reach  # noqa: PLC0414
-from ._reach import reach_from_environment as reach_from_environment  # noqa: PLC0414
+from ._network_settings import DIRECT as DIRECT  # noqa: PLC0414
+from ._network_settings import LOOPBACK
+from ._network_settings import NetworkSettings as NetworkSettings  # noqa: PLC0414
+from ._network_settings import network_from_environment as network_from_environment  # noqa: PLC0414
 from .errors import InvalidInput, short_repr
 
 
 class Cloud(NamedTuple):
-    """One of Azure's clouds. `resource_manager`, `authority`: https addresses; `scope`: ends in `/.default`."""
+    """A cloud. `resource_manager`, `authority` (the login service): https addresses. `scope` ends in `/.default`."""
 
     name: str
     resource_manager: str
@@ -43,7 +43,7 @@ CHINA = Cloud(
     "https://login.chinacloudapi.cn",
     "https://management.chinacloudapi.cn/.default",
 )
-# AZURE_SDK_CLOUD_CONF is azure-core's name for the choice, with these values.
+# The names in capitals are the values of azure-core's variable AZURE_SDK_CLOUD_CONF.
 BY_NAME: Mapping[str, Cloud] = {
     "public": PUBLIC,
     "us-government": US_GOVERNMENT,
@@ -100,7 +100,10 @@ def cloud_from_metadata(resource_manager: str, document: Mapping[str, object]) -
 
 
 def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
-    """The cloud in AZURE_SDK_CLOUD_CONF, changed by AZURE_AUTHORITY_HOST and by azurerm's three variables."""
+    """The cloud that AZURE_SDK_CLOUD_CONF names, with the addresses of other variables where they are set.
+
+    These are AZURE_AUTHORITY_HOST, and azurerm's AZURE_AUTH_ENDPOINT, AZURE_RM_ENDPOINT and AZURE_RESOURCE_ENDPOINT.
+    """
     chosen = arguments.environment(env).get("AZURE_SDK_CLOUD_CONF", "")
     if chosen and chosen not in BY_NAME:
         raise InvalidInput(f"AZURE_SDK_CLOUD_CONF is {chosen!r}; known are {', '.join(sorted(BY_NAME))}")
@@ -115,7 +118,7 @@ def cloud_from_environment(env: Mapping[str, str]) -> Cloud:
 
 
 def time_scale_from_environment(env: Mapping[str, str], cloud: Cloud) -> float:
-    """How many times as fast an emulator's clock runs, from AZURERM_LITE_TIME_SCALE; 1 for what is no emulator."""
+    """How many times faster than real time an emulator's clock runs: AZURERM_LITE_TIME_SCALE, 1 for Azure."""
     if urlsplit(cloud.resource_manager).hostname not in LOOPBACK:
         return 1.0
     text = env.get("AZURERM_LITE_TIME_SCALE") or "1"

@@ -1,7 +1,7 @@
-"""What can go wrong, one class per meaning. PURE: no I/O, no HTTP library.
+"""The errors of azurerm_lite: one class per meaning. PURE.
 
-Every error says what was tried, what Azure answered (code, message, request id) and, where we know it, what to do
-next. Nothing here ever holds a token, a secret, a request or a response object.
+Every error says what was tried, what Azure answered (code, message, request id) and, if known, what to do next. No
+error holds a token, a secret, a request or a response.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from . import _advice, _text
 
 printable, short_repr = _text.printable, _text.short_repr
 
-_LONGEST_COMMAND = 16_000  # of a login: the claims in it can be long, and half of them are of no use
+_LONGEST_COMMAND = 16_000  # a login command contains claims, which can be long and must not be cut
 _MOST_DETAILS = 5
 
 
@@ -22,9 +22,9 @@ PROXY_LOGIN = (
 
 
 class AzurermLiteError(Exception):
-    """Base of everything that azurerm_lite raises on purpose. `request_ids`: one for each attempt at the call.
+    """Base of all errors of azurerm_lite.
 
-    Azure's own where it answered, else the client request id that it may have seen.
+    `request_ids`: one for each attempt at the call, Azure's if it answered, otherwise the client request id.
     """
 
     request_ids: tuple[str, ...] = ()
@@ -33,19 +33,19 @@ class AzurermLiteError(Exception):
         return printable(super().__str__(), _LONGEST_COMMAND)
 
 
-def _listed(what: str, ids: tuple[str | None, ...]) -> str:
+def _format_ids(what: str, ids: tuple[str | None, ...]) -> str:
     known = [printable(identifier, 80) for identifier in ids if identifier]
     return f" [{what}{'s' if len(known) > 1 else ''} {', '.join(known)}]" if known else ""
 
 
 class InvalidInput(AzurermLiteError, ValueError):
-    """An argument that Azure could not accept, or that would do more than was meant. Nothing was sent."""
+    """An argument is invalid, or would do more than it says. Nothing was sent."""
 
 
 class CredentialError(AzurermLiteError):
-    """No token could be had. `code`: Entra's or the credential's own word for why, such as `invalid_client`.
+    """No token could be obtained. `code`: why, by Entra or the credential, such as `invalid_client`.
 
-    `is_transient`: asking again may help, after `retry_after` seconds where the service says so.
+    `is_transient`: another attempt may succeed, after `retry_after` seconds if the service named them.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class CredentialError(AzurermLiteError):
 
 
 class TransportError(AzurermLiteError):
-    """No usable answer came. `sent`: False when the request provably never left, so that a write may be sent again.
+    """There was no usable response. `sent`: False when the request provably never left.
 
-    `is_transient`: False where trying again cannot help, such as a certificate that is not trusted.
+    `is_transient`: False when another attempt cannot succeed, such as with a certificate that is not trusted.
     """
 
     is_transient = True
@@ -69,41 +69,41 @@ class TransportError(AzurermLiteError):
         self.sent = sent
 
     def __str__(self) -> str:
-        return f"{super().__str__()}{_listed('request id', self.request_ids)}"
+        return f"{super().__str__()}{_format_ids('request id', self.request_ids)}"
 
 
 class OutcomeUnknown(TransportError):
-    """A write whose answer was lost (or was a 5xx): it may have happened. Look at the resource before repeating it."""
+    """A write may have happened: its response was lost or was a 5xx. Read the resource before repeating it."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message, sent=True)
         self.status = status
 
     def with_finding(self, finding: str) -> "OutcomeUnknown":
-        """This error with what a look at the resource has shown."""
+        """This error with a sentence on what the resource shows."""
         error = type(self)(f"{self.args[0]}; {finding}", status=self.status)
         error.request_ids = self.request_ids
         return error
 
 
 class ProtocolError(TransportError):
-    """Something answered, but not as ARM does: a web page, a redirect, broken JSON, a link to a foreign host."""
+    """The response is not ARM's: a web page, a redirect, broken JSON, or a link to a foreign host."""
 
     is_transient = False
 
 
 class CertificateError(TransportError):
-    """The certificate of the server, or the CA that signed it, is not accepted. Nothing was sent."""
+    """The certificate of the server, or its CA, is not accepted. Nothing was sent."""
 
     is_transient = False
 
 
 class UnclearResponse(OutcomeUnknown, ProtocolError):
-    """A write was answered, but not as ARM does: it may have happened. Look at the resource before repeating it."""
+    """A write may have happened: its response is not ARM's. Read the resource before repeating it."""
 
 
 class OperationTimeout(AzurermLiteError, TimeoutError):
-    """Waiting ended, the operation did not. `operation` can be waited on again, here or (to_dict) elsewhere."""
+    """The timeout of `wait` passed and the operation still runs. `operation` can be waited for again."""
 
     def __init__(self, message: str, operation: Any) -> None:
         super().__init__(printable(message))
@@ -111,10 +111,10 @@ class OperationTimeout(AzurermLiteError, TimeoutError):
 
 
 class ArmError(AzurermLiteError):
-    """Azure said no: an answer >= 400, or a long-running operation that failed.
+    """Azure refused a request (status 400 or above), or a long-running operation failed.
 
-    `details` keeps Azure's own list of inner errors whole; `str()` is bounded and printable. `retry_after`: the
-    seconds that Azure asked to wait, if it did. `hint`: what to do next, where that is known.
+    `details`: Azure's list of inner errors, complete; `str()` is cut and printable. `retry_after`: the seconds that
+    Azure asks to wait, or None. `hint`: what to do next, or "".
     """
 
     usual_hint = ""
@@ -142,6 +142,7 @@ class ArmError(AzurermLiteError):
 
     @property
     def hint(self) -> str:
+        """What to do next, or ""."""
         texts = _advice.of_refusal(self.code, self.message, self.additional, self.details)
         return printable(texts, _LONGEST_COMMAND) if texts else self.usual_hint
 
@@ -153,7 +154,7 @@ class ArmError(AzurermLiteError):
             parts.append(f" (target {printable(self.target, 200)})")
         parts += [f"; {text}" for text in self._detail_texts()]
         ids = self.request_ids if len(self.request_ids) > 1 else (self.request_id,)
-        parts += [_listed("request id", ids), _listed("correlation id", (self.correlation_id,))]
+        parts += [_format_ids("request id", ids), _format_ids("correlation id", (self.correlation_id,))]
         if self.retry_after is not None:
             parts.append(f" Azure asks to come back in {_text.duration(self.retry_after)}.")
         parts += [f" {self.hint}" if self.hint else ""]
@@ -172,7 +173,7 @@ class NotFoundError(ArmError):
 
 
 class AuthError(ArmError):
-    """401 that a fresh token did not cure. `claims`: what the login must prove besides (JSON text), or None."""
+    """401, also with a new token. `claims`: what the login must prove in addition, as JSON text, or None."""
 
     claims: str | None = None
 
@@ -182,7 +183,7 @@ class AuthError(ArmError):
 
 
 class ForbiddenError(ArmError):
-    """403: the identity is known, but may not do this. `hint` says what is missing: a role, a policy, a tenant."""
+    """403: the identity may not do this. `hint` says what is missing, such as a role or a tenant."""
 
     @property
     def hint(self) -> str:
@@ -190,15 +191,15 @@ class ForbiddenError(ArmError):
 
 
 class ConflictError(ArmError):
-    """409: the resource's present state does not allow this; waiting may help only for a concurrent operation."""
+    """409: the state of the resource does not allow this."""
 
 
 class BusyError(ConflictError):
-    """Another operation holds the resource (409 Conflict and its kin, or a 429 that says so): wait, look, try again."""
+    """Another operation is running on the resource (a 409 or 429 with such a code): wait, then try again."""
 
 
 class ConcurrencyError(ArmError):
-    """412: somebody changed the resource since it was read. `sent_etag` and `current_etag` say what differed."""
+    """412: the resource has changed since it was read. `sent_etag`, `current_etag`: the etags that differ."""
 
     usual_hint = "Read it again, apply your change to what is there now, and write that."
     sent_etag: str | None = None
@@ -206,7 +207,7 @@ class ConcurrencyError(ArmError):
 
 
 class ThrottledError(ArmError):
-    """429: too many requests. `policy`: the bucket that ran dry, `measured` of `allowed` requests, where Azure says."""
+    """429: too many requests. `policy`: Azure's name of the limit; `measured`, `allowed`: requests, or None."""
 
     usual_hint = "Poll less often, or share one Arm between your threads so that its budget is shared."
     policy: str | None = None
@@ -215,7 +216,7 @@ class ThrottledError(ArmError):
 
 
 class OperationFailed(ArmError):
-    """A long-running operation ended as Failed. `state` is its last status, as Azure spelt it."""
+    """A long-running operation failed. `state`: its final status, "Failed" or "Canceled"."""
 
     state = "Failed"
 
@@ -227,4 +228,4 @@ class OperationCanceled(OperationFailed):
 
 
 class OperationSuperseded(OperationFailed):
-    """A newer operation on the same resource took over (OperationPreempted): read the model before going on."""
+    """A newer operation on the resource replaced this one (OperationPreempted): read the model before continuing."""

@@ -1,8 +1,8 @@
-"""Operation: the handle on one long-running call.
+"""Operation: a long-running call on Azure, to poll, wait for and store.
 
-Azure-AsyncOperation is followed first, then Location, then the resource's own provisioningState. Failing to read a
-status says nothing about the operation (ARM's contract), so that is tolerated for a while and then settled by looking
-at the resource. Every wait has an end, and a handle can be stored as JSON and taken up by another process.
+It is polled at the Azure-AsyncOperation link, else at the Location link, else by the provisioningState of the resource.
+A status that cannot be read says nothing about the operation: after a few failures the resource is read instead. Every
+wait has a timeout. `to_dict` stores an operation, and another process continues with `from_dict`.
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
 
@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from ._common import arguments
 from ._common.secrecy import conceal_locals
-from ._http import handles, responses, wire
+from ._http import responses, stored_operation, wire
 from ._http.wire import CANCELED, FAILED, RUNNING, SUCCEEDED, TERMINAL, Monitor
 from .errors import (
     ArmError,
@@ -26,20 +26,20 @@ from .errors import (
     TransportError,
     printable,
 )
-from .types import Json, JsonDict
+from .types import Json, JsonDict, OperationState
 
 FASTEST_SECONDS = 1.0  # between two polls, whatever a server asks for
-FIRST_SECONDS = 1.0  # many writes are done by then, whatever their first Retry-After says
+FIRST_SECONDS = 1.0  # many writes end within it, even when their first Retry-After is longer
 SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 4.0, 15.0, 600.0
-MOST_UNREAD, MOST_UNREAD_SECONDS = 5, 300.0
+MAX_UNREAD_POLLS, MAX_UNREAD_SECONDS = 5, 300.0
 MOST_PAGES = 1000
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """What an Operation needs of an Arm: to read a path, the time, and a way to wait.
+    """The part of an Arm that an Operation uses.
 
-    It may have a `time_scale`: how much faster than real time the clock of its endpoint, an emulator, runs.
+    An optional attribute `time_scale` says how many times faster than real time the clock of an emulator runs.
     """
 
     base: str
@@ -50,7 +50,11 @@ class Reader(Protocol):
 
 
 class Operation:
-    """One long-running call on Azure. `status`: InProgress, Succeeded, Failed or Canceled, as of the last poll."""
+    """A long-running call on Azure. `status`: InProgress, Succeeded, Failed or Canceled, as of the last poll.
+
+    `seconds`: how long it took by Azure's clock, None until that is known. `error`: why it failed. `polls`: how often
+    it has been polled.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class Operation:
         path: str,
         monitor: Monitor,
         *,
-        status: str = RUNNING,
+        status: OperationState = RUNNING,
         resource: Json = None,
         request_id: str | None = None,
         correlation_id: str | None = None,
@@ -71,14 +75,15 @@ class Operation:
         arguments.typed(Monitor, monitor=monitor)
         arguments.typed(str, method=method, path=path, status=status)
         self._reader, self._monitor = reader, monitor
-        self._instances = instances  # where an upgrade can be watched when its status cannot be read
-        self.method, self.path, self.status = method, path, status
+        self._instances = instances  # the fallback of an upgrade whose status cannot be read
+        self.method, self.path = method, path
+        self.status: OperationState = status
         self.request_id, self.correlation_id = request_id, correlation_id
         self.started_at = reader.time() if started_at is None else started_at
         self._resource, self._retry_after = resource, retry_after
         self._unread, self._unread_since = 0, 0.0
         self.error: ArmError | None = None
-        self.seconds: float | None = None  # how long it took by Azure's own clock, once that is known
+        self.seconds: float | None = None
         self.polls = 0
         self._fastest = max(0.05, FASTEST_SECONDS / getattr(reader, "time_scale", 1.0))
 
@@ -97,21 +102,25 @@ class Operation:
 
     @property
     def done(self) -> bool:
-        """Whether it ended, well or not."""
+        """Whether the operation has ended, in success or failure."""
         return self.status in TERMINAL
 
     @property
-    def asks_to_wait(self) -> bool:
-        """Whether Azure's last answer said when to come back; of an upgrade it does not."""
+    def has_retry_after(self) -> bool:
+        """Whether the last response had a Retry-After header; those about an upgrade have none."""
         return bool(self._retry_after)
 
     @property
     def resource(self) -> Json:
-        """The resource as Azure last showed it: the model after a PUT or PATCH, None after most actions."""
+        """The result: the resource after a PUT or PATCH, the output of an action, or None."""
         return self._resource
 
-    def poll(self) -> str:
-        """The status now, by one request; the first terminal status that is seen is final. Failure does not raise."""
+    def poll(self) -> OperationState:
+        """Poll once and return the status; after the operation has ended no request is sent.
+
+        A failed operation sets `error` and raises nothing. A status that cannot be read counts as InProgress for a
+        while. Raises: AuthError, ForbiddenError, OutcomeUnknown when neither status nor resource can be read.
+        """
         if self.done:
             return self.status
         self.polls += 1
@@ -124,20 +133,21 @@ class Operation:
         except (AuthError, ForbiddenError):
             raise
         except (TransportError, ArmError) as error:
-            if not self._is_gone(error):
-                return self._could_not_read(error)
+            if not self._proves_deletion(error):
+                return self._tolerate_unread(error)
             state, body, seconds = SUCCEEDED, None, None
         self._unread = 0
         if state in TERMINAL:
             self.seconds = seconds
-            self._end(state, body)
+            self._finish(state, body)
         return self.status
 
     def wait(self, timeout: float = 3600.0, on_poll: Callable[["Operation"], object] | None = None) -> "Operation":
-        """This operation once it has succeeded. `timeout` in seconds; `on_poll` is called after each poll.
+        """Poll until the operation has succeeded, and return it. `timeout`: in seconds.
 
-        Raises OperationFailed (OperationCanceled, OperationSuperseded) with Azure's code and message, or
-        OperationTimeout, which leaves the operation running and this handle usable.
+        `on_poll`: called with the operation after each poll.
+        Raises: OperationFailed, OperationCanceled or OperationSuperseded with Azure's code and message;
+        OperationTimeout, after which the operation still runs and can be waited for again; those of `poll`.
         """
         arguments.typed(Callable | None, on_poll=on_poll)
         if not arguments.seconds(timeout, "timeout", 1e300):
@@ -146,7 +156,7 @@ class Operation:
         while not self.done:
             gap = self.next_poll_seconds()
             if self._reader.time() + gap > deadline:
-                self._ran_out(timeout, gap)
+                self._raise_timeout(timeout, gap)
             self._reader.pause(gap)
             self.poll()
             if on_poll is not None:
@@ -156,7 +166,7 @@ class Operation:
         return self
 
     def next_poll_seconds(self) -> float:
-        """How long to leave it alone: what Azure asked for, within bounds; else a share of its age."""
+        """Seconds to wait before the next poll: Azure's Retry-After within bounds, or an eighth of the age."""
         if self.polls == 0 and self._unread == 0:
             retry_after = FIRST_SECONDS if self._retry_after is None else self._retry_after
             return min(FIRST_SECONDS, max(retry_after, self._fastest))
@@ -167,33 +177,35 @@ class Operation:
         return min(USUAL_SECONDS, max(SHORTEST_SECONDS, age / 8))
 
     def to_dict(self) -> JsonDict:
-        """This handle as plain JSON, without hosts or tokens; Operation.from_dict takes it up again."""
+        """The operation as plain JSON, without hosts and tokens, for `Operation.from_dict`."""
         return {
-            "kind": handles.KIND,
-            "schema": handles.SCHEMA,
+            "kind": stored_operation.KIND,
+            "schema": stored_operation.SCHEMA,
             "method": self.method,
             "path": self.path,
-            "monitor": handles.monitor_dict(self._monitor),
+            "monitor": stored_operation.monitor_to_dict(self._monitor),
             "status": self.status,
             "request_id": self.request_id,
             "correlation_id": self.correlation_id,
             "started_at": self.started_at,
-            **({"instances": handles.monitor_dict(self._instances)} if self._instances else {}),
+            **({"instances": stored_operation.monitor_to_dict(self._instances)} if self._instances else {}),
         }
 
     @classmethod
     @conceal_locals
     def from_dict(cls, reader: Reader, stored: Mapping[str, Any]) -> "Operation":
-        """The operation that `to_dict` stored, polled through `reader` (an Arm); InvalidInput for anything else."""
+        """Restore an operation from `to_dict`. `reader`: the Arm that polls it.
+
+        Raises: InvalidInput for anything else, before any request.
+        """
         arguments.typed(Reader, reader=reader)
-        checked = handles.checked(stored, reader.base)
-        operation = cls(reader, **checked)
+        operation = cls(reader, **stored_operation.validate(stored, reader.base))
         if operation.status in (FAILED, CANCELED):
-            operation.error = operation._failure(operation.status, {})
+            operation.error = operation._failure_error(operation.status, {})
         return operation
 
-    def read_by(self, reader: Reader) -> "Operation":
-        """This operation, polled through another connection from now on."""
+    def poll_through(self, reader: Reader) -> "Operation":
+        """Poll through another Arm from now on, and return this operation."""
         arguments.typed(Reader, reader=reader)
         self._reader = reader
         return self
@@ -202,10 +214,10 @@ class Operation:
         status, headers, body = self._reader.read(self._monitor.path)
         if self._monitor.kind != "instances":
             return status, headers, body
-        items, following = wire.page_of(body, self._reader.base)
+        items, following = wire.parse_page(body, self._reader.base)
         pages = 1
         while following is not None and pages < MOST_PAGES:
-            more, following = wire.page_of(self._reader.read(following)[2], self._reader.base)
+            more, following = wire.parse_page(self._reader.read(following)[2], self._reader.base)
             items, pages = items + more, pages + 1
         state, failed_ids = wire.instances_state(items, self._monitor.ids)
         document: JsonDict = {"status": state}
@@ -214,17 +226,19 @@ class Operation:
             document["error"] = {"code": "InstanceFailed", "message": text, "target": failed_ids}
         return status, headers, document
 
-    def _is_gone(self, error: Exception) -> bool:
+    def _proves_deletion(self, error: Exception) -> bool:
         return self.method == "DELETE" and self._monitor.kind == "resource" and isinstance(error, NotFoundError)
 
-    def _state(self, status: int, headers: Mapping[str, str], body: Json) -> str:
-        """The state that a response shows; ProtocolError for a response that cannot be one to this question."""
+    def _state(self, status: int, headers: Mapping[str, str], body: Json) -> OperationState:
+        """The state in the response to a poll. Raises: ProtocolError for a response of another shape."""
         if self._monitor.kind == "instances":
             return wire.operation_state(body) or RUNNING
         if self._monitor.kind == "status":
             state = wire.operation_state(body)
-            if state is None or not wire.is_of(body, self._monitor.path):
-                raise ProtocolError(f"the operation's status document is {responses.shape(body)} without its status")
+            if state is None or not wire.belongs_to(body, self._monitor.path):
+                raise ProtocolError(
+                    f"the operation's status document is {responses.describe_shape(body)} without its status"
+                )
             return state
         if self._monitor.kind == "location" and status == 202:
             self._follow(headers)
@@ -233,20 +247,20 @@ class Operation:
             responses.check_write("POST", status, body)
             return SUCCEEDED
         if not responses.is_resource(body):
-            raise ProtocolError(f"expected the resource, got {responses.shape(body)}")
+            raise ProtocolError(f"expected the resource, got {responses.describe_shape(body)}")
         state = wire.provisioning_state(body)
-        return RUNNING if self.method == "DELETE" and state == SUCCEEDED else state  # it is still there
+        return RUNNING if self.method == "DELETE" and state == SUCCEEDED else state  # the resource still exists
 
     def _follow(self, headers: Mapping[str, str]) -> None:
-        """Poll where the response says from now on. A link that cannot be followed counts as an unread status."""
+        """Poll at the Location of the response from now on. A link that is refused counts as an unread status."""
         if headers.get("location"):
-            path = responses.own_path(headers["location"], self._reader.base)
+            path = responses.same_origin_path(headers["location"], self._reader.base)
             self._monitor = Monitor("location", path, path)
 
-    def _result(self, state: str, body: Json) -> tuple[str, Json]:
-        """What a call that succeeded made: the state and the resource after PUT or PATCH, the output of an action.
+    def _result(self, state: OperationState, body: Json) -> tuple[OperationState, Json]:
+        """The state and the result of a call that succeeded: the resource after PUT or PATCH, or an action's output.
 
-        The document that told of the success is it, unless that was the status of the operation.
+        `body`: the response of the last poll, which is the result itself unless a status link was polled.
         """
         write = self.method in ("PUT", "PATCH")
         if self._monitor.kind in ("instances", "resource") or (self._monitor.kind == "location" and body is not None):
@@ -262,18 +276,20 @@ class Operation:
             responses.check_write(self.method, status, resource)
             return state, resource
         if not responses.is_resource(resource):
-            raise ProtocolError(f"expected the resource at {path.partition('?')[0]}, got {responses.shape(resource)}")
+            raise ProtocolError(
+                f"expected the resource at {path.partition('?')[0]}, got {responses.describe_shape(resource)}"
+            )
         resource_state = wire.provisioning_state(resource)
         return SUCCEEDED if resource_state == RUNNING else resource_state, resource
 
-    def _end(self, state: str, body: Json) -> None:
+    def _finish(self, state: OperationState, body: Json) -> None:
         self.status = state
         if state == SUCCEEDED:
             self._resource = body
         else:
-            self.error = self._failure(state, body)
+            self.error = self._failure_error(state, body)
 
-    def _failure(self, state: str, body: Json) -> ArmError:
+    def _failure_error(self, state: str, body: Json) -> ArmError:
         document = body if isinstance(body, dict) and "error" in body else {}
         if not document:
             resource_state = wire.provisioning_state(body) if isinstance(body, dict) and "properties" in body else state
@@ -282,26 +298,26 @@ class Operation:
         context = {"request_id": self.request_id, "correlation_id": self.correlation_id}
         return wire.operation_error(state, document, method=self.method, path=self.path.partition("?")[0], **context)
 
-    def _could_not_read(self, error: TransportError | ArmError) -> str:
-        """Count a status that could not be read; when that goes on too long, look at the resource instead."""
+    def _tolerate_unread(self, error: TransportError | ArmError) -> OperationState:
+        """Count a status that could not be read; after too many, poll the resource."""
         now = self._reader.time()
         self._unread_since = self._unread_since if self._unread else now
         self._unread += 1
         self._retry_after = error.retry_after if isinstance(error, ThrottledError) else None
-        if self._unread > MOST_UNREAD or now - self._unread_since > MOST_UNREAD_SECONDS:
-            instead = self._instead()
-            if instead is not None:
-                self._monitor, self._unread = instead, 0
-            elif not wire.is_passing(error):
+        if self._unread > MAX_UNREAD_POLLS or now - self._unread_since > MAX_UNREAD_SECONDS:
+            fallback = self._fallback_monitor()
+            if fallback is not None:
+                self._monitor, self._unread = fallback, 0
+            elif not wire.is_transient(error):
                 raise OutcomeUnknown(f"{self!r} may have ended; its state cannot be read: {error}") from None
         return self.status
 
-    def _instead(self) -> Monitor | None:
-        """What else tells how the operation does; what is watched there already tells no more."""
+    def _fallback_monitor(self) -> Monitor | None:
+        """Another source of the status, or None when there is none left to try."""
         if self._monitor.kind in ("resource", "instances"):
             return None
         return self._instances or (Monitor("resource", self.path) if self.method != "POST" else None)
 
-    def _ran_out(self, timeout: float, gap: float) -> NoReturn:
+    def _raise_timeout(self, timeout: float, gap: float) -> NoReturn:
         request = f"; the server asked to wait another {gap:g} s" if self._retry_after else ""
         raise OperationTimeout(f"{self!r} did not end within {timeout:g} s{request}. It may still be running.", self)

@@ -1,28 +1,30 @@
-"""The shapes that people touch, with Azure's own names, for the type checker; at run time they are plain dicts.
+"""Types of Azure's documents, of credentials and of addresses.
 
-Keys that are always there are Required, so that `vmss["sku"]["capacity"]` type-checks; unknown keys survive.
-Also what may stand as `auth`, and ScaleSet, the address of one scale set.
+The documents are TypedDicts with Azure's own names: plain dicts at run time, in which unknown keys are kept. Keys that
+Azure always sends are Required, so that `vmss["sku"]["capacity"]` type-checks.
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, Required, TypedDict, runtime_checkable
 
 from .errors import InvalidInput, short_repr
 
 Json = Any
 JsonDict = dict[str, Any]
+OperationState = Literal["InProgress", "Succeeded", "Failed", "Canceled"]
+MonitorKind = Literal["status", "location", "resource", "instances", "none"]
 
 
-# What no name in Azure has, and what would end or change a path.
-_NO_NAME = re.compile(
+# Characters that no name in Azure has and that would end or change a path, and names of dots alone.
+_NOT_A_NAME = re.compile(
     "[\\s\x00-\x1f\x7f-\x9f<>%&:\\\\?/#\"'`{}|^*\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|^[.]*$"
 )
 
 
 @runtime_checkable
 class AccessToken(Protocol):
-    """What a credential gives: `token`, and `expires_on` in seconds since 1970."""
+    """An access token of a credential: `token`, and `expires_on` in seconds since 1970."""
 
     @property
     def token(self) -> str: ...
@@ -32,20 +34,20 @@ class AccessToken(Protocol):
 
 @runtime_checkable
 class TokenCredential(Protocol):
-    """Anything with azure-identity's `get_token`: every credential of azure-identity, and ours."""
+    """An object with azure-identity's `get_token`: every credential of azure-identity and of azurerm_lite."""
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
 
 
 @runtime_checkable
 class TokenInfoCredential(Protocol):
-    """Anything with azure-core's newer `get_token_info`."""
+    """An object with azure-core's newer `get_token_info`."""
 
     def get_token_info(self, *scopes: str, **options: Any) -> AccessToken: ...
 
 
 class ScaleSet(NamedTuple):
-    """The address of one scale set; `get_vmss(arm, *web)` reads well."""
+    """The address of a scale set, to pass as `get_vmss(arm, *web)`."""
 
     subscription_id: str
     resource_group: str
@@ -53,12 +55,15 @@ class ScaleSet(NamedTuple):
 
     @classmethod
     def parse(cls, resource_id: str) -> "ScaleSet":
-        """The scale set that a resource id names, its own or that of an instance in it."""
+        """The scale set in a resource id, of the scale set itself or of an instance.
+
+        Raises: InvalidInput for any other id.
+        """
         parts = resource_id.strip("/").split("/") if isinstance(resource_id, str) else []
         words = ["subscriptions", "resourcegroups", "providers", "microsoft.compute", "virtualmachinescalesets"]
         names = [parts[1], parts[3], parts[7], *parts[8:]] if len(parts) >= 8 else [""]
         keys = [part.lower() for part in (*parts[0:5:2], *parts[5:7])]
-        if keys != words or any(_NO_NAME.search(name) for name in names):
+        if keys != words or any(_NOT_A_NAME.search(name) for name in names):
             raise InvalidInput(
                 f"not the resource id of a scale set: {short_repr(resource_id, 200)}; it reads /subscriptions/…"
                 "/resourceGroups/…/providers/Microsoft.Compute/virtualMachineScaleSets/…"
@@ -67,6 +72,7 @@ class ScaleSet(NamedTuple):
 
     @property
     def resource_id(self) -> str:
+        """The ARM resource id."""
         return (
             f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.vmss_name}"
@@ -240,4 +246,4 @@ class ImageVersion(TypedDict, total=False):
     properties: JsonDict
 
 
-Ids = Sequence[str] | str  # ids of instances; as text: a JSON list, as azurerm took it
+Ids = Sequence[str] | str  # instance ids; a string is a JSON list of ids, as in azurerm

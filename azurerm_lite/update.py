@@ -1,7 +1,6 @@
-"""The safe way to change a model: read, change, write what changed, and start over when somebody was quicker.
+"""update_vmss: read a model, change it, PATCH what changed, and start over after a concurrent write.
 
-It composes endpoints and is none itself. Capacity is written only when the change touched it, since an autoscaler may
-have moved it between the read and the write.
+Capacity is written only when the change touched it, since an autoscaler may change it between the read and the write.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from ._common.secrecy import conceal_locals
 from .arm import Arm, Auth, arm_of
 from .endpoints.vmss import get_vmss, patch_vmss
 from .errors import BusyError, ConcurrencyError
-from .model.edits import changed_by, unseen_secrets
+from .model.edits import changed_by, protected_settings_warnings
 from .operation import Operation
 from .types import ScaleSet, Vmss
 
@@ -23,8 +22,7 @@ log = logging.getLogger(__name__)
 
 Changer = Callable[[Vmss], object]
 
-
-BUSY_TURNS, BUSY_SECONDS = 20, 15.0  # how often and how long to wait for an operation that holds the set
+BUSY_ATTEMPTS, BUSY_SECONDS = 20, 15.0  # while another operation holds the scale set
 
 
 @conceal_locals
@@ -38,38 +36,40 @@ def update_vmss(
     *,
     api_version: str | None = None,
 ) -> Operation | None:
-    """The Operation that writes what `change` made of the model; None when it changed nothing.
+    """The Operation that writes the changes that `change` makes to the model; None when it changes nothing.
 
-    `change` gets the model and changes it, or gives a new one or an Edit: `lambda m: set_image_version(m, "1.2.3")`.
-    Only what changed is sent, with the model's etag, and whole where Azure would otherwise replace or derive the rest
-    (tags, the storage profile: see `merge_patch`). InvalidInput for a change that no PATCH can express, before anything
-    is sent. When somebody else wrote in between, the change is made once more
-    on what is there now, unless they changed the same paths: then it is a ConcurrencyError that names them. So is a
-    model that `change` gives and that was read before somebody else wrote: its etag is not that of the model. While
-    another operation holds the set it is tried again, for a few minutes. The log has a warning for each extension that
-    was touched and may have protected settings, which no GET shows: left out, they stay.
+    `change`: a function that gets the model and changes it, or returns a new model or an Edit, such as
+    `lambda model: set_image_version(model, "1.2.3")`. It may be called a second time: when the scale set changed after
+    it was read, `change` is applied to the new model, unless both changes touch the same path. The patch is that of
+    `merge_patch`, sent with the model's etag. While another operation holds the scale set, the update is tried again
+    for five minutes. A warning is logged for each changed extension that may have protected settings.
+
+    Raises: InvalidInput, before anything is written, for a change that no PATCH can express; ConcurrencyError, which
+    names the paths that both changes touch, or when `change` returns a model with another etag; BusyError, another
+    ArmError, TransportError, OutcomeUnknown.
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
     arguments.typed(Callable, change=change)
     arm, address = arm_of(auth), (subscription_id, resource_group, vmss_name)
-    for _ in range(BUSY_TURNS):
+    for _ in range(BUSY_ATTEMPTS):
         with contextlib.suppress(BusyError):
-            return _once(arm, address, change, api_version)
+            return _update_once(arm, address, change, api_version)
         arm.pause(BUSY_SECONDS)
-    return _once(arm, address, change, api_version)
+    return _update_once(arm, address, change, api_version)
 
 
-def _once(arm: Arm, address: tuple[str, str, str], change: Changer, api_version: str | None) -> Operation | None:
+def _update_once(arm: Arm, address: tuple[str, str, str], change: Changer, api_version: str | None) -> Operation | None:
     before = get_vmss(arm, *address, api_version=api_version)
-    after = _changed(before, change)
+    after = _apply(change, before)
     try:
         return _write(arm, address, before, after, api_version)
-    except ConcurrencyError as lost:
-        now = get_vmss(arm, *address, api_version=api_version)
-        again = _changed(now, change)
-        if both := (_paths(before, after) | _paths(now, again)) & _paths(before, now):
-            lost.message += f"; somebody else changed {', '.join(sorted(both))} at the same time"
+    except ConcurrencyError as error:
+        current = get_vmss(arm, *address, api_version=api_version)
+        updated = _apply(change, current)
+        if both := (_paths(before, after) | _paths(current, updated)) & _paths(before, current):
+            error.message += f"; somebody else changed {', '.join(sorted(both))} at the same time"
             raise
-        return _write(arm, address, now, again, api_version)
+        return _write(arm, address, current, updated, api_version)
 
 
 def _write(
@@ -81,19 +81,19 @@ def _write(
     if "etag" not in before and _paths(before, get_vmss(arm, *address, api_version=api_version)):
         raise ConcurrencyError("the model has no etag, and it has changed since it was read", status=412)
     operation = patch_vmss(arm, *address, patch, if_match=before.get("etag"), api_version=api_version)
-    for line in unseen_secrets(before, after):
+    for line in protected_settings_warnings(before, after):
         log.warning("%s: %s", ScaleSet(*address).resource_id, line)
     return operation
 
 
-def _changed(model: Vmss, change: Changer) -> Mapping[str, Any]:
+def _apply(change: Changer, model: Vmss) -> Mapping[str, Any]:
     result, _ = changed_by(model, change)
     if "etag" in model and result.get("etag", model["etag"]) != model["etag"]:
-        why = "the model that change gave was read before somebody else wrote: change the model that it gets"
+        why = "the model that change returned has another etag: change the model that it is called with"
         raise ConcurrencyError(why, status=412)
     return result
 
 
 def _paths(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
-    """Where two models differ, besides what Azure alone writes."""
+    """The paths in which two models differ, without read-only fields."""
     return {change.path for change in _model.diff(_model.without_read_only(old), _model.without_read_only(new))}

@@ -34,7 +34,7 @@ PACKAGES = ("azurerm_lite", "azurerm_lite.upgrade")
 class PublicNames(SphinxDirective):
     """`.. public-names:: PACKAGE MODULE …`: document the public names of these modules.
 
-    A package loads its names when they are first used; its `_HOME` has the names of each module.
+    A package loads its names when they are first used; its `_EXPORTS` has the names of each module.
     """
 
     required_arguments = 2
@@ -42,7 +42,7 @@ class PublicNames(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         package = importlib.import_module(self.arguments[0])
-        names = [name for module in self.arguments[1].split() for name in package._HOME[module].split()]
+        names = [name for module in self.arguments[1].split() for name in package._EXPORTS[module].split()]
         lines = [line for name in names for line in (*_directive(package, name), "")]
         return self.parse_text_to_nodes("\n".join(lines))
 

@@ -1,13 +1,13 @@
-"""A rolling upgrade without downtime, by the engine: plan it, show it, run it; stop it and go on; roll it back.
+"""Plan, run, resume and roll back a rolling upgrade without downtime.
 
     python examples/rolling_upgrade.py --emulator 22.04.202611120 --yes
     python examples/rolling_upgrade.py -r web-rg -s web 22.04.202611120 --canary 1 --journal web.jsonl
     python examples/rolling_upgrade.py --resume web.jsonl
     python examples/rolling_upgrade.py --rollback web.jsonl
 
-Logs in with what the environment has. An upgrade and a rollback show their plan and ask before they begin, unless --yes
-is given. Ctrl-C stops at a safe point, a second one at once. Exit codes: 0 done; 1 it stopped, and the last line says
-why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
+It logs in with the credential in the environment. An upgrade and a rollback show their plan and ask for confirmation,
+unless --yes is passed. Ctrl-C stops at a safe point, a second Ctrl-C at once. Exit codes: 0 done; 1 stopped, and the
+last line says why; 2 wrong usage or refused, nothing was changed; 3 not confirmed.
 """
 
 import argparse
@@ -29,31 +29,33 @@ def arguments() -> argparse.Namespace:
     parse.add_argument("-r", "--resource-group", default=os.environ.get("AZURERM_LITE_RESOURCE_GROUP"))
     parse.add_argument("-s", "--scale-set", default=os.environ.get("AZURERM_LITE_VMSS_NAME"))
     parse.add_argument("--batch-by", default="update_domain", help="update_domain, fault_domain, zone or batch")
-    parse.add_argument("--percent", type=int, default=20, help="at most so many percent at once")
-    parse.add_argument("--floor", type=int, default=80, help="at least so many percent stay healthy")
-    parse.add_argument("--canary", type=int, default=0, metavar="N", help="begin with so many instances")
-    parse.add_argument("--bake", type=float, default=0, metavar="SECONDS", help="healthy for so long after each batch")
-    parse.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="between two batches")
-    parse.add_argument("--checkpoint", type=int, action="append", default=[], metavar="PERCENT", help="pause there")
-    parse.add_argument("--take-back", action="store_true", help="after a failure, bring the old model back")
-    parse.add_argument("--suspend-repairs", action="store_true", help="no automatic repairs meanwhile")
-    parse.add_argument("--journal", metavar="FILE", help="write each step down, so that --resume can go on")
-    parse.add_argument("--resume", metavar="FILE", help="go on with the upgrade of that journal")
-    parse.add_argument("--rollback", metavar="FILE", help="roll the upgrade of that journal back")
+    parse.add_argument("--percent", type=int, default=20, help="largest batch, in percent of the scale set")
+    parse.add_argument("--floor", type=int, default=80, help="minimum of healthy instances, in percent")
+    parse.add_argument("--canary", type=int, default=0, metavar="N", help="first upgrade N instances alone")
+    parse.add_argument("--bake", type=float, default=0, metavar="SECONDS", help="how long each batch must stay healthy")
+    parse.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="wait between two batches")
+    parse.add_argument(
+        "--checkpoint", type=int, action="append", default=[], metavar="PERCENT", help="pause at this progress"
+    )
+    parse.add_argument("--rollback-on-failure", action="store_true", help="after a failure, roll back")
+    parse.add_argument("--suspend-repairs", action="store_true", help="suspend automatic repairs during the upgrade")
+    parse.add_argument("--journal", metavar="FILE", help="write the journal, for --resume and --rollback")
+    parse.add_argument("--resume", metavar="FILE", help="resume the upgrade of this journal")
+    parse.add_argument("--rollback", metavar="FILE", help="roll back the upgrade of this journal")
     parse.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
-    parse.add_argument("--emulator", action="store_true", help="on the built-in emulator, in no time")
+    parse.add_argument("--emulator", action="store_true", help="run on the built-in emulator, in virtual time")
     return parse.parse_args()
 
 
 @contextlib.contextmanager
-def connected(chosen: argparse.Namespace) -> Iterator[tuple[az.Arm, az.ScaleSet]]:
-    """An Arm and the address: on Azure, or on an emulator that lives as long as this block."""
-    if not chosen.emulator:
+def connect(options: argparse.Namespace) -> Iterator[tuple[az.Arm, az.ScaleSet]]:
+    """An Arm and the address of the scale set, on Azure or on an emulator that runs during the block."""
+    if not options.emulator:
         with az.connect() as arm:
             subscription = os.environ.get("AZURE_SUBSCRIPTION_ID", "")
-            yield arm, az.ScaleSet(subscription, chosen.resource_group or "", chosen.scale_set or "")
+            yield arm, az.ScaleSet(subscription, options.resource_group or "", options.scale_set or "")
         return
-    from azurerm_lite.emulator import VirtualClock, serve  # noqa: PLC0415  (only when it is asked for)
+    from azurerm_lite.emulator import VirtualClock, serve  # noqa: PLC0415  (needs the extra `emulator`)
 
     clock = VirtualClock()
     with serve(clock=clock) as emulator:
@@ -62,68 +64,68 @@ def connected(chosen: argparse.Namespace) -> Iterator[tuple[az.Arm, az.ScaleSet]
             yield arm, web
 
 
-def run(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: list[int]) -> Verdict | None:
+def run(options: argparse.Namespace, arm: az.Arm, web: az.ScaleSet, stopping: list[int]) -> Verdict | None:
     def stop() -> bool:
         return bool(stopping)
 
-    if chosen.resume is not None:
+    if options.resume is not None:
         with progress.for_stream(sys.stdout) as view:  # a live picture on a terminal, lines in a pipe
-            return resume(arm, chosen.resume, on_event=view, should_stop=stop)
-    is_rollback = chosen.rollback is not None
-    wanted = rollback_plan(arm, chosen.rollback) if is_rollback else upgrade_plan(chosen, arm, web)
-    print(wanted, flush=True)
-    if not chosen.yes and not confirmed():
+            return resume(arm, options.resume, on_event=view, should_stop=stop)
+    is_rollback = options.rollback is not None
+    planned = rollback_plan(arm, options.rollback) if is_rollback else upgrade_plan(options, arm, web)
+    print(planned, flush=True)
+    if not options.yes and not confirm():
         return None
     with progress.for_stream(sys.stdout) as view:
-        return upgrade(arm, wanted, journal=chosen.journal, on_event=view, should_stop=stop)
+        return upgrade(arm, planned, journal=options.journal, on_event=view, should_stop=stop)
 
 
-def upgrade_plan(chosen: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> Plan:
-    """The plan of the upgrade that was asked for."""
+def upgrade_plan(options: argparse.Namespace, arm: az.Arm, web: az.ScaleSet) -> Plan:
+    """Plan the upgrade. Reads only."""
     policy = Policy(
-        batch_by=chosen.batch_by,
-        max_batch_instance_percent=chosen.percent,
-        min_healthy_instance_percent=chosen.floor,
-        canary_instances=chosen.canary,
-        bake_seconds=chosen.bake,
-        pause_seconds=chosen.pause,
-        checkpoints=tuple(chosen.checkpoint),
-        rollback_on_failure=chosen.take_back,
-        suspend_repairs=chosen.suspend_repairs,
+        batch_by=options.batch_by,
+        max_batch_instance_percent=options.percent,
+        min_healthy_instance_percent=options.floor,
+        canary_instances=options.canary,
+        bake_seconds=options.bake,
+        pause_seconds=options.pause,
+        checkpoints=tuple(options.checkpoint),
+        rollback_on_failure=options.rollback_on_failure,
+        suspend_repairs=options.suspend_repairs,
     )
-    return plan(arm, *web, chosen.version, policy=policy)
+    return plan(arm, *web, options.version, policy=policy)
 
 
 def rollback_plan(arm: az.Arm, path: str) -> Plan:
-    """What a rollback of the upgrade in this journal would do. Reads only."""
+    """Plan a rollback of the upgrade in a journal. Reads only."""
     return plan_rollback(arm, path)
 
 
-def confirmed() -> bool:
-    """Whether somebody says yes; where nobody can, that is a no."""
+def confirm() -> bool:
+    """Ask the user; without a terminal to read from, the answer is no."""
     try:
         return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 
 
-def interrupted(number: int, stopping: list[int]) -> None:
-    """The first time: stop at a safe point. The second: at once; the journal is valid at every moment."""
+def on_interrupt(number: int, stopping: list[int]) -> None:
+    """Ask the upgrade to stop at a safe point; the second time exit at once, which leaves a valid journal."""
     if stopping:
         if sys.stdout.isatty():
-            print("\x1b[?25h", end="", flush=True)  # the cursor, which the live picture has hidden
+            print("\x1b[?25h", end="", flush=True)  # show the cursor, which the live view hides
         print("stopped at once: the journal, if there is one, can be resumed", file=sys.stderr, flush=True)
         os._exit(128 + number)
     stopping.append(number)
 
 
 def main() -> int:
-    chosen, stopping = arguments(), list[int]()
+    options, stopping = arguments(), list[int]()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _frame: interrupted(got, stopping))
+        signal.signal(number, lambda received, _frame: on_interrupt(received, stopping))
     try:
-        with connected(chosen) as (arm, web):
-            verdict = run(chosen, arm, web, stopping)
+        with connect(options) as (arm, web):
+            verdict = run(options, arm, web, stopping)
     except (PlanRefused, Locked, az.InvalidInput, az.CredentialError) as error:
         print(f"rolling_upgrade: {error}", file=sys.stderr)
         return 2

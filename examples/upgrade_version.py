@@ -1,9 +1,10 @@
-"""Upgrade one instance to a new image version: the whole sequence, as short as it is.
+"""Upgrade one instance to a new image version, in as few calls as possible.
 
     python examples/upgrade_version.py 22.04.202611120 0
 
-Logs in with what the environment has, and finds the scale set in AZURE_SUBSCRIPTION_ID, AZURERM_LITE_RESOURCE_GROUP and
-AZURERM_LITE_VMSS_NAME. `python -m azurerm_lite.emulator --env` prints lines that set all of that for a local try.
+It logs in with the credential in the environment. AZURE_SUBSCRIPTION_ID, AZURERM_LITE_RESOURCE_GROUP and
+AZURERM_LITE_VMSS_NAME name the scale set. `python -m azurerm_lite.emulator --env` prints commands that set them all for
+a local emulator.
 """
 
 import os
@@ -20,7 +21,7 @@ def main(version: str, instance_id: str) -> None:
 
     model = az.get_vmss(arm, *scale_set)
     print(f"{arm}\n{scale_set.vmss_name} has {az.image_text(model)}")
-    az.get_vmss_vm(arm, *scale_set, instance_id)  # there is such an instance
+    az.get_vmss_vm(arm, *scale_set, instance_id)  # raises NotFoundError for an unknown instance
 
     edit = az.set_image_version(model, version)
     if edit.paths:

@@ -1,11 +1,11 @@
-"""Build wheel and sdist so that the same source gives the same bytes: `python tools/build_release.py [FOLDER]`.
+"""Build a reproducible wheel and sdist: `python tools/build_release.py [FOLDER]`.
 
-The wheel takes its times from SOURCE_DATE_EPOCH and the modes of its files from the source, so the copy that is built
-has the same modes whatever the umask. setuptools' sdist keeps times, owners and gzip's clock as well, so its members
-are written anew, in order, with one time for all.
+The wheel has times from SOURCE_DATE_EPOCH and file modes from the source, so the build uses a copy whose modes do not
+depend on the umask. The sdist of setuptools contains times and owners, so its members are written again in order, with
+one time.
 
-README's links are relative, which is right in a checkout and wrong on PyPI. Where REPOSITORY_URL says where the
-repository is on the Internet, what is released has links that lead there, at the tag of this version.
+The relative links in README.md do not work on PyPI. If REPOSITORY_URL is set, the release has links into that
+repository instead, at the tag of this version.
 """
 
 import gzip
@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-EPOCH = 1_767_225_600  # 2026-01-01, unless SOURCE_DATE_EPOCH says otherwise
+EPOCH = 1_767_225_600  # 2026-01-01, the default of SOURCE_DATE_EPOCH
 PARTS = ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "azurerm_lite")
 
 
@@ -29,15 +29,15 @@ def main(folder: str = "dist") -> None:
     env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHONHASHSEED": "0"}
     with tempfile.TemporaryDirectory() as source:
         copy(Path(source), os.environ.get("REPOSITORY_URL", "").rstrip("/"))
-        settle_modes(Path(source))
+        normalize_modes(Path(source))
         line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(Path(folder).resolve()), source]
-        subprocess.run(line, check=True, env=env, umask=0o022)  # of the files that setuptools makes
+        subprocess.run(line, check=True, env=env, umask=0o022)  # for the files that setuptools writes
     for path in Path(folder).glob("*.tar.gz"):
-        settle(path, epoch)
+        normalize_sdist(path, epoch)
 
 
 def copy(source: Path, repository: str) -> None:
-    """What is released, in a folder of its own; with links into the repository if it is known."""
+    """Copy the released files into `source`. `repository`: its URL for the links, or ""."""
     for part in map(Path, PARTS):
         if part.is_dir():
             shutil.copytree(part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -46,34 +46,35 @@ def copy(source: Path, repository: str) -> None:
     if repository:
         version = runpy.run_path("azurerm_lite/_version.py")["__version__"]
         readme, project = source / "README.md", source / "pyproject.toml"
-        readme.write_text(linked(readme.read_text(encoding="utf-8"), repository, version), encoding="utf-8")
+        readme.write_text(absolute_links(readme.read_text(encoding="utf-8"), repository, version), encoding="utf-8")
         project.write_text(project.read_text(encoding="utf-8") + urls(repository, version), encoding="utf-8")
 
 
-def settle_modes(folder: Path) -> None:
-    """Give files and folders the modes that git would give them, whatever the umask: nothing here is a program."""
+def normalize_modes(folder: Path) -> None:
+    """Set the modes that git would set, whatever the umask; no file is executable."""
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def linked(text: str, repository: str, version: str) -> str:
-    """Markdown whose relative links lead into the repository: to its pages, and to pictures as bytes."""
+def absolute_links(text: str, repository: str, version: str) -> str:
+    """Markdown with relative links replaced by links into the repository; those of pictures are to raw files."""
 
-    def absolute(found: re.Match[str]) -> str:
-        form = "raw" if found[1].endswith((".png", ".svg")) else "blob"
-        return f"]({repository}/{form}/v{version}/{found[1]})"
+    def absolute(match: re.Match[str]) -> str:
+        form = "raw" if match[1].endswith((".png", ".svg")) else "blob"
+        return f"]({repository}/{form}/v{version}/{match[1]})"
 
     return re.sub(r"\]\((?!https?:|#)([^)\s]+)\)", absolute, text)
 
 
 def urls(repository: str, version: str) -> str:
+    """The section [project.urls] of pyproject.toml."""
     pages = {"Source": "", "Documentation": f"/blob/v{version}/docs/tutorial.md", "Issues": "/issues"}
     pages["Changelog"] = f"/blob/v{version}/CHANGELOG.md"
     return "\n[project.urls]\n" + "".join(f'{name} = "{repository}{path}"\n' for name, path in pages.items())
 
 
-def settle(path: Path, epoch: int) -> None:
-    """Write an sdist anew without anything that depends on when, where and by whom it was made."""
+def normalize_sdist(path: Path, epoch: int) -> None:
+    """Rewrite an sdist without times, owners and modes of the machine that built it."""
     plain = io.BytesIO()
     with tarfile.open(path) as old, tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as new:
         for member in sorted(old.getmembers(), key=lambda member: member.name):

@@ -1,7 +1,7 @@
 """Four ways to upgrade a scale set, side by side on the same emulator: `python tools/compare_rollouts.py [--check]`.
 
-Writes the table in docs/comparison.md between its markers; with --check it writes nothing and exits 1 when the page is
-not current. Every run has a world of its own from the same seed, in virtual time, so the figures never vary.
+Writes the table in docs/comparison.md between its markers; with --check it writes nothing and exits 1 if the page is
+not current. Every run has its own emulator with the same seed and virtual time, so the figures never vary.
 """
 
 import sys
@@ -24,9 +24,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "comparison.md"
 BEGIN, END = "<!-- rollouts:begin -->", "<!-- rollouts:end -->"
 NEW = "22.04.202611120"
 CAPACITY, UPDATE_DOMAINS = 20, 5
-BATCH_SECONDS = 60.0  # for everybody: what the emulated rolling policy takes, as recorded
-UNLUCKY = ("17", "18", "19")  # of other update domains than the first batch
-AFTERMATH_SECONDS = 3600.0  # an instance that is not healthy by then stays unhealthy
+BATCH_SECONDS = 60.0  # for every contender: the recorded time of a rolling policy
+UNHEALTHY = ("17", "18", "19")  # in other update domains than the first batch
+RECOVERY_SECONDS = 3600.0  # an instance that is not healthy by then stays unhealthy
 CHANGE = {"properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}}
 
 Faults = tuple[Mapping[str, Any], ...]
@@ -34,23 +34,26 @@ SCENARIOS: dict[str, Faults] = {
     "all goes well": (),
     "an image on which no instance becomes healthy": ({"on": "upgrade", "effect": "unhealthy", "times": 10**6},),
     "two instances fail": tuple(
-        {"on": "upgrade", "instance": one, "effect": "fail", "times": 9} for one in ("6", "12")
+        {"on": "upgrade", "instance": instance, "effect": "fail", "times": 9} for instance in ("6", "12")
     ),
     "a request is lost and three other instances become unhealthy": (
         {"habit": "request-lost-before", "nth": 1},
-        *({"habit": "instance-unhealthy", "when": "at", "at": 20, "instance": one, "seconds": 900} for one in UNLUCKY),
+        *(
+            {"habit": "instance-unhealthy", "when": "at", "at": 20, "instance": instance, "seconds": 900}
+            for instance in UNHEALTHY
+        ),
     ),
     "two instances are evicted": tuple(
-        {"habit": "instance-evicted", "when": "at", "at": 20, "instance": one} for one in ("3", "5")
+        {"habit": "instance-evicted", "when": "at", "at": 20, "instance": instance} for instance in ("3", "5")
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run did to the set, by the emulator's own record. `said`: how the tool itself calls it."""
+    """What a run did to the scale set, by the emulator's record. `reported`: the outcome by the tool's own account."""
 
-    said: str
+    reported: str
     upgraded: int
     lowest: int
     harmed: int
@@ -58,28 +61,28 @@ class Outcome:
     requests: int
 
 
-# --- the contenders: each acts on a scale set and says how it came out -----------------------------------------------
+# --- the contenders: each upgrades a scale set and returns the outcome -----------------------------------------------
 
 
 def ours(arm: Arm, address: ScaleSet) -> str:
-    """This library's engine as it comes."""
+    """This library's engine with its default policy."""
     return upgrade(arm, plan(arm, *address, NEW)).outcome
 
 
 def ours_with_a_canary(arm: Arm, address: ScaleSet) -> str:
-    """The same with one instance before all others."""
+    """This library's engine with a canary of one instance."""
     return upgrade(arm, plan(arm, *address, NEW, policy=Policy(canary_instances=1))).outcome
 
 
 def ours_with_a_budget(arm: Arm, address: ScaleSet) -> str:
-    """The same, when two failures are agreed to."""
+    """This library's engine with a failure budget of two instances."""
     return upgrade(arm, plan(arm, *address, NEW, policy=Policy(failure_budget=2))).outcome
 
 
 def script_of_2016(arm: Arm, address: ScaleSet) -> str:
-    """The algorithm of vmssupgrade, run once for each update domain in turn. A broken connection ends it."""
+    """The algorithm of vmssupgrade, for one update domain after another. A broken connection ends it."""
     try:
-        _domain_by_domain(arm.once(), address)
+        _domain_by_domain(arm.without_retries(), address)
     except OutcomeUnknown:
         return "traceback"
     return "succeeded"
@@ -87,18 +90,20 @@ def script_of_2016(arm: Arm, address: ScaleSet) -> str:
 
 def _domain_by_domain(arm: Arm, address: ScaleSet) -> None:
     for domain in range(UPDATE_DOMAINS):
-        found = vmss.get_vmss(arm, *address)
-        image = found["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
+        model = vmss.get_vmss(arm, *address)
+        image = model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]
         if image["version"] != NEW:
             image["version"] = NEW
-            vmss.put_vmss(arm, *address, found)
+            vmss.put_vmss(arm, *address, model)
         _upgrade_domain(arm, address, domain)
 
 
 def _upgrade_domain(arm: Arm, address: ScaleSet, domain: int) -> None:
     instances = list_vmss_vms(arm, *address, expand="instanceView")
     ids = sorted(
-        one["instanceId"] for one in instances if one["properties"]["instanceView"]["platformUpdateDomain"] == domain
+        instance["instanceId"]
+        for instance in instances
+        if instance["properties"]["instanceView"]["platformUpdateDomain"] == domain
     )
     _ignoring_refusals(lambda: vmss.manual_upgrade_instances(arm, *address, ids))
     while not _set_is_through(vmss.get_vmss_instance_view(arm, *address)):
@@ -110,20 +115,20 @@ def _ignoring_refusals(act: Callable[[], object]) -> None:
     try:
         act()
     except ArmError:
-        return  # the script prints what came back and goes on
+        return  # the script prints the response and continues
 
 
 def _set_is_through(view: Mapping[str, Any]) -> bool:
-    """In the script's favour: a wait on the state of the set alone ends at once here, or never after a failure."""
+    """Whether no instance is Updating. The script looked only at the state of the set, which would end at once here."""
     summary = view["virtualMachine"]["statusesSummary"]
-    return not any(one["code"] == "ProvisioningState/updating" for one in (*view["statuses"], *summary))
+    return not any(instance["code"] == "ProvisioningState/updating" for instance in (*view["statuses"], *summary))
 
 
 def all_at_once(arm: Arm, address: ScaleSet) -> str:
     """`az vmss update`, then `az vmss update-instances --instance-ids "*"`. Neither sends a POST again."""
     _as_the_sdk_polls(arm, vmss.patch_vmss(arm, *address, CHANGE), 10.0)
     try:
-        operation = vmss.manual_upgrade_instances(arm.once(), *address, ["*"], all_instances=True)
+        operation = vmss.manual_upgrade_instances(arm.without_retries(), *address, ["*"], all_instances=True)
     except OutcomeUnknown:
         return "error"
     _as_the_sdk_polls(arm, operation, 30.0)
@@ -131,7 +136,7 @@ def all_at_once(arm: Arm, address: ScaleSet) -> str:
 
 
 def rolling_policy(arm: Arm, address: ScaleSet) -> str:
-    """Azure's own: the model is written, the mode does the rest; watched every 30 s until it ends."""
+    """Azure's rolling upgrade: the model is written, and the upgrade that Azure starts is watched every 30 s."""
     _as_the_sdk_polls(arm, vmss.patch_vmss(arm, *address, CHANGE), 10.0)
     while (code := _rolling_code(arm, address)) == "RollingForward":
         arm.pause(30.0)
@@ -159,47 +164,47 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
-# --- a run, measured -------------------------------------------------------------------------------------------------
+# --- a run -----------------------------------------------------------------------------------------------------------
 
 
 def stage_for(contender: Contender, faults: Faults) -> Stage:
-    """The world in which a contender runs: the same for all, but for the mode that Azure's own policy needs."""
+    """The emulator for a run; only the upgrade mode differs between contenders."""
     mode = "Rolling" if contender is rolling_policy else "Manual"
     seed = Seed.build("rollout", capacity=CAPACITY, mode=mode, health_source="extension")
-    made = Stage(seed, random_seed=2016)
-    made.simulation.events.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
-    made.app.throttle.is_enforced = True
+    stage = Stage(seed, random_seed=2016)
+    stage.simulation.events.durations["upgrade"] = (BATCH_SECONDS, BATCH_SECONDS)
+    stage.app.throttle.is_enforced = True
     for fault in faults:
-        made.simulation.faults.add(**fault)
-    return made
+        stage.simulation.faults.add(**fault)
+    return stage
 
 
 def run(contender: Contender, faults: Faults) -> Outcome:
-    """One contender in one scenario."""
-    made = stage_for(contender, faults)
-    before, begun = available(made), made.clock.time()
-    said = contender(made.arm, made.address)
-    seconds, requests = made.clock.time() - begun, len(made.app.recorder.entries)
-    made.clock.advance(AFTERMATH_SECONDS)
-    made.simulation.events.run_due_events()
-    harmed = before - available(made)
-    return Outcome(said, upgraded(made), made.lowest(), len(harmed), seconds, requests)
+    """Run one contender in one scenario."""
+    stage = stage_for(contender, faults)
+    before, begun = available(stage), stage.clock.time()
+    reported = contender(stage.arm, stage.address)
+    seconds, requests = stage.clock.time() - begun, len(stage.app.recorder.entries)
+    stage.clock.advance(RECOVERY_SECONDS)
+    stage.simulation.events.run_due_events()
+    harmed = before - available(stage)
+    return Outcome(reported, upgraded(stage), stage.lowest(), len(harmed), seconds, requests)
 
 
-def available(made: Stage) -> set[str]:
+def available(stage: Stage) -> set[str]:
     """The instances that are available now."""
-    return {one.instance_id for one in made.scale_set.instances.values() if one.is_available}
+    return {instance.instance_id for instance in stage.scale_set.instances.values() if instance.is_available}
 
 
-def upgraded(made: Stage) -> int:
+def upgraded(stage: Stage) -> int:
     """How many instances are available now and run the new image."""
-    serving = [one for one in made.scale_set.instances.values() if one.is_available]
-    images = [one.document["properties"]["storageProfile"]["imageReference"] for one in serving]
+    serving = [instance for instance in stage.scale_set.instances.values() if instance.is_available]
+    images = [instance.document["properties"]["storageProfile"]["imageReference"] for instance in serving]
     return sum(image["exactVersion"] == NEW for image in images)
 
 
 def results() -> dict[str, dict[str, Outcome]]:
-    """Scenario to contender to what it did."""
+    """The outcomes as `{scenario: {contender: outcome}}`."""
     return {
         scenario: {name: run(contender, faults) for name, contender in CONTENDERS.items()}
         for scenario, faults in SCENARIOS.items()
@@ -209,10 +214,10 @@ def results() -> dict[str, dict[str, Outcome]]:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def table(found: Mapping[str, Mapping[str, Outcome]]) -> str:
+def table(results_by_scenario: Mapping[str, Mapping[str, Outcome]]) -> str:
     """The results as Markdown, one table for each scenario."""
     parts = []
-    for scenario, outcomes in found.items():
+    for scenario, outcomes in results_by_scenario.items():
         head = f"**{scenario[0].upper()}{scenario[1:]}**"
         columns = (
             "| | outcome | available on the new image | fewest available | no longer available | seconds | requests |"
@@ -222,21 +227,29 @@ def table(found: Mapping[str, Mapping[str, Outcome]]) -> str:
     return "\n\n".join(parts)
 
 
-def _cells(one: Outcome) -> str:
-    return f"{one.said} | {one.upgraded} | {one.lowest} | {one.harmed} | {one.seconds:.0f} | {one.requests}"
+def _cells(outcome: Outcome) -> str:
+    facts = (
+        outcome.reported,
+        outcome.upgraded,
+        outcome.lowest,
+        outcome.harmed,
+        round(outcome.seconds),
+        outcome.requests,
+    )
+    return " | ".join(map(str, facts))
 
 
-def page_with(text: str, made: str) -> str:
+def page_with(text: str, content: str) -> str:
     """The page with this table in place of the one between its markers."""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{PAGE} has no {BEGIN} … {END}")
-    return f"{head}{BEGIN}\n\n{made}\n\n{END}{tail}"
+    return f"{head}{BEGIN}\n\n{content}\n\n{END}{tail}"
 
 
 def main(arguments: list[str]) -> int:
-    """0, or 1 when --check finds a page that is not current."""
+    """Write the page; returns 1 when --check finds that it is not current."""
     old = PAGE.read_text(encoding="utf-8")
     new = page_with(old, table(results()))
     if old == new:

@@ -1,10 +1,10 @@
-"""What the engine itself costs in CPU: `python tools/measure_engine.py [--check]`.
+"""Measure the CPU time of the engine: `python tools/measure_engine.py [--check]`.
 
-Roll-outs of 100 to 10,000 instances in virtual time, planning included. The emulator is a process of its own, reached
-over TLS as Azure would be, so its CPU is not in the figures; TLS and the reading of each answer are. `bare` is what the
-same lists cost who only reads and parses them: the measure of a machine. With --check it exits 1 when the engine costs
-more than half as much again, a plan of 10,000 more than a seventh of `bare` for 1,000 (0.6 s and 57 ms where `bare`
-takes 0.4 s), when it opens a second connection, or when the cost grows faster than the set.
+It upgrades scale sets of 100 to 10,000 instances in virtual time, planning included. The emulator runs in another
+process behind TLS, so the figures contain the client's TLS and parsing but not the emulator. `bare` is the CPU time of
+only reading and parsing the same lists, which calibrates the machine. With --check it exits 1 if an upgrade of 1,000
+instances takes more than 1.5 times `bare`, a plan of 10,000 more than a seventh of it (0.6 s and 57 ms where `bare`
+takes 0.4 s), if a second connection is opened, or if the cost grows faster than the number of instances.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SIZES = (100, 300, 1000, 3000, 10_000)
 
 
 class Cost(NamedTuple):
-    """CPU seconds of this process for one roll-out and for bare reading, and the connections that were opened."""
+    """CPU seconds of this process for one upgrade and for only reading its lists, and the number of connections."""
 
     instances: int
     cpu: float
@@ -36,11 +36,11 @@ class Cost(NamedTuple):
     connections: int
 
 
-# --- the emulator's side ---------------------------------------------------------------------------------------------
+# --- the process of the emulator -------------------------------------------------------------------------------------
 
 
-def be_the_emulator(capacity: int) -> None:
-    """Serve a scale set until stdin ends; each line on it moves the clock by so many seconds."""
+def serve_emulator(capacity: int) -> None:
+    """Serve a scale set until stdin ends; each line of stdin is a number of seconds by which the clock advances."""
     from azurerm_lite.emulator import Seed, VirtualClock, serve  # noqa: PLC0415  (in this process only)
 
     clock = VirtualClock()
@@ -52,8 +52,8 @@ def be_the_emulator(capacity: int) -> None:
             print(flush=True)
 
 
-class Elsewhere:
-    """The virtual clock of that process, as this one reads and moves it."""
+class RemoteClock:
+    """Starts the emulator's process, and reads and advances its virtual clock."""
 
     def __init__(self, capacity: int) -> None:
         command = [sys.executable, __file__, "--serve", str(capacity)]
@@ -77,61 +77,61 @@ class Elsewhere:
         self._process.communicate()
 
 
-# --- the engine's side -----------------------------------------------------------------------------------------------
+# --- the process of the engine ---------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def connected(capacity: int) -> Iterator[tuple[Any, ScaleSet]]:
-    there = Elsewhere(capacity)
-    env = there.env
+def connect_to_emulator(capacity: int) -> Iterator[tuple[Any, ScaleSet]]:
+    remote = RemoteClock(capacity)
+    env = remote.env
     names = ("AZURE_SUBSCRIPTION_ID", "AZURERM_LITE_RESOURCE_GROUP", "AZURERM_LITE_VMSS_NAME")
     try:
-        with connect(env=env, sleep=there.sleep, now=there.time, monotonic=there.time) as arm:
+        with connect(env=env, sleep=remote.sleep, now=remote.time, monotonic=remote.time) as arm:
             yield arm, ScaleSet(*(env[name] for name in names))
     finally:
-        there.close()
+        remote.close()
 
 
-def rolled_out(capacity: int) -> Cost:
-    """One roll-out, from the plan to the verdict; logged in and everything imported before."""
-    with connected(capacity) as (arm, scale_set):
+def measure_upgrade(capacity: int) -> Cost:
+    """Measure one upgrade, from the plan to the verdict, after login and imports."""
+    with connect_to_emulator(capacity) as (arm, scale_set):
         arm.get(scale_set.resource_id)
-        begun = time.process_time()
+        started_at = time.process_time()
         verdict = upgrade(arm, plan(arm, *scale_set, NEW))
-        cpu = time.process_time() - begun
+        cpu = time.process_time() - started_at
         if verdict.counts != {"updated": capacity}:
-            raise RuntimeError(f"the roll-out went wrong: {verdict}")
-        return Cost(capacity, cpu, bare(arm, scale_set), arm._transport()._adapter._pool.num_connections)
+            raise RuntimeError(f"the upgrade failed: {verdict}")
+        return Cost(capacity, cpu, measure_lists(arm, scale_set), arm._transport()._adapter._pool.num_connections)
 
 
-def bare(arm: Any, scale_set: ScaleSet) -> float:
-    """CPU seconds that the lists of a roll-out cost who reads them only: its plan, its start, and its five batches."""
-    begun = time.process_time()
+def measure_lists(arm: Any, scale_set: ScaleSet) -> float:
+    """CPU seconds of reading the lists of an upgrade: for its plan, its start, and its five batches."""
+    started_at = time.process_time()
     for _ in range(7):
         for _item in iter_vmss_vms(arm, *scale_set, expand="instanceView"):
             pass
-    return time.process_time() - begun
+    return time.process_time() - started_at
 
 
-def planned(instances: int) -> float:
-    """CPU seconds of one plan, nothing but the planner: three zones of five update domains, all of them behind."""
+def measure_plan(instances: int) -> float:
+    """CPU seconds of the planner alone: three zones of five update domains, all instances outdated."""
     members = [
         InstanceStatus(
             str(n), "v", str(n % 3 + 1), "g", n % 5, n % 3, False, "1", "Succeeded", "running", "healthy", False
         )
         for n in range(instances)
     ]
-    seen = Snapshot({one.instance_id: one for one in members}, 0.0, True)
-    begun = time.process_time()
-    batches, why_not = selection.simulate(Policy(), seen, "2")
-    cpu = time.process_time() - begun
-    if why_not or sum(map(len, batches)) != instances:
-        raise RuntimeError(f"the plan went wrong: {why_not}")
+    snapshot = Snapshot({member.instance_id: member for member in members}, 0.0, True)
+    started_at = time.process_time()
+    batches, problem = selection.simulate(Policy(), snapshot, "2")
+    cpu = time.process_time() - started_at
+    if problem or sum(map(len, batches)) != instances:
+        raise RuntimeError(f"the plan failed: {problem}")
     return cpu
 
 
 def exponent(costs: Sequence[tuple[float, float]]) -> float:
-    """b of the best cost = a * size ** b."""
+    """The exponent b of the best fit cost = a * size ** b."""
     points = [(math.log(size), math.log(cost)) for size, cost in costs]
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     return float(sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a, _ in points))
@@ -139,30 +139,30 @@ def exponent(costs: Sequence[tuple[float, float]]) -> float:
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["--serve"]:
-        be_the_emulator(int(argv[1]))
+        serve_emulator(int(argv[1]))
         return 0
-    costs = [best(size) for size in SIZES]
-    for one in costs:
+    costs = [measure_cheapest(size) for size in SIZES]
+    for cost in costs:
         print(
-            f"{one.instances:>6} instances: {one.cpu:6.3f} s of CPU, bare {one.bare:6.3f} s, "
-            f"{one.connections} connection(s)"
+            f"{cost.instances:>6} instances: {cost.cpu:6.3f} s of CPU, bare {cost.bare:6.3f} s, "
+            f"{cost.connections} connection(s)"
         )
-    grows = exponent([(one.instances, one.cpu) for one in costs])
-    planner_seconds = min(planned(10_000) for _ in range(5))
-    print(f"grows with the power {grows:.2f} of the instances; a plan of 10,000 takes {1000 * planner_seconds:.0f} ms")
-    thousand = next(one for one in costs if one.instances == 1000)
-    fine = (
+    growth = exponent([(cost.instances, cost.cpu) for cost in costs])
+    planner_seconds = min(measure_plan(10_000) for _ in range(5))
+    print(f"grows with the power {growth:.2f} of the instances; a plan of 10,000 takes {1000 * planner_seconds:.0f} ms")
+    thousand = next(cost for cost in costs if cost.instances == 1000)
+    passed = (
         thousand.cpu <= MOST_OF_BARE * thousand.bare
         and planner_seconds <= MOST_PLANNER_OF_BARE * thousand.bare
-        and grows <= MOST_EXPONENT
-        and {one.connections for one in costs} == {1}
+        and growth <= MOST_EXPONENT
+        and {cost.connections for cost in costs} == {1}
     )
-    return 0 if fine or argv[:1] != ["--check"] else 1
+    return 0 if passed or argv[:1] != ["--check"] else 1
 
 
-def best(size: int) -> Cost:
-    """The cheapest of three, of one where it takes long: what disturbs a measurement makes it dearer only."""
-    return min((rolled_out(size) for _ in range(3 if size <= 1000 else 1)), key=lambda one: one.cpu)
+def measure_cheapest(size: int) -> Cost:
+    """The cheapest of three measurements (of one for large sets), since disturbances only add CPU time."""
+    return min((measure_upgrade(size) for _ in range(3 if size <= 1000 else 1)), key=lambda cost: cost.cpu)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Break a guard, and see that a test notices: `python tools/mutations.py [NAME]`.
+"""Remove a safeguard, and check that a test fails: `python tools/mutations.py [NAME]`.
 
-Each mutation takes one guard out of a copy of the package and runs the tests that stand for it; a suite that stays
-green is the failure. Nothing in the tree itself is touched.
+Each mutation removes one safeguard from a copy of the package and runs the tests for it. If they still pass, the
+mutation has survived, and the exit code is 1.
 """
 
 import os
@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 
 class Mutation(NamedTuple):
+    """Replace `old` by `new` in `file`; `tests`: the arguments of pytest."""
+
     name: str
     file: str
     old: str
@@ -39,7 +41,7 @@ MUTATIONS = [
         'headers = {"If-Match": None, "If-None-Match": if_none_match}',
         "tests/emulated/test_main_job.py -k somebody_else",
     ),
-    Mutation("POST retry rule", "_http/retry.py", "(passing and not write)", "passing", "tests/unit/test_retry.py"),
+    Mutation("POST retry rule", "_http/retry.py", "(transient and not write)", "transient", "tests/unit/test_retry.py"),
     Mutation(
         "deadline of the body",
         "_http/transport.py",
@@ -90,7 +92,7 @@ MUTATIONS = [
         "tests/emulated/test_wrong_responses.py -k passed_over",
     ),
     Mutation(
-        "keys that stand twice",
+        "repeated keys",
         "_common/parsing.py",
         "if len(entries) != len(pairs):",
         "if False:",
@@ -106,8 +108,8 @@ MUTATIONS = [
     Mutation("segment check", "_http/wire.py", 'value.strip(".") == "" or ', "", "tests/unit/test_wire.py -k names"),
     Mutation(
         "reconcile of a model",
-        "_lost_answers.py",
-        "return model.reflects(resource, model.without_read_only(write.body))",
+        "_lost_responses.py",
+        "return model.matches_written(resource, model.without_read_only(write.body))",
         "return True",
         "tests/emulated/test_emulator_faults.py -k lost",
     ),
@@ -148,15 +150,15 @@ MUTATIONS = [
     ),
     Mutation(
         "reconcile of an upgrade",
-        "_lost_answers.py",
-        "if wire.upgrade_begun(items, instances.ids) and state != wire.FAILED:",
+        "_lost_responses.py",
+        "if wire.has_upgrade_begun(items, instances.ids) and state != wire.FAILED:",
         "if False:",
         "tests/emulated/test_faults.py -k answer_is_lost",
     ),
     Mutation(
         "slowing before the 429",
         "_http/retry.py",
-        "if not counted or min(counted) > SCARCE:",
+        "if not counted or min(counted) > LOW_REMAINING:",
         "if True:",
         "tests/emulated/test_faults.py -k nearly_empty",
     ),
@@ -164,11 +166,11 @@ MUTATIONS = [
 
 
 def survives(mutation: Mutation) -> bool:
-    """Whether the tests stay green without this guard."""
+    """Whether the tests pass without this safeguard."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"
-        leave = shutil.ignore_patterns(".git", ".venv*", ".ci", "__pycache__", ".hypothesis", ".*_cache")
-        shutil.copytree(ROOT, copy, ignore=leave)
+        ignored = shutil.ignore_patterns(".git", ".venv*", ".ci", "__pycache__", ".hypothesis", ".*_cache")
+        shutil.copytree(ROOT, copy, ignore=ignored)
         path = copy / "azurerm_lite" / mutation.file
         text = path.read_text()
         if not _green(copy, mutation):
@@ -189,14 +191,14 @@ def _green(copy: Path, mutation: Mutation) -> bool:
 
 
 def main(*names: str) -> int:
-    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    selected = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
     survivors = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutation, survived in zip(chosen, pool.map(survives, chosen), strict=True):
+        for mutation, survived in zip(selected, pool.map(survives, selected), strict=True):
             survivors += [mutation.name] if survived else []
             print(f"{'SURVIVED' if survived else 'noticed '}  {mutation.name}", flush=True)
     if survivors:
-        print(f"{len(survivors)} guards can be taken out without a test that notices")
+        print(f"{len(survivors)} safeguards can be removed without a failing test")
     return 1 if survivors else 0
 
 

@@ -1,7 +1,7 @@
-"""What a forked process must make anew: locks that a thread of the parent may hold, and connections of the parent.
+"""Replace locks and connections in the child after os.fork.
 
-The child of os.fork has one thread. A lock that another thread held at that moment is never released there, and a
-socket that both processes use mixes up their responses.
+The child has one thread: a lock that another thread of the parent held is never released there. A socket that both
+processes use would mix up their responses.
 https://docs.python.org/3/library/os.html#os.register_at_fork
 """
 
@@ -12,19 +12,20 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """Something with locks or connections. `after_fork` is called in the child, before anything else runs there."""
+    """An object with locks or connections. `after_fork` is called in the child before any other code runs there."""
 
     def after_fork(self) -> None: ...
 
 
 _known: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
 
-# Held while msal or requests are imported or a transport is made, and by a fork: what is half done stays so in a child.
+# Held by a fork, and while msal or requests are imported or a transport is created: the child of a fork in the middle
+# of that would never see it completed.
 importing = threading.RLock()
 
 
 def register(thing: Forkable) -> None:
-    """Let `thing.after_fork()` be called in every child process, for as long as somebody holds `thing`."""
+    """Call `thing.after_fork()` in every child process for as long as `thing` exists."""
     _known.add(thing)
 
 

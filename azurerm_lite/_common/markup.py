@@ -1,6 +1,6 @@
 """Escape text for terminals and HTML, and build the HTML that plans, verdicts and heatmaps share. PURE.
 
-Names, tags and messages are untrusted text: no other module turns them into markup.
+Names, tags and messages are untrusted text; only this module turns text into markup.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ def visible(text: object, longest: int = 200) -> str:
 
 
 def listing(ids: Sequence[str]) -> str:
-    """Ids as text: all of up to 12, otherwise the first ten and a count."""
+    """Ids as text: all of them up to 12, otherwise the first ten and the number of the others."""
     return ", ".join(ids) if len(ids) <= 12 else f"{', '.join(ids[:10])} and {len(ids) - 10} more"
 
 
@@ -38,7 +38,7 @@ def _is_invisible(char: str) -> bool:
     return category(char) == "Cf" or char in _XML_FORBIDDEN
 
 
-def escaped(text: object, longest: int = 200) -> str:
+def escape_html(text: object, longest: int = 200) -> str:
     """The text as `visible` returns it, escaped for HTML text and for quoted attributes."""
     return escape(visible(text, longest), quote=True)
 
@@ -47,12 +47,12 @@ def card(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     """A table of names and values as an HTML fragment."""
     cells = "".join(
         '<tr><th scope="row" style="text-align:left;vertical-align:top;padding:1px 12px 1px 0;font-weight:600">'
-        f'{escaped(name)}</th><td style="text-align:left;padding:1px 0">{escaped(value, 2000)}</td></tr>\n'
+        f'{escape_html(name)}</th><td style="text-align:left;padding:1px 0">{escape_html(value, 2000)}</td></tr>\n'
         for name, value in rows
     )
     return (
         f'<div style="{FRAME}"><table style="border-collapse:collapse">'
-        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escaped(caption, 500)}</caption>\n'
+        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escape_html(caption, 500)}</caption>\n'
         f"{cells}</table></div>\n"
     )
 
@@ -60,11 +60,13 @@ def card(caption: str, rows: Iterable[tuple[str, str]]) -> str:
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table with column headings as an HTML fragment."""
     style = 'style="text-align:left;vertical-align:top;padding:1px 16px 1px 0'
-    head = "".join(f'<th scope="col" {style};font-weight:600">{escaped(name)}</th>' for name in heads)
-    cells = ("".join(f'<td {style};overflow-wrap:anywhere">{escaped(text, 500)}</td>' for text in row) for row in rows)
+    head = "".join(f'<th scope="col" {style};font-weight:600">{escape_html(name)}</th>' for name in heads)
+    cells = (
+        "".join(f'<td {style};overflow-wrap:anywhere">{escape_html(text, 500)}</td>' for text in row) for row in rows
+    )
     body = "".join(f"<tr>{row_cells}</tr>\n" for row_cells in cells)
     return (
         f'<div style="{FRAME}"><table style="border-collapse:collapse">'
-        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escaped(caption, 500)}</caption>\n'
+        f'<caption style="text-align:left;font-weight:600;padding-bottom:4px">{escape_html(caption, 500)}</caption>\n'
         f"<tr>{head}</tr>\n{body}</table></div>\n"
     )

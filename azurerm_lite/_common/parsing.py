@@ -1,8 +1,8 @@
-"""Text from outside, read without loss or refused: JSON, numbers, and whatever else a parser of Python takes. PURE.
+"""Parse JSON, numbers and other text from outside: without loss, or refuse it. PURE.
 
-A parser raises more than ValueError: RecursionError for what is nested deeply, OverflowError for what is huge,
-UnicodeError for what is no text. Each function here takes the error that its caller raises instead, so that nobody
-lists those by hand. Nothing else of the package is imported, so every room may use this, the emulator's too.
+Python's parsers raise more than ValueError: RecursionError for deep nesting, OverflowError for huge numbers,
+UnicodeError for invalid bytes. Each function here turns all of them into the error that its caller chooses. This module
+imports nothing of the package, so that every module may use it, those of the emulator too.
 https://www.rfc-editor.org/rfc/rfc8259
 """
 
@@ -15,9 +15,9 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 PARSER_ERRORS = (ValueError, RecursionError, OverflowError)  # UnicodeError is a ValueError
-DEEPEST = 100  # levels; the deepest model that was recorded has 13, and Python's own functions end at 1000
+DEEPEST = 100  # levels; the deepest recorded model has 13, and Python's own recursion limit is 1000
 _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # from a level to the next, as signed bytes
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 level, as signed bytes
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 MakeError = Callable[[str], Exception]
@@ -26,13 +26,13 @@ Value = TypeVar("Value")
 
 
 def parse_json(text: str | bytes | bytearray, make_error: MakeError, what: str = "") -> Any:
-    """The value of a JSON text, or the error that `make_error` makes of one line which says why there is none.
+    """Parse JSON text. Raises: `make_error(reason)` when it is invalid.
 
-    `make_error` is a class of error or a function of one text; the line begins with `what` where that is there.
-    Refused is what another reader would read differently, or what would break whoever works with it: a key that stands
-    twice in an object, NaN and infinities, numbers beyond what a float holds, more than 100 levels, half a character
-    (an unpaired surrogate), bytes that are not UTF-8. A byte order mark is skipped in bytes. The error holds nothing
-    of the text but the name of a key or the first digits of a number.
+    `make_error`: an error class or a function of one string. `what`: the beginning of the reason. Also refused is JSON
+    that other parsers would read differently or that cannot be written again: a repeated key in an object, NaN and
+    infinities, numbers beyond a float, more than 100 levels, unpaired surrogates, bytes that are not UTF-8. In bytes a
+    byte order mark is skipped. The reason contains nothing of the text except the name of a repeated key or the first
+    digits of a number, since the text may hold secrets.
     """
     try:
         plain = text if isinstance(text, str) else _as_text(text)
@@ -46,17 +46,14 @@ def parse_json(text: str | bytes | bytearray, make_error: MakeError, what: str =
         value, why = None, _TOO_DEEP
     except PARSER_ERRORS as error:
         value, why = None, str(error)[:120]
-    # Outside the except block: the parser's error holds the whole text, which may hold secrets.
+    # Raised outside the except block: the parser's error holds the whole text, which may hold secrets.
     if why:
         raise make_error(f"{what}: {why}" if what else why)
     return value
 
 
 def parse_with(parser: Callable[[Text], Value], text: Text, make_error: MakeError, what: str) -> Value:
-    """What a parser makes of a text (`int`, `urlsplit`, ...), or the error that `make_error` makes of `what`.
-
-    The error holds nothing of the text.
-    """
+    """The result of `parser(text)`. Raises: `make_error(reason)` when the parser fails; the reason holds no text."""
     try:
         return parser(text)
     except PARSER_ERRORS as error:
@@ -67,7 +64,7 @@ def parse_with(parser: Callable[[Text], Value], text: Text, make_error: MakeErro
 def finite_number(
     value: object, make_error: MakeError, what: str, *, least: float = -1e300, most: float = 1e300
 ) -> float:
-    """A number, or the text of one, as a float from `least` to `most`; else the error that `make_error` makes."""
+    """A number, or a string with one, as a float from `least` to `most`. Raises: `make_error(reason)` otherwise."""
     number = math.nan
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
@@ -84,9 +81,9 @@ _HALF = "a string holds half a character (an unpaired surrogate)"
 
 
 def is_unfinished(data: bytes) -> bool:
-    """Whether a JSON text ends before it is complete: in a string, or with brackets that are still open.
+    """Whether a JSON text ends inside a string or before all brackets are closed.
 
-    What is nested too deeply to be read is not called unfinished: more of it would not help.
+    A text that is nested too deeply to be parsed does not count as unfinished.
     """
     text = data.decode("utf-8", "replace")
     odd, brackets = _skeleton(text)
@@ -101,9 +98,9 @@ def _as_text(data: object) -> str:
 
 
 def _is_deep(text: str) -> bool:
-    """Whether a JSON text has more than `DEEPEST` levels, known before a parser recurses into them.
+    """Whether a JSON text has more than `DEEPEST` levels, without recursion.
 
-    C's stack is what a parser overflows in a thread, and that ends the process on Python 3.13.
+    On Python 3.13 a parser that recurses too deeply in a thread overflows C's stack, which ends the process.
     """
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
@@ -112,9 +109,9 @@ def _is_deep(text: str) -> bool:
 
 
 def _skeleton(text: str) -> tuple[int, bytes]:
-    """Whether a JSON text has an odd number of quotation marks (1 or 0), and its brackets outside strings.
+    """1 or 0 for an odd or even number of quotation marks in a JSON text, and its brackets outside strings.
 
-    Strings without a bracket, most of them, are left out by one replacement, which keeps the count odd or even.
+    Most strings have no bracket: they are dropped first, in pairs of quotation marks.
     """
     data = text.encode("utf-8", "surrogatepass")
     if b"\\" in data:

@@ -1,9 +1,9 @@
-"""What keeps tokens and secrets out of tracebacks, reprs, JSON and pickles.
+"""Keep tokens and secrets out of tracebacks, reprs, JSON and pickles.
 
-A crash reporter that collects local variables reads every frame of a traceback. A function whose argument is a token or
-a body, which may hold passwords, is therefore marked with `conceal_locals`: an error that leaves it shows the lines
-that it came through, and no values. A function that gives a secret to libraries is marked with `conceals`: there all
-frames are dropped. Nothing else of the package is imported, so that every room may use this.
+A crash reporter collects the local variables of every frame in a traceback. A function that takes a token or a body,
+which may hold passwords, is therefore marked with `conceal_locals`: the traceback of its errors keeps its lines and
+shows no values. A function that passes a secret to a library is marked with `conceals`, which removes the frames. This
+module imports nothing of the package, so that every module may use it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Headers(MutableMapping[str, str]):
-    """The headers of a request, whose values no traceback, log, JSON or pickle shows. A copy hides them too."""
+    """Request headers whose repr hides their values and that cannot be pickled."""
 
     __slots__ = ("_values",)
 
@@ -50,19 +50,19 @@ class Headers(MutableMapping[str, str]):
         raise TypeError("the headers of a request hold a token and cannot be pickled")
 
     def copy(self) -> "Headers":
-        """The same headers once more. urllib3 copies what it sends."""
+        """A copy that hides its values too; urllib3 copies the headers that it sends."""
         return Headers(self._values)
 
 
 def without_frames(error: E) -> E:
-    """The error without the frames that it came through and without the errors before it, which hold requests."""
+    """The error without its traceback, cause and context, whose frames hold requests."""
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     return error.with_traceback(None)
 
 
 def conceals(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose arguments are secret: when it fails, no frame of it shows what it was called with."""
+    """Decorate a function that takes a secret: its errors have no frame that holds the arguments."""
 
     @functools.wraps(function)
     def call(*arguments: P.args, **options: P.kwargs) -> R:
@@ -77,7 +77,7 @@ def conceals(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def conceal_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that may hold a token or a body with secrets: when it fails, no frame of this package shows a value.
+    """Decorate a function that may hold a secret: no frame of this package in its errors shows a value.
 
     The traceback keeps its lines. Frames of other packages, and of functions that the caller passes in, stay as they
     are.

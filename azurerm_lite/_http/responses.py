@@ -1,7 +1,4 @@
-"""What a response has to be before anybody works with it: its shape, and the links in it. PURE.
-
-`wire` knows what ARM's responses mean; here is what is refused because ARM would not send it.
-"""
+"""Check the shape of responses and the links in them, and refuse what ARM would not send. PURE."""
 
 import re
 from collections.abc import Mapping
@@ -15,16 +12,16 @@ from ..types import Json, JsonDict
 
 
 def check_object(value: Json, what: str) -> JsonDict:
-    """The value itself when it is an object; ProtocolError, which says `what` was expected, for everything else."""
+    """The value itself. Raises: ProtocolError unless it is a JSON object whose `properties`, if any, are an object."""
     if not isinstance(value, dict):
-        raise ProtocolError(f"expected {what}, got {shape(value)}")
+        raise ProtocolError(f"expected {what}, got {describe_shape(value)}")
     if not isinstance(value.get("properties", {}), dict):
-        raise ProtocolError(f"expected {what}, got one whose properties are {shape(value['properties'])}")
+        raise ProtocolError(f"expected {what}, got one whose properties are {describe_shape(value['properties'])}")
     return value
 
 
-def shape(value: Json) -> str:
-    """What kind of JSON a value is, in words for an error."""
+def describe_shape(value: Json) -> str:
+    """The JSON type of a value as text for an error: "a list"."""
     if value is None:
         return "nothing"
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
@@ -32,37 +29,38 @@ def shape(value: Json) -> str:
 
 
 def is_resource(value: Json) -> bool:
-    """Whether a JSON value can be a resource: an object with an id or properties, of the types that they have."""
+    """Whether a JSON value can be a resource: an object with an `id` string or a `properties` object."""
     if not isinstance(value, dict) or not ("id" in value or "properties" in value):
         return False
     return isinstance(value.get("id", ""), str) and isinstance(value.get("properties", {}), dict)
 
 
-def objects(value: Json, what: str) -> list[JsonDict]:
-    """A list of objects as it is; ProtocolError, which says `what` was expected, for everything else."""
+def check_objects(value: Json, what: str) -> list[JsonDict]:
+    """The value itself. Raises: ProtocolError unless it is a list of JSON objects."""
     if not isinstance(value, list):
-        raise ProtocolError(f"expected {what}, got {shape(value)}")
+        raise ProtocolError(f"expected {what}, got {describe_shape(value)}")
     for item in value:
         check_object(item, f"{what}, each of them an object")
     return value
 
 
 def check_write(method: str, status: int, body: Json, *, has_status: bool = False) -> None:
-    """Raise ProtocolError unless this is what ARM answers to a write: the resource, or nothing where it may be nothing.
+    """Check the body of a 2xx response to a write: the resource, an object, or nothing where ARM may send nothing.
 
-    `has_status`: there is an operation to follow, at whose end the resource is read anyway.
+    `has_status`: there is a status link, so the resource is read after the operation.
+    Raises: ProtocolError.
     https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
     may_be_empty = method not in ("PUT", "PATCH") or status == 202 or has_status
     if not may_be_empty or (body and method in ("PUT", "PATCH")):
         if not is_resource(body):
-            raise ProtocolError(f"{status} to {method} came with {shape(body)} instead of the resource")
+            raise ProtocolError(f"{status} to {method} came with {describe_shape(body)} instead of the resource")
     elif body is not None:
         check_object(body, f"an object or nothing with {status} to {method}")
 
 
-def is_cut(headers: Mapping[str, str], data: bytes) -> bool:
-    """Whether a body that only the end of the connection delimits stops in the middle."""
+def is_truncated(headers: Mapping[str, str], data: bytes) -> bool:
+    """Whether a body without a declared length ends in the middle of its JSON."""
     if not data or "content-length" in headers or "transfer-encoding" in headers:
         return False
     return data.lstrip()[:1] in (b"{", b"[") and parsing.is_unfinished(data)
@@ -77,17 +75,17 @@ LONGEST_URL = 16_384
 
 
 class UnusableLink(ProtocolError):
-    """A link of the server that is not followed. `foreign`: it is whole, and leads to another origin."""
+    """A link in a response that must not be followed. `foreign`: it is a valid address of another origin."""
 
     def __init__(self, url: object, fault: str, *, foreign: bool = False) -> None:
         super().__init__(f"the server's link {short_repr(url, 200)} {fault}: not followed")
         self.foreign = foreign
 
 
-def own_path(url: object, base: str) -> str:
-    """Path and query of a link that the server gave, or UnusableLink unless it leads to `base` itself.
+def same_origin_path(url: object, base: str) -> str:
+    """The path and query of a link in a response. Raises: UnusableLink unless it is on the origin `base`.
 
-    Parsers disagree about backslashes, user info and dot segments, so anything unusual is refused, never repaired:
+    Parsers disagree about backslashes, user info and dot segments, so an unusual link is refused and never corrected.
     https://daniel.haxx.se/blog/2022/01/10/dont-mix-url-parsers/
     """
     if fault := _text_fault(url):
@@ -106,7 +104,7 @@ def own_path(url: object, base: str) -> str:
 
 
 def _text_fault(url: object) -> str:
-    """What is wrong with the text of a link, before its parts are looked at; an empty text when nothing is."""
+    """What is wrong with the characters of a link, or ""."""
     if not isinstance(url, str) or not url:
         return "is empty" if url == "" else "is no text"
     if len(url) > LONGEST_URL:
@@ -121,7 +119,7 @@ def _text_fault(url: object) -> str:
 
 
 def _origin_fault(origin: str) -> str:
-    """What makes an origin impossible; an empty text for one that there may be, ours or not."""
+    """Why an origin cannot exist, or ""."""
     address = origin.partition("://")[2].rpartition("@")[2]
     host, port = re.fullmatch(r"(\[.*\]|.*?)(?::([^:\]]*))?", address).groups()  # type: ignore[union-attr]
     if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536):
@@ -144,7 +142,7 @@ def _is_dots(part: str) -> bool:
 
 
 def _origin(address: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address; None when any of them is not plainly there."""
+    """The scheme, host and port of a plain address, or None."""
     match = _ORIGIN.fullmatch(address)
     if match is None:
         return None

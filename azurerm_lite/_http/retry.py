@@ -1,8 +1,8 @@
-"""Whether to send a request again, and when: one value of limits and one pure decision. PURE.
+"""Decide whether to send a request again, and when. PURE.
 
-Reads are repeated freely. A write is repeated only when it provably never reached Azure, on 429 (not executed), or
-once after a 401 with a fresh token (not executed either). Any other trouble with a write is an unknown outcome, and
-unknown means look first. A Retry-After header alone is never a reason.
+A read is sent again after any transient failure. A write is sent again only when Azure cannot have executed it: the
+request never left, the response was 429, or it was 401 and the token has been renewed. After any other failure of a
+write its outcome is unknown, and the resource must be read first. A Retry-After header alone is no reason to retry.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,12 @@ from typing import Literal, NamedTuple
 
 
 class Retry(NamedTuple):
-    """`budget_seconds`: most that one call may spend waiting between attempts. A longer Retry-After ends it at once."""
+    """The limits of retries.
+
+    `attempts`: requests for one call, the first included. `budget_seconds`: the time that one call may spend waiting
+    between attempts; a Retry-After beyond it ends the call at once. `base_seconds`, `cap_seconds`: the shortest wait
+    between two attempts, and the longest that is not the server's wish.
+    """
 
     attempts: int = 4
     budget_seconds: float = 300.0
@@ -18,20 +23,25 @@ class Retry(NamedTuple):
     cap_seconds: float = 60.0
 
 
-Action = Literal["accept", "again", "refresh", "unknown", "give up"]
+Action = Literal["again", "refresh", "unknown", "give up"]
 
 
-class Outcome(NamedTuple):
-    """What one attempt led to: a status, or no usable answer (status 0; `sent` False: provably nothing left)."""
+class AttemptResult(NamedTuple):
+    """How one attempt failed: the status of the response, or 0 when there was no usable response.
+
+    `sent`: False when the request provably never left. `permanent`: another attempt would fail as well, such as after
+    a response that is not ARM's. `retry_after`: in seconds, as the server asked.
+    """
 
     status: int = 0
     sent: bool = True
     retry_after: float | None = None
-    busy: bool = False  # a 429 or 409 that means "another operation is running"
-    foreign: bool = False  # something answered, but not as ARM does
+    permanent: bool = False
 
 
 class Decision(NamedTuple):
+    """`refresh`: renew the token and send again. `unknown`: a write may have been executed, or not."""
+
     action: Action
     wait_seconds: float = 0.0
 
@@ -40,48 +50,52 @@ _TRANSIENT = frozenset({0, 408, 500, 502, 503, 504})
 
 
 def decide(
-    limits: Retry, method: str, outcome: Outcome, *, attempt: int, waited: float, refreshed: bool, chance: float
+    limits: Retry, method: str, result: AttemptResult, *, attempt: int, waited: float, refreshed: bool, jitter: float
 ) -> Decision:
-    """What to do after attempt number `attempt` (from 1). `chance`: a random number in [0, 1) for the jitter."""
-    status, write = outcome.status, method != "GET"
-    if outcome.foreign:
-        return Decision("unknown" if write and outcome.sent else "give up")
-    if 200 <= status < 300:
-        return Decision("accept")
+    """Decide whether to send a request again after a failed attempt.
+
+    `attempt`: its number, from 1. `waited`: seconds of earlier waits. `refreshed`: the token has been renewed for this
+    call. `jitter`: a random number in [0, 1).
+    """
+    status, write = result.status, method != "GET"
+    if result.permanent:
+        return Decision("unknown" if write and result.sent else "give up")
     if status == 401:
         return Decision("give up" if refreshed else "refresh")
-    passing = status in _TRANSIENT or status >= 600  # which RFC 9110 (15) calls a server's error
-    repeatable = status == 429 or (passing and not write) or (status == 0 and not outcome.sent)
+    transient = status in _TRANSIENT or status >= 600  # RFC 9110, 15: treat as a server error
+    repeatable = status == 429 or (transient and not write) or (status == 0 and not result.sent)
     if not repeatable:
-        return Decision("unknown" if write and passing else "give up")
-    wait = wait_seconds(limits, outcome.retry_after, attempt, chance)
+        return Decision("unknown" if write and transient else "give up")
+    wait = wait_seconds(limits, result.retry_after, attempt, jitter)
     if attempt >= limits.attempts or waited + wait > limits.budget_seconds:
         return Decision("give up")
     return Decision("again", wait)
 
 
-SCARCE = 1  # requests left in a bucket at which the next one waits
-REFILL_SECONDS = {"GET": 5.0}  # every published per-resource bucket gives a read back within 6 s, a write within 15
-SLOWEST_REFILL = 15.0
+LOW_REMAINING = 1  # with so many requests left in a bucket, the next request waits
+# Every published per-resource bucket refills by one read within 6 s and by one write within 15 s.
+READ_REFILL_SECONDS, WRITE_REFILL_SECONDS = 5.0, 15.0
 
 
-def breather(method: str, remaining: Mapping[str, int], age: float) -> float:
-    """Seconds to wait before the next request of a kind whose buckets held so many requests `age` seconds ago.
+def throttle_delay(method: str, remaining: Mapping[str, int], age: float) -> float:
+    """Seconds to wait before the next request, so that it is not refused with 429.
 
+    `remaining`: requests left in each throttling bucket, as of `age` seconds ago.
     https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits
     """
     counted = [count for name, count in remaining.items() if "Queued" not in name]
-    if not counted or min(counted) > SCARCE:
+    if not counted or min(counted) > LOW_REMAINING:
         return 0.0
-    return max(0.0, REFILL_SECONDS.get(method, SLOWEST_REFILL) - max(0.0, age))
+    return max(0.0, (READ_REFILL_SECONDS if method == "GET" else WRITE_REFILL_SECONDS) - max(0.0, age))
 
 
-def wait_seconds(limits: Retry, retry_after: float | None, attempt: int, chance: float) -> float:
-    """Exponential with jitter; never less than the server asked for, and a little more, so that many wake apart.
+def wait_seconds(limits: Retry, retry_after: float | None, attempt: int, jitter: float) -> float:
+    """Seconds to wait before the next attempt: exponential with jitter, or Retry-After plus up to a tenth.
 
-    Nor less than `base_seconds`, so that no server makes us ask again at once.
+    It is never less than `base_seconds`, whatever the server asks. The addition spreads clients that were refused
+    together.
     """
     spread = min(limits.cap_seconds, limits.base_seconds * 2.0 ** min(attempt - 1, 30))
     if retry_after is None:
-        return min(limits.cap_seconds, limits.base_seconds + spread * chance)
-    return max(retry_after, limits.base_seconds) + min(limits.cap_seconds, max(1.0, retry_after * 0.1)) * chance
+        return min(limits.cap_seconds, limits.base_seconds + spread * jitter)
+    return max(retry_after, limits.base_seconds) + min(limits.cap_seconds, max(1.0, retry_after * 0.1)) * jitter

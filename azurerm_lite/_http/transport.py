@@ -1,8 +1,8 @@
-"""Bytes to one origin and back: the only room that knows requests, TLS, proxies and sockets.
+"""Transport: send a request to one origin and read the response. Only this module uses requests, TLS and sockets.
 
-One `send` is one attempt: no retries, redirects, cookies, `.netrc` or environment here, and no way to any other host,
-because the connection pool belongs to one origin. What does not change between calls is worked out once.
-Importing this module imports requests, so it is imported when the first request is made.
+`send` makes one attempt: there are no retries, redirects, cookies, `.netrc` or environment variables. The connection
+pool belongs to one origin, so no request can reach another host. The module is imported with the first request, since
+it imports requests.
 """
 
 import functools
@@ -25,12 +25,15 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from .._common import arguments, forks
 from .._common.secrecy import conceals, without_frames
-from ..clouds import DIRECT, Reach
+from ..clouds import DIRECT, NetworkSettings
 from ..errors import PROXY_LOGIN, CertificateError, InvalidInput, ProtocolError, TransportError, printable
 
 
 class Timeouts(NamedTuple):
-    """Seconds. ARM gives a provider 60 s before it answers 504 itself: a read timeout below that makes up failures."""
+    """Timeouts of one attempt, in seconds: to connect, between two reads, and in total.
+
+    ARM waits 60 s for a provider before it answers 504, so a shorter read timeout would cause failures of its own.
+    """
 
     connect: float = 10.0
     read: float = 75.0
@@ -40,8 +43,8 @@ class Timeouts(NamedTuple):
 DEFAULT_TIMEOUTS = Timeouts()
 
 
-class Answer(NamedTuple):
-    """`headers` by lower-case name; headers that came more than once are joined by a comma and a space."""
+class Response(NamedTuple):
+    """A response. `headers`: lower-case names; the values of a repeated header are joined by ", "."""
 
     status: int
     headers: dict[str, str]
@@ -50,9 +53,9 @@ class Answer(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def tls_context(ca_file: str | None, strict: bool = True) -> ssl.SSLContext:
-    """A verifying context; loading a CA bundle takes 17 ms, so it is made once for each bundle.
+    """A TLS context that verifies certificates, cached for each CA file since loading one takes 17 ms.
 
-    `strict` False: without the check of the form that RFC 5280 wants, which Python 3.13 and later add to all others.
+    `strict=False`: without the check of RFC 5280 that Python 3.13 has added.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
@@ -64,13 +67,13 @@ def tls_context(ca_file: str | None, strict: bool = True) -> ssl.SSLContext:
     return context
 
 
-_now_sending = threading.local()  # .deadline: the second of time.monotonic() by which this thread's answer must be here
+_current_request = threading.local()  # .deadline: the end of this thread's request, by time.monotonic()
 
 
 class _DeadlineReader(socket.SocketIO):
-    """What is read of a socket, within the total deadline of the request that this thread sends.
+    """Reads from a socket until the deadline of the request.
 
-    A socket's own time limit is for each piece: headers that drip byte by byte would never end.
+    A socket's own timeout starts anew with each read, so a server that sends byte by byte would never exceed it.
     """
 
     def __init__(self, sock: Any, deadline: float) -> None:
@@ -97,22 +100,23 @@ _SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """The final response, within the deadline, with the lengths that HTTP allows.
+    """An http.client response that keeps the deadline, skips every interim response and checks lengths.
 
-    http.client passes over 100 alone, and takes `+5` and `5_0` for lengths: https://www.rfc-editor.org/rfc/rfc9112#section-6
+    http.client skips only 100 among the interim responses, and accepts `+5` and `5_0` as lengths.
+    https://www.rfc-editor.org/rfc/rfc9112#section-6
     """
 
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        deadline = getattr(_now_sending, "deadline", None)
+        deadline = getattr(_current_request, "deadline", None)
         if deadline is not None:
             plain = self.fp
-            sock._io_refs += 1  # as socket.makefile counts what still reads from it
+            sock._io_refs += 1  # as socket.makefile does: the socket stays open until this reader is closed
             self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
             plain.close()
 
     def _read_status(self) -> tuple[str, int, str]:
-        """The status line of the final response: a client must read on after interim ones (RFC 9110, 15.2)."""
+        """The status line of the final response, after any interim ones (RFC 9110, 15.2)."""
         for _ in range(MOST_INTERIM + 1):
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
@@ -123,9 +127,9 @@ class _TimedResponse(http.client.HTTPResponse):
         raise ProtocolError(f"the server sent more than {MOST_INTERIM} interim responses (1xx) and no final one")
 
     def begin(self) -> None:
-        fresh = self.headers is None
+        is_first_call = self.headers is None
         super().begin()
-        if fresh and self.headers is not None:
+        if is_first_call and self.headers is not None:
             _check_framing(self.headers)
 
     def _read_next_chunk_size(self) -> int:
@@ -142,7 +146,7 @@ _LONGEST_LINE = 65_536
 
 
 def _check_framing(headers: http.client.HTTPMessage) -> None:
-    """Raise ProtocolError for headers from which two readers could tell two lengths of the body."""
+    """Raise ProtocolError for headers that two HTTP parsers could read as two different lengths of the body."""
     lengths = {part.strip() for value in headers.get_all("Content-Length", []) for part in value.split(",")}
     if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths):
         raise ProtocolError(f"the server sent a Content-Length that is no length: {', '.join(sorted(lengths))}")
@@ -152,7 +156,7 @@ def _check_framing(headers: http.client.HTTPMessage) -> None:
 
 
 class _ProxyStatus(Exception):
-    """What a proxy answered to CONNECT instead of 200. `schemes`: the ways to log in that it offers."""
+    """A proxy answered CONNECT with another status than 200. `schemes`: the authentication schemes that it offers."""
 
     def __init__(self, status: int, reason: str, schemes: str) -> None:
         super().__init__(status)
@@ -160,7 +164,7 @@ class _ProxyStatus(Exception):
 
 
 class _TunnelResponse(_TimedResponse):
-    """The response of a proxy to CONNECT, whose status http.client puts into a text only."""
+    """The response of a proxy to CONNECT; of its status http.client keeps only the text of an error."""
 
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()
@@ -192,7 +196,7 @@ class _TimedHTTPS(urllib3.connection.HTTPSConnection):
 
 
 def _proxy_refusal(proxy: Any, error: _ProxyStatus) -> TransportError:
-    """What a proxy's refusal means. Nothing has left; a refusal of ours (4xx) is not worth another attempt."""
+    """The error for a proxy that refused CONNECT, so that nothing was sent. Only a 5xx is transient."""
     text = f"the proxy {proxy.host}:{proxy.port} answered {error.status} {error.reason}".rstrip()
     if error.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         offers = f"; it offers {error.schemes}" if error.schemes else ""
@@ -203,7 +207,7 @@ def _proxy_refusal(proxy: Any, error: _ProxyStatus) -> TransportError:
 
 
 class OriginAdapter(HTTPAdapter):
-    """requests' adapter with one TLS context, and with a pool that can only reach the origin it was made for."""
+    """A requests adapter with one TLS context and a connection pool for one origin."""
 
     def __init__(self, base: str, context: ssl.SSLContext, proxy: str | None, pool_size: int) -> None:
         self._context = context
@@ -217,10 +221,10 @@ class OriginAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **options, ssl_context=self._context)
 
     def after_fork(self) -> None:
-        """An empty pool for the child, which must not read what the parent is answered.
+        """Empty the pool in the child, which must not read the parent's responses.
 
-        The queue is made anew in place, with its lock: urllib3 still empties it when the process ends, and a thread of
-        the parent may have held the lock. Closing a connection here closes the child's end of it only.
+        The queue is initialized again in place, because urllib3 holds it until the process ends and a thread of the
+        parent may have held its lock. The parent's connections stay open.
         """
         idle: Any = self._pool.pool
         if idle is None:
@@ -233,7 +237,7 @@ class OriginAdapter(HTTPAdapter):
             idle.put(None)
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to do: the context verifies, and neither an argument nor the environment can switch that off."""
+        """Do nothing: the TLS context verifies certificates, and no argument or environment variable changes that."""
 
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
         return self._pool
@@ -242,26 +246,26 @@ class OriginAdapter(HTTPAdapter):
         return str(request.url)[len(request.base) :]
 
     def build_response(self, req: Any, resp: Any) -> Any:  # noqa: ARG002
-        """The bare urllib3 response: no cookie jar, no encoding guess, no history."""
+        """The urllib3 response as it is, without requests' cookies, encoding and history."""
         return resp
 
 
 class _Prepared(requests.PreparedRequest):
-    """A request that is ready to go; `base` is the origin that its URL begins with."""
+    """A prepared request. `base`: the origin at the beginning of its URL."""
 
     base: str
 
 
 class Transport:
-    """A pool of connections to one origin. Threads may share it.
+    """A pool of connections to one origin; threads may share it.
 
-    `adapter` replaces the network (tests, an emulator in the same process).
+    `base`: the origin. `adapter`: replaces the network, as in tests. `max_bytes`: the largest body that is read.
     """
 
     def __init__(
         self,
         base: str,
-        reach: Reach = DIRECT,
+        network: NetworkSettings = DIRECT,
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         adapter: BaseAdapter | None = None,
@@ -274,40 +278,44 @@ class Transport:
         if adapter is not None:
             arguments.typed(Callable, adapter=getattr(adapter, "send", None))
         self.base, self._timeouts, self._max_bytes = base, timeouts, max_bytes
-        self._adapter: Any = adapter or _origin_adapter(base, reach, pool_size)
+        self._adapter: Any = adapter or _origin_adapter(base, network, pool_size)
         forks.register(self)
         self._timeout = urllib3.Timeout(connect=timeouts.connect, read=timeouts.read)
 
     def after_fork(self) -> None:
-        """Connections of the child's own."""
+        """Make the child open its own connections."""
         if isinstance(self._adapter, OriginAdapter):
             self._adapter.after_fork()
 
     def close(self) -> None:
+        """Close the pooled connections."""
         self._adapter.close()
 
-    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """One attempt at `path` (with query) on this origin; TransportError when no usable answer comes."""
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
+        """Send one request and return the response with status 200 to 299 or 400 and above.
+
+        `path`: with its query. Raises: TransportError when there is no usable response.
+        """
         for name, value in headers.items():
             if not isinstance(value, str) or not _SENDABLE.fullmatch(value):
                 raise InvalidInput(f"the header {name} cannot be sent: it has a line break or a letter outside Latin-1")
         prepared = _Prepared()
         prepared.base, prepared.method, prepared.url = self.base, method, self.base + path
         prepared.headers, prepared.body = headers, body  # type: ignore[assignment]
-        _now_sending.deadline = time.monotonic() + self._timeouts.total
+        _current_request.deadline = time.monotonic() + self._timeouts.total
         try:
             response = self._adapter.send(prepared, stream=True, timeout=self._timeout, proxies={})
-            return self._answer(response)
+            return self._response(response)
         except TransportError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             failure: BaseException = describe(error, self.base, method)
         except BaseException as error:  # such as Ctrl-C
             failure = without_frames(error)
-        # Outside the except block: the library's error holds the request, and its frames the bytes, token and all.
+        # Raised outside the except block: the library's error and its frames hold the request with its token.
         raise failure
 
-    def _answer(self, response: Any) -> Answer:
+    def _response(self, response: Any) -> Response:
         raw = getattr(response, "raw", response)
         try:
             body = self._read(raw) if hasattr(raw, "release_conn") else response.content
@@ -318,13 +326,13 @@ class Transport:
             if raw.status < 200:
                 raise ProtocolError(f"{self.base} answered {raw.status}, which is no final response")
             headers = {name.lower(): value for name, value in raw.headers.itermerged()}
-            return Answer(raw.status, headers, body)
+            return Response(raw.status, headers, body)
         except BaseException:
             raw.close()
             raise
 
     def _read(self, raw: Any) -> bytes:
-        """The body in one piece, or as much of it as shows that it is over the size cap."""
+        """The whole body. Raises: ProtocolError when it is larger than `max_bytes`."""
         body: bytes = raw.read(self._max_bytes + 1, decode_content=True)
         if len(body) > self._max_bytes:
             raise ProtocolError(f"{self.base} sent more than {self._max_bytes} bytes: stopped reading")
@@ -332,10 +340,10 @@ class Transport:
         return body
 
 
-def _origin_adapter(base: str, reach: Reach, pool_size: int) -> OriginAdapter:
-    context, is_proxied = tls_context(reach.ca_file, reach.strict), bool(reach.proxy_for(base))
+def _origin_adapter(base: str, network: NetworkSettings, pool_size: int) -> OriginAdapter:
+    context, is_proxied = tls_context(network.ca_file, network.strict), bool(network.proxy_for(base))
     try:
-        return _adapter_by(base, context, reach, pool_size)
+        return _concealed_adapter(base, context, network, pool_size)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         what = "the proxy" if is_proxied else base
         text = f"{what} cannot be used ({type(error).__name__}): a proxy is an address of the form http://host:port"
@@ -343,17 +351,17 @@ def _origin_adapter(base: str, reach: Reach, pool_size: int) -> OriginAdapter:
 
 
 @conceals
-def _adapter_by(base: str, context: ssl.SSLContext, reach: Reach, pool_size: int) -> OriginAdapter:
-    return OriginAdapter(base, context, reach.proxy_for(base), pool_size)
+def _concealed_adapter(base: str, context: ssl.SSLContext, network: NetworkSettings, pool_size: int) -> OriginAdapter:
+    return OriginAdapter(base, context, network.proxy_for(base), pool_size)
 
 
-# OpenSSL's numbers for what X509_STRICT finds wrong, which say nothing about who signed it.
+# OpenSSL's error numbers of X509_STRICT, which concern the form of a certificate and not its issuer.
 # https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _STRICT = range(80, 94)
 
 
 def describe(error: BaseException, base: str, method: str) -> TransportError:
-    """What a failed attempt means, in one line; `sent` False only where nothing can have left."""
+    """The TransportError for an error of requests, urllib3 or a socket."""
     cause = _innermost(error)
     where_to = f"{method} to {base}"
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -371,7 +379,7 @@ def describe(error: BaseException, base: str, method: str) -> TransportError:
 
 
 def _untrusted(error: ssl.SSLCertVerificationError, base: str) -> str:
-    """What is wrong with a certificate, and what helps."""
+    """What is wrong with a certificate, and what to do about it."""
     text = f"the certificate of {base} is not trusted ({printable(error.verify_message, 200)})"
     if error.verify_code not in _STRICT:
         return f"{text}: pass ca_file= for a private CA"
@@ -383,19 +391,14 @@ def _untrusted(error: ssl.SSLCertVerificationError, base: str) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what it wraps: requests and urllib3 keep causes in args and `reason` as often as in __cause__."""
+    """The error and its causes, which requests and urllib3 also keep in `args` and `reason`."""
     errors: list[BaseException] = []
     queue = [error]
     while queue and len(errors) < 20:
-        error_in_chain = queue.pop(0)
-        if error_in_chain not in errors:
-            errors.append(error_in_chain)
-            inner = [
-                getattr(error_in_chain, "reason", None),
-                *error_in_chain.args,
-                error_in_chain.__cause__,
-                error_in_chain.__context__,
-            ]
+        current = queue.pop(0)
+        if current not in errors:
+            errors.append(current)
+            inner = [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]
             queue += [item for item in inner if isinstance(item, BaseException)]
     return errors
 

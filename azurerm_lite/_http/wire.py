@@ -1,6 +1,6 @@
-"""Every fact of ARM's protocol: bodies, errors, long-running answers, paging, Retry-After, safe URLs. PURE.
+"""ARM's protocol: paths, bodies, errors, Retry-After, quotas, long-running operations and paging. PURE.
 
-Takes and returns plain values (status, headers with lower-case names, bytes). No HTTP library, no clock.
+The functions take and return plain values: status, headers with lower-case names, bytes, JSON.
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
 
@@ -9,18 +9,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from .. import errors
 from .._common import arguments, parsing
 from ..errors import ArmError, InvalidInput, ProtocolError, printable, short_repr
-from ..types import Json, JsonDict
+from ..types import Json, JsonDict, MonitorKind, OperationState
 from . import responses
-from .responses import objects, shape
+from .responses import check_objects, describe_shape
 
 Headers = Mapping[str, str]
-own_path = responses.own_path
+same_origin_path = responses.same_origin_path
 
 # --- paths and addresses ---------------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def segment(value: str, what: str, longest: int = 260) -> str:
-    """One path segment, percent-encoded, or InvalidInput when ARM could not have a name like that."""
+    """A name as a percent-encoded path segment. Raises: InvalidInput for what cannot be a name in Azure."""
     if isinstance(value, str) and len(value) <= longest and _PLAIN_SEGMENT.fullmatch(value):
         return value
     if not isinstance(value, str) or not value:
@@ -43,40 +43,43 @@ def segment(value: str, what: str, longest: int = 260) -> str:
 
 
 def subscription_segment(value: str) -> str:
+    """A subscription id as a path segment. Raises: InvalidInput unless it is a GUID."""
     if isinstance(value, str) and _GUID.fullmatch(value):
         return value
     raise InvalidInput(f"subscription id must be a GUID, not {short_repr(value)}")
 
 
 def resource_group_segment(value: str) -> str:
+    """The name of a resource group as a path segment. Raises: InvalidInput."""
     if isinstance(value, str) and value.endswith("."):
         raise InvalidInput(f"resource group {short_repr(value)} may not end in a dot")
     return segment(value, "resource group", 90)
 
 
 def api_version(value: str) -> str:
+    """The api-version itself. Raises: InvalidInput unless it looks like 2024-07-01."""
     if isinstance(value, str) and _API_VERSION.fullmatch(value):
         return value
     raise InvalidInput(f"api-version must look like 2024-07-01, not {short_repr(value)}")
 
 
 def header_value(value: str, what: str) -> str:
-    """A value that may travel as an HTTP header, verbatim."""
+    """The value itself. Raises: InvalidInput unless it can be sent as an HTTP header unchanged."""
     if isinstance(value, str) and value and value == value.strip() and value.isascii() and value.isprintable():
         return value
     raise InvalidInput(f"{what} cannot be sent as a header: {short_repr(value)}")
 
 
 def region(name: object) -> str:
-    """A region as Azure compares it: `East US` is eastus."""
+    """A region in the form in which Azure compares it: `East US` is eastus."""
     return name.replace(" ", "").lower() if isinstance(name, str) else ""
 
 
-_LONGEST_OPTION = 4000  # of a query; longer addresses are refused by servers and proxies
+_LONGEST_OPTION = 4000  # characters of a query value; servers and proxies refuse longer addresses
 
 
 def query_value(value: object, name: str) -> str:
-    """A value of the query, percent-encoded, or InvalidInput when it is no text that could be sent."""
+    """A query value, percent-encoded. Raises: InvalidInput unless it is a string that can be sent."""
     if not isinstance(value, str) or len(value) > _LONGEST_OPTION:
         raise InvalidInput(f"{name} must be a text of at most {_LONGEST_OPTION} characters, not {short_repr(value)}")
     return parsing.parse_with(lambda text: quote(text, safe=""), value, InvalidInput, f"{name} {short_repr(value)}")
@@ -86,9 +89,10 @@ _INSTANCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 def instance_ids(ids: object, *, all_instances: bool = False) -> list[str]:
-    """Instance ids as Azure wants them: unique strings, in the order given; `["*"]` where all were asked for.
+    """Instance ids for a request body: unique strings in the caller's order, or `["*"]` for all instances.
 
-    Takes any sequence of ids, or azurerm's JSON text of one: numbers in Uniform sets, VM names in Flexible ones.
+    `ids`: an iterable of ids or its JSON text, as in azurerm; numbers in Uniform sets, VM names in Flexible sets.
+    Raises: InvalidInput for no ids, invalid ids, and ids together with `all_instances`.
     """
     items = _json_text(ids) if isinstance(ids, str) else ids
     if arguments.switch(all_instances, "all_instances"):
@@ -107,9 +111,7 @@ def _id_text(instance_id: object) -> str:
     is_number = isinstance(instance_id, int) and not isinstance(instance_id, bool) and abs(instance_id) < 10**20
     text = str(instance_id) if is_number else instance_id
     if text == "*":
-        raise InvalidInput(
-            "'*' means every instance at once, which is downtime: pass all_instances=True if you mean it"
-        )
+        raise InvalidInput("'*' means every instance at once, which is downtime: pass all_instances=True to confirm")
     if not isinstance(text, str) or not _INSTANCE_ID.fullmatch(text):
         raise InvalidInput(f"not an instance id: {short_repr(instance_id)}")
     return text
@@ -127,7 +129,7 @@ def _json_text(text: str) -> object:
 
 
 def decode_json(data: bytes, headers: Headers) -> Json:
-    """The JSON value in a body, None for an empty one; ProtocolError for anything else, never a lossy reading."""
+    """The JSON value of a body, None for an empty body. Raises: ProtocolError for anything else."""
     if not data:
         return None
 
@@ -140,6 +142,7 @@ def decode_json(data: bytes, headers: Headers) -> Json:
 
 
 def encode_json(body: Json) -> bytes:
+    """A request body as bytes. Raises: InvalidInput for a value that JSON cannot hold."""
     try:
         return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
@@ -171,7 +174,7 @@ _BY_STATUS: dict[int, type[ArmError]] = {
 
 
 def decode_error(status: int, headers: Headers, data: bytes, *, method: str = "", path: str = "") -> ArmError:
-    """The error in an answer >= 400, whatever its body: enveloped, bare (Compute's 429), or no JSON at all."""
+    """The error of a response with status 400 or above; its body may be JSON in any of ARM's forms, or other text."""
     try:
         document = decode_json(data, headers)
     except ProtocolError as not_json:
@@ -200,7 +203,7 @@ def decode_error(status: int, headers: Headers, data: bytes, *, method: str = ""
 
 
 def error_fields(document: Json) -> JsonDict:
-    """code, message, target, details and the rest of an error document in any of the forms that ARM uses."""
+    """code, message, target, details and `additional` fields of an error document, in any form that ARM uses."""
     inner = document
     if isinstance(document, dict):
         inner = next((document[key] for key in ("error", "Error", "odata.error") if document.get(key)), document)
@@ -221,7 +224,7 @@ def error_fields(document: Json) -> JsonDict:
 
 
 def error_kind(status: int, code: str, details: list[Any]) -> type[ArmError]:
-    """Which class an error is. 429 and 409 each mean two things, and only the codes tell them apart."""
+    """The class of an error. Of a 409 or 429 only the code tells whether another operation is running."""
     inner = [detail.get("code") for detail in details if isinstance(detail, dict)]
     codes = {text.lower() for text in (code, *inner) if isinstance(text, str)}
     if status in (409, 429) and codes & _BUSY_CODES:
@@ -240,7 +243,7 @@ def _throttle_facts(details: list[Any]) -> tuple[str | None, int | None, int | N
 
 
 def _object_in(text: Json) -> JsonDict:
-    """The object that a JSON text holds; an empty one where there is none."""
+    """The JSON object in a text, or an empty dict."""
     try:
         value = parsing.parse_json(text, ValueError)
     except ValueError:
@@ -254,7 +257,7 @@ _SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 
 
 def retry_after(headers: Headers) -> float | None:
-    """The seconds that the server asks to wait; None when it says nothing that ARM could mean (never a date)."""
+    """The seconds that the server asks to wait, or None. A date is ignored: ARM never sends one."""
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value) and value.isascii():
         return float(value)
@@ -266,7 +269,7 @@ def retry_after(headers: Headers) -> float | None:
 
 
 def remaining_requests(headers: Headers) -> dict[str, int]:
-    """What is left in each of Compute's throttling buckets: {"GetVMScaleSetResource": 32, ...}."""
+    """The requests left in each of Compute's throttling buckets: `{"GetVMScaleSetResource": 32, ...}`."""
     remaining = {}
     for item in headers.get("x-ms-ratelimit-remaining-resource", "").split(","):
         name, _, count = item.strip().rpartition(";")
@@ -276,7 +279,7 @@ def remaining_requests(headers: Headers) -> dict[str, int]:
 
 
 def claims_challenge(headers: Headers) -> str | None:
-    """The claims that a 401 demands (continuous access evaluation), as JSON text; None when it demands none.
+    """The claims that a 401 demands (continuous access evaluation) as JSON text, or None.
 
     https://learn.microsoft.com/entra/identity-platform/claims-challenge
     """
@@ -294,31 +297,44 @@ def claims_challenge(headers: Headers) -> str | None:
 
 # --- long-running operations -----------------------------------------------------------------------------------------
 
-SUCCEEDED, FAILED, CANCELED, RUNNING = "Succeeded", "Failed", "Canceled", "InProgress"
-TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELED})
-_STATES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "cancelled": CANCELED}
+SUCCEEDED: Final = "Succeeded"
+FAILED: Final = "Failed"
+CANCELED: Final = "Canceled"
+RUNNING: Final = "InProgress"
+TERMINAL: frozenset[OperationState] = frozenset({SUCCEEDED, FAILED, CANCELED})
+_STATES: Mapping[str, OperationState] = {
+    "succeeded": SUCCEEDED,
+    "failed": FAILED,
+    "canceled": CANCELED,
+    "cancelled": CANCELED,
+}
 
 
 class Monitor(NamedTuple):
-    """How an operation can be watched: `kind` is status (Azure-AsyncOperation), location, resource, instances, none."""
+    """How to watch an operation: by which document at which path.
 
-    kind: str
+    `kind`: status (the Azure-AsyncOperation link), location (that link), resource (its provisioningState), instances
+    (of an upgrade), or none when the operation has ended. `result_path`: where the result of a POST is, once the status
+    is Succeeded. `ids`: the instances of an upgrade; empty for all.
+    """
+
+    kind: MonitorKind
     path: str = ""
-    result_path: str = ""  # where the result of a POST waits after the status says Succeeded
-    ids: tuple[str, ...] = ()  # of the instances that an upgrade is about; none means all
+    result_path: str = ""
+    ids: tuple[str, ...] = ()
 
 
 def monitor(method: str, path: str, status: int, headers: Headers, body: Json, base: str) -> Monitor:
-    """How to follow what this answer started: Azure-AsyncOperation first, then Location, then the resource itself.
+    """How to watch the operation that a response started: by Azure-AsyncOperation, else Location, else the resource.
 
-    Raises UnusableLink where a link that is needed cannot be followed.
+    Raises: UnusableLink for a link that must not be followed.
     """
     location = headers.get("location", "")
     if headers.get("azure-asyncoperation"):
-        result = own_path(location, base) if location and method == "POST" else ""
-        return Monitor("status", own_path(headers["azure-asyncoperation"], base), result)
+        result = same_origin_path(location, base) if location and method == "POST" else ""
+        return Monitor("status", same_origin_path(headers["azure-asyncoperation"], base), result)
     if location and status in (201, 202):
-        path = own_path(location, base)
+        path = same_origin_path(location, base)
         return Monitor("location", path, path)
     if method in ("PUT", "PATCH"):
         done = status != 202 and provisioning_state(body) in TERMINAL
@@ -326,26 +342,26 @@ def monitor(method: str, path: str, status: int, headers: Headers, body: Json, b
     return Monitor("resource" if status == 202 else "none", path)
 
 
-def normal_state(value: Json) -> str:
-    """A status in ARM's spelling; every word that is not a terminal one means still running."""
+def normal_state(value: Json) -> OperationState:
+    """A status in one spelling. Every word except the terminal ones means that the operation is running."""
     return _STATES.get(value.strip().lower(), RUNNING) if isinstance(value, str) else RUNNING
 
 
-def provisioning_state(resource: Json) -> str:
-    """The state of a resource as an operation state; a resource without one is Succeeded (ARM's contract)."""
+def provisioning_state(resource: Json) -> OperationState:
+    """The provisioningState of a resource as an operation state. By ARM's contract none means Succeeded."""
     properties = resource.get("properties") if isinstance(resource, dict) else None
     state = properties.get("provisioningState") if isinstance(properties, dict) else None
     return SUCCEEDED if state is None else normal_state(state)
 
 
-def operation_state(document: Json) -> str | None:
-    """The state in an operation document; None when the document says nothing, which is not a failure."""
+def operation_state(document: Json) -> OperationState | None:
+    """The state in a status document, or None when it has none, which is no failure of the operation."""
     status = document.get("status") if isinstance(document, dict) else None
     return normal_state(status) if isinstance(status, str) and status.strip() else None
 
 
-def is_of(document: Json, path: str) -> bool:
-    """Whether an operation document is that of the operation at `path`, and not of one before: its name says so."""
+def belongs_to(document: Json, path: str) -> bool:
+    """Whether the name in a status document is that of the operation at `path`, and not of an earlier one."""
     name = document.get("name") if isinstance(document, dict) else None
     expected = path.partition("?")[0].rpartition("/")[2]
     if not isinstance(name, str) or not (_GUID.fullmatch(name) and _GUID.fullmatch(expected)):
@@ -353,36 +369,32 @@ def is_of(document: Json, path: str) -> bool:
     return name.lower() == expected.lower()
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether what could not be read may be readable soon: throttles, 5xx, broken connections."""
+def is_transient(error: Exception) -> bool:
+    """Whether a read that failed may succeed soon: after throttling, a 5xx or a broken connection."""
     if isinstance(error, ArmError):
         return error.status in (408, 429) or error.status >= 500
     return not isinstance(error, ProtocolError)
 
 
-_PASSING_CODES = ("operationpreempted", "conflictingconcurrentwritenotallowed", "anotheroperationinprogress")
+_TRANSIENT_CODES = ("operationpreempted", "conflictingconcurrentwritenotallowed", "anotheroperationinprogress")
 
 
 def is_retryable(code: str) -> bool:
-    """Whether Azure's code for a failed operation says that the same may work when it is asked for again."""
-    return code.lower().startswith("retryable") or code.lower() in _PASSING_CODES
+    """Whether an operation that failed with this code may succeed when it is started again."""
+    return code.lower().startswith("retryable") or code.lower() in _TRANSIENT_CODES
 
 
 def operation_seconds(document: Json) -> float | None:
-    """How long an operation took by Azure's own clock (endTime less startTime); None where it does not say."""
-    started, ended = (
-        (_moment(document.get(key)) for key in ("startTime", "endTime")) if isinstance(document, dict) else (None, None)
-    )
+    """The seconds from startTime to endTime in a status document, or None."""
+    fields = document if isinstance(document, dict) else {}
+    started, ended = _moment(fields.get("startTime")), _moment(fields.get("endTime"))
     return None if started is None or ended is None else max(0.0, ended - started)
 
 
 def _moment(text: Json) -> float | None:
-    """Seconds since 1970 of Azure's timestamps, whose fraction has up to seven digits."""
-    match = (
-        re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-        if isinstance(text, str)
-        else None
-    )
+    """One of Azure's timestamps (up to seven decimals) in seconds since 1970, or None."""
+    pattern = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)"
+    match = re.fullmatch(pattern, text) if isinstance(text, str) else None
     if match is None:
         return None
     try:
@@ -392,7 +404,7 @@ def _moment(text: Json) -> float | None:
     return whole + float(match[2] or 0)
 
 
-def _chosen(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:
+def _select(items: list[Any], ids: Sequence[str]) -> list[JsonDict]:
     instances = [item for item in items if isinstance(item, dict)]
     return [instance for instance in instances if not ids or _instance_id(instance) in ids]
 
@@ -407,31 +419,30 @@ def _on_latest_model(instance: JsonDict) -> bool:
     return isinstance(properties, dict) and properties.get("latestModelApplied") is True
 
 
-def upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
-    """Whether an upgrade of these instances shows in them: one is being changed or has failed, or none is behind.
+def has_upgrade_begun(items: list[Any], ids: Sequence[str]) -> bool:
+    """Whether instances show that an upgrade of them has begun: one is Updating or Failed, or all are current.
 
-    One that had failed before is taken for a sign too: watching what never began is safe, sending it twice is not.
+    An earlier failure counts as well: to watch an upgrade that never began is safe, to send it twice is not.
     """
-    chosen = _chosen(items, ids)
+    chosen = _select(items, ids)
     return all(map(_on_latest_model, chosen)) or any(provisioning_state(instance) != SUCCEEDED for instance in chosen)
 
 
-def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[str, str]:
-    """Where an upgrade of these instances stands by their own word, and who failed; those that are gone are done."""
-    states = {_instance_id(instance): provisioning_state(instance) for instance in _chosen(items, ids)}
+def instances_state(items: list[Any], ids: Sequence[str]) -> tuple[OperationState, str]:
+    """The state of an upgrade by its instances, and the ids of the failed ones. Deleted instances count as done."""
+    states = {_instance_id(instance): provisioning_state(instance) for instance in _select(items, ids)}
     failed = [instance_id for instance_id, state in states.items() if state == FAILED]
-    behind = [instance for instance in _chosen(items, ids) if not _on_latest_model(instance)]
-    if RUNNING in states.values() or (behind and not failed):
+    outdated = [instance for instance in _select(items, ids) if not _on_latest_model(instance)]
+    if RUNNING in states.values() or (outdated and not failed):
         return RUNNING, ""
     return (FAILED, ", ".join(failed)) if failed else (SUCCEEDED, "")
 
 
 def operation_error(state: str, document: Json, **context: Any) -> ArmError:
-    """The error of an operation that ended as Failed or Canceled, with Azure's code, message, target and details."""
+    """The error of an operation that ended as Failed or Canceled, from the error in its last document."""
     fields = error_fields(document)
-    preempted = fields["code"].lower() == "operationpreempted"
-    usual = errors.OperationCanceled if state == CANCELED else errors.OperationFailed
-    kind = errors.OperationSuperseded if preempted else usual
+    kind = errors.OperationCanceled if state == CANCELED else errors.OperationFailed
+    kind = errors.OperationSuperseded if fields["code"].lower() == "operationpreempted" else kind
     text = fields["message"] or f"the operation ended as {state}"
     context |= {key: fields[key] for key in ("target", "details", "additional")}
     return kind(text, code=fields["code"] or f"Operation{state}", **context)
@@ -440,10 +451,10 @@ def operation_error(state: str, document: Json, **context: Any) -> ArmError:
 # --- paging ----------------------------------------------------------------------------------------------------------
 
 
-def page_of(document: Json, base: str) -> tuple[list[Any], str | None]:
-    """The items of one page, and path and query of the next; an empty page may still have a next one."""
+def parse_page(document: Json, base: str) -> tuple[list[Any], str | None]:
+    """The items of one page, and the path and query of the next page or None. An empty page can have a next one."""
     if not isinstance(document, dict):
-        raise ProtocolError(f"expected a list document with `value`, got {shape(document)}")
-    items = objects(document.get("value"), "a list of objects in `value`")
+        raise ProtocolError(f"expected a list document with `value`, got {describe_shape(document)}")
+    items = check_objects(document.get("value"), "a list of objects in `value`")
     link = document.get("nextLink")
-    return items, None if link is None or link == "" else own_path(link, base)
+    return items, None if link is None or link == "" else same_origin_path(link, base)

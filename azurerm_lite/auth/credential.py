@@ -1,6 +1,7 @@
-"""The Credential, which holds tokens and renews them: one acquisition at a time, five minutes early.
+"""Credential: acquire, cache and renew tokens.
 
-A valid token is never lost to a login service that fails; what fails for a while is asked again, within a limit.
+A token is renewed five minutes before it ends, by one thread at a time. When the renewal fails, the current token is
+used while it lasts; transient failures are retried for a limited time.
 """
 
 import logging
@@ -17,17 +18,17 @@ from .tokens import UNFIT, Acquire, Token, end_of, is_token, pause_seconds
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 300  # a token is renewed this long before it ends
-REFETCH_SECONDS = 30  # and never asked for more often than this while the current one still works
+RENEW_EARLY_SECONDS = 300  # before the token ends
+REFETCH_SECONDS = 30  # between two attempts to renew a token that has not ended
 
 Sleep = Callable[[float], object]
 
 
 class Credential:
-    """A source of tokens that threads may share: one acquisition at a time, however many ask.
+    """A source of tokens that threads may share; the official SDK accepts it too, since it has `get_token`.
 
-    It has azure-identity's `get_token`, so it can be handed to the official SDK too. `acquire_in` gives the acquisition
-    of the same identity in another tenant, where there is a way.
+    `kind`: what it is, for messages. `acquire(scope, claims)`: returns a new token. `renewable=False`: there is only
+    one token. `acquire_in(tenant_id)`: returns the `acquire` of the same identity in another tenant.
     """
 
     def __init__(
@@ -38,13 +39,13 @@ class Credential:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Sleep = time.sleep,
-        lasting: bool = True,
+        renewable: bool = True,
         acquire_in: Callable[[str], Acquire] | None = None,
     ) -> None:
         arguments.typed(Callable, acquire=acquire, now=now, monotonic=monotonic, sleep=sleep)
         arguments.typed(Callable | None, acquire_in=acquire_in)
         arguments.typed(str, kind=kind)
-        self.kind, self.lasting = kind, arguments.switch(lasting, "lasting")
+        self.kind, self.renewable = kind, arguments.switch(renewable, "renewable")
         self._acquire, self._acquire_in = acquire, acquire_in
         self._now, self._monotonic, self._sleep = now, monotonic, sleep
         self._lock = threading.Lock()
@@ -60,28 +61,28 @@ class Credential:
         raise TypeError("a credential holds secrets and cannot be pickled or copied: make a new one where it is needed")
 
     def after_fork(self) -> None:
-        """A lock of the child's own: a thread of the parent may have held the other one."""
+        """Replace the lock, which a thread of the parent may have held."""
         self._lock = threading.Lock()
 
     def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Token:
-        """A token that has not ended, from the cache where that has one; usually good for five minutes or more.
+        """A token that has not ended, from the cache if possible; usually valid for five minutes or more.
 
-        CredentialError when none can be had: what fails for a while (a busy login service or metadata service, a
-        broken connection) is asked again first, for 90 s of waiting at most.
+        `scopes`: exactly one, such as `https://management.azure.com/.default`. `claims`: JSON text that a 401 demanded.
+        Raises: InvalidInput; CredentialError, after retrying transient failures for up to 90 s.
         """
         if len(scopes) != 1:
             raise InvalidInput(f"exactly one scope is needed, not {len(scopes)}")
         return self.obtain(scopes[0], claims, self._sleep)
 
     def obtain(self, scope: str, claims: str | None = None, sleep: Sleep | None = None) -> Token:
-        """The same as `get_token`, waiting through `sleep`."""
+        """A token as from `get_token`; `sleep` replaces the credential's own wait between attempts."""
         token = self._tokens.get(scope)
         if token is not None and claims is None and self._is_fresh(scope, token):
             return token
         return self._renew(scope, claims, token, sleep or self._sleep)
 
     def renew(self, scope: str, refused: Token, claims: str | None = None, sleep: Sleep | None = None) -> Token:
-        """Another token than `refused`, which a server did not accept; another thread may have fetched it already."""
+        """A token to replace one that a server refused; if another thread has renewed it already, that one."""
         with self._lock:
             token = self._tokens.get(scope)
             if (
@@ -95,7 +96,10 @@ class Credential:
             return self._fetch(scope, claims, sleep or self._sleep)
 
     def in_tenant(self, tenant_id: str) -> "Credential":
-        """The same identity in another tenant. InvalidInput where this kind of credential has no tokens of others."""
+        """The credential of the same identity in another tenant.
+
+        Raises: InvalidInput when this kind of credential has tokens of its own tenant only.
+        """
         tenants.check_tenant(tenant_id)
         if self._acquire_in is None:
             raise InvalidInput(f"a credential of the kind '{self.kind}' has tokens of its own tenant only")
@@ -103,12 +107,12 @@ class Credential:
         return Credential(f"{self.kind} in tenant {tenant_id}", self._acquire_in(tenant_id), **clocks)
 
     def _seconds_left(self, scope: str, token: Token) -> float:
-        """Seconds until the token ends, by whichever clock says less: one set back makes no token last longer."""
+        """Seconds until the token ends: the lesser of two clocks, so that setting the clock back adds none."""
         return min(token.expires_on - self._now(), self._ends.get(scope, float("inf")) - self._monotonic())
 
     def _is_fresh(self, scope: str, token: Token) -> bool:
         is_clock_set_back = self._now() < self._fetched.get(scope, float("-inf"))
-        return self._seconds_left(scope, token) > RENEW_SECONDS and not is_clock_set_back
+        return self._seconds_left(scope, token) > RENEW_EARLY_SECONDS and not is_clock_set_back
 
     def _renew(self, scope: str, claims: str | None, before: Token | None, sleep: Sleep) -> Token:
         with self._lock:
@@ -127,13 +131,13 @@ class Credential:
                 return token
 
     def _fetch(self, scope: str, claims: str | None, sleep: Sleep | None) -> Token:
-        """A new token. `sleep`: how to wait before trying again; None: try once."""
+        """Acquire a new token. `sleep`: waits between attempts; None for a single attempt."""
         attempt, waited = 0, 0.0
         while True:
             attempt += 1
             self._fetched[scope] = self._now()
             try:
-                return self._accepted(scope, self._acquired(scope, claims))
+                return self._store_token(scope, self._acquire_token(scope, claims))
             except CredentialError as error:
                 pause = pause_seconds(error, attempt, waited)
                 if sleep is None or pause is None:
@@ -142,16 +146,16 @@ class Credential:
             sleep(pause)
             waited += pause
 
-    def _acquired(self, scope: str, claims: str | None) -> Token:
-        """The token of one acquisition. Whatever it raises loses its frames, which hold secrets and responses."""
+    def _acquire_token(self, scope: str, claims: str | None) -> Token:
+        """Acquire a token once. Errors lose their frames, which hold secrets and responses."""
         try:
             return self._acquire(scope, claims)
         except BaseException as error:
             failure = without_frames(error)
         raise failure
 
-    def _accepted(self, scope: str, token: Token) -> Token:
-        """The token, put into the cache; CredentialError when it has ended already."""
+    def _store_token(self, scope: str, token: Token) -> Token:
+        """Cache a new token. Raises: CredentialError when it has already ended."""
         if not isinstance(token, Token) or not is_token(token.token):
             raise CredentialError(f"{self.kind}: what the acquisition gave {UNFIT}")
         token = Token(token.token, end_of(token.expires_on, self.kind))

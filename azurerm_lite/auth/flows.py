@@ -1,12 +1,9 @@
-"""Ways to get a token: one function for each, all by msal (in `login`) or by calling out, and the walk through the
-environment.
+"""Ways to log in: one function for each kind of credential, and the choice from the environment.
 
-Secrets live in closures here and in no message, repr, log or file; what an acquisition raises loses its frames.
-https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+A secret is held in a closure; no message, repr, log or file shows it, and errors of an acquisition lose their frames.
 """
 
 import base64
-import functools
 import hashlib
 import logging
 import os
@@ -22,11 +19,11 @@ from .. import _advice, clouds
 from .._common import arguments, forks
 from .._common.parsing import parse_json, parse_with
 from .._common.secrecy import conceals
-from ..clouds import Reach
+from ..clouds import NetworkSettings
 from ..errors import CredentialError, InvalidInput, TransportError, printable, short_repr
 from ..types import JsonDict
 from . import tenants
-from ._msal import DEFAULT_LOGIN, Login, LoginHttp, by_msal
+from ._msal import DEFAULT_LOGIN, Login, LoginHttpClient, acquire_with_msal
 from .credential import Credential
 from .tokens import UNFIT, Acquire, Token, end_of, is_token
 
@@ -35,30 +32,33 @@ log = logging.getLogger(__name__)
 
 @conceals
 def client_secret_credential(tenant_id: str, client_id: str, secret: str, login: Login = DEFAULT_LOGIN) -> Credential:
-    """A service principal with a client secret."""
+    """The Credential of a service principal with a client secret.
+
+    Raises: InvalidInput.
+    https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+    """
     if not isinstance(secret, str) or not secret:
         raise InvalidInput("client secret must be a non-empty string")
     _check_principal(tenant_id, client_id, login)
     return _service_principal("client secret", tenant_id, client_id, lambda: secret, login)
 
 
-def _service_principal(kind: str, tenant_id: str, client_id: str, proof: Callable[[], Any], login: Login) -> Credential:
-    """Client credentials flow; `proof` is asked at each acquisition for what msal calls client_credential."""
+def _service_principal(
+    kind: str, tenant_id: str, client_id: str, client_credential: Callable[[], Any], login: Login
+) -> Credential:
+    """The Credential of a service principal. `client_credential`: returns msal's argument, for each acquisition."""
     title = f"{kind} of client {client_id}"
 
     def acquire_in(tenant: str) -> Acquire:
+        place = {"authority": f"{login.authority}/{tenant}", "instance_discovery": False}
+
         def acquire(scope: str, claims: str | None) -> Token:
-            def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
-                app = msal.ConfidentialClientApplication(
-                    client_id,
-                    client_credential=proof(),
-                    authority=f"{login.authority}/{tenant}",
-                    instance_discovery=False,
-                    http_client=http,
-                )
+            def with_msal(msal: Any, http: LoginHttpClient) -> Any:
+                options = {"client_credential": client_credential(), "http_client": http, **place}
+                app = msal.ConfidentialClientApplication(client_id, **options)
                 return app.acquire_token_for_client(scopes=[scope], claims_challenge=claims)
 
-            return by_msal(title, login, ask)(claims)
+            return acquire_with_msal(title, login, with_msal)
 
         return acquire
 
@@ -70,7 +70,7 @@ def _check_principal(tenant_id: str, client_id: str, login: Login) -> None:
     if not isinstance(client_id, str) or not tenants.TENANT.fullmatch(client_id):
         raise InvalidInput(f"client id must be a GUID, not {short_repr(client_id)}")
     arguments.typed(Login, login=login)
-    arguments.typed(Reach, reach=login.reach)
+    arguments.typed(NetworkSettings, network=login.network)
     arguments.typed(Callable, now=login.now, sleep=login.sleep)
     clouds.base_address(login.authority, "login.authority")
 
@@ -79,18 +79,19 @@ def _check_principal(tenant_id: str, client_id: str, login: Login) -> None:
 def get_access_token(
     tenant_id: str, client_id: str, client_secret: str, *, env: Mapping[str, str] | None = None
 ) -> str:
-    """A bearer token for Azure Resource Manager, good for about an hour: azurerm's call, under its own name.
+    """Get a bearer token for Azure Resource Manager with a client secret, as azurerm's function of this name did.
 
-    `env` (by default the environment of the process) may name the cloud, a CA file and a proxy. Prefer `connect()`: an
-    Arm renews its token by itself.
+    It is valid for about an hour; `connect()` makes an Arm that renews its token. `env`: names the cloud, a CA file and
+    a proxy; by default the environment of the process.
+    Raises: InvalidInput, CredentialError.
     """
     names = arguments.environment(os.environ if env is None else env)
     cloud = clouds.cloud_from_environment(names)
-    login = Login(cloud.authority, clouds.reach_from_environment(names))
+    login = Login(cloud.authority, clouds.network_from_environment(names))
     return client_secret_credential(tenant_id, client_id, client_secret, login).get_token(cloud.scope).token
 
 
-# --- other proofs of the same principal ------------------------------------------------------------------------------
+# --- service principals without a client secret ----------------------------------------------------------------------
 
 
 @conceals
@@ -103,9 +104,12 @@ def certificate_credential(
     send_chain: bool = False,
     login: Login = DEFAULT_LOGIN,
 ) -> Credential:
-    """A service principal with a certificate: PEM with key and certificate, or PFX. Read anew at each acquisition.
+    """The Credential of a service principal with a certificate.
 
-    `send_chain`: subject name and issuer authentication, where a renewed certificate needs no new registration.
+    `path`: a PEM file with key and certificate, or a PFX file; it is read for each acquisition. `send_chain=True`: use
+    subject name and issuer authentication, so that a renewed certificate needs no new registration.
+    Raises: InvalidInput.
+    https://learn.microsoft.com/entra/identity-platform/certificate-credentials
     """
     _check_principal(tenant_id, client_id, login)
     arguments.typed(str, path=path, password="" if password is None else password)
@@ -118,17 +122,17 @@ def certificate_credential(
 def _certificate(path: str, password: str | None, send_chain: bool) -> JsonDict:
     data = _read(path, "certificate")
     if b"-----BEGIN" not in data:
-        proof: JsonDict = {"private_key_pfx_path": path, "passphrase": password}
-        return {**proof, "public_certificate": True} if send_chain else proof
+        credential: JsonDict = {"private_key_pfx_path": path, "passphrase": password}
+        return {**credential, "public_certificate": True} if send_chain else credential
     text = data.decode("ascii", "replace")
     blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
     keys = re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", text, re.DOTALL)
     if not blocks or not keys:
         raise CredentialError(f"{path} must hold a private key and its certificate in PEM form")
-    proof = {"private_key": keys[0], "passphrase": password}
+    credential = {"private_key": keys[0], "passphrase": password}
     if send_chain:
-        return {**proof, "public_certificate": "\n".join(blocks)}
-    return {**proof, "thumbprint": _thumbprint(blocks[0])}
+        return {**credential, "public_certificate": "\n".join(blocks)}
+    return {**credential, "thumbprint": _thumbprint(blocks[0])}
 
 
 def _thumbprint(pem: str) -> str:
@@ -147,20 +151,22 @@ def _read(path: str, what: str) -> bytes:
 def workload_identity_credential(
     tenant_id: str, client_id: str, token_file: str, login: Login = DEFAULT_LOGIN
 ) -> Credential:
-    """A service principal proved by another issuer's token in a file (AKS, GitHub). Re-read at each acquisition.
+    """The Credential of a service principal with a federated token, such as one of AKS or GitHub.
 
+    `token_file`: holds the token of the other issuer; it is read for each acquisition.
+    Raises: InvalidInput.
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
     """
     _check_principal(tenant_id, client_id, login)
     arguments.typed(str, token_file=token_file)
 
-    def proof() -> JsonDict:
+    def client_credential() -> JsonDict:
         assertion = _read(token_file, "federated token").decode("ascii", "replace").strip()
         if not assertion:
             raise CredentialError(f"the federated token file {token_file} is empty")
         return {"client_assertion": lambda: assertion}
 
-    return _service_principal("workload identity", tenant_id, client_id, proof, login)
+    return _service_principal("workload identity", tenant_id, client_id, client_credential, login)
 
 
 # --- az ------------------------------------------------------------------------------------------------------------
@@ -176,27 +182,30 @@ def azure_cli_credential(
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Credential:
-    """Whoever is logged in to az on this machine: `az account get-access-token`, without a shell.
+    """The Credential of the user or principal that is logged in to az on this machine.
 
-    `env`: by default the environment of the process. az is looked for on its PATH, never in the current folder.
+    It runs `az account get-access-token` without a shell. `env`: by default the environment of the process; its PATH is
+    searched for az, the current folder never.
+    Raises: nothing; `get_token` of the Credential raises CredentialError.
+    https://learn.microsoft.com/cli/azure/account#az-account-get-access-token
     """
     arguments.environment({} if env is None else env)
     arguments.typed(Callable, run=run)
-    tenants: dict[str, str] = {}  # the tenant of the last token
+    tenant_of_token: dict[str, str] = {}
 
     def acquire_in(tenant: str) -> Acquire:
         def acquire(scope: str, claims: str | None) -> Token:
             if claims is not None:
-                raise _stronger_login(claims, tenant or tenants.get("", ""), scope)
+                raise _stronger_login(claims, tenant or tenant_of_token.get("", ""), scope)
             names = os.environ if env is None else env
             program = find_az(names)
             if program is None:
                 raise CredentialError("az is not installed, or not on PATH", code="az_not_found")
             line = [program, "account", "get-access-token", "--output", "json"]
             line += ["--resource", scope.removesuffix("/.default"), *(["--tenant", tenant] if tenant else [])]
-            document = _document_of_az(_run_az(line, names, run))
-            tenants[tenant] = str(document.get("tenant") or "")
-            return _token_of_az(document)
+            document = _az_document(_run_az(line, names, run))
+            tenant_of_token[tenant] = str(document.get("tenant") or "")
+            return _az_token(document)
 
         return acquire
 
@@ -204,10 +213,9 @@ def azure_cli_credential(
 
 
 def find_az(env: Mapping[str, str], platform: str = os.name) -> str | None:
-    """The path of az in one of the folders that PATH names, or None.
+    """The path of az in an absolute folder of PATH, or None.
 
-    Relative folders are passed over. So is the current one, where Windows and shutil.which look first: whoever may
-    write there could run a program of their own as az.
+    shutil.which would search the current folder first on Windows, where another user may have put a program named az.
     """
     is_windows = platform == "nt"
     path = next((value for name, value in env.items() if name == "PATH" or (is_windows and name.upper() == "PATH")), "")
@@ -221,7 +229,7 @@ def find_az(env: Mapping[str, str], platform: str = os.name) -> str | None:
 
 
 def _run_az(line: list[str], env: Mapping[str, str], run: Run) -> "subprocess.CompletedProcess[bytes]":
-    """Run az away from the current folder: what it starts itself (Python, cmd) is not to be taken from there."""
+    """Run az in another folder than the current one, from which az would start a planted Python or cmd."""
     safe = {**env, "NoDefaultCurrentDirectoryInExePath": "1"} if os.name == "nt" else dict(env)
     folder = env.get("SYSTEMROOT") if os.name == "nt" else "/"
     try:
@@ -231,25 +239,25 @@ def _run_az(line: list[str], env: Mapping[str, str], run: Run) -> "subprocess.Co
     raise CredentialError(text, code="az_failed")
 
 
-def _document_of_az(done: "subprocess.CompletedProcess[bytes]") -> JsonDict:
-    """What az printed; CredentialError with az's own words when it failed, which may be for a while only.
+def _az_document(done: "subprocess.CompletedProcess[bytes]") -> JsonDict:
+    """The JSON that az printed. Raises: CredentialError with az's message.
 
-    az says why in a line that begins with ERROR, and after it, line by line, the command that helps.
+    The message is the line that begins with ERROR and those after it, which say what to do.
     """
     if done.returncode:
         lines = done.stderr[:20_000].decode("utf-8", "replace").split("\n")
         lines = [line.strip() for line in lines if line.strip()] or ["no reason given"]
         first = next((number for number, line in enumerate(lines) if line.startswith("ERROR")), -1)
         text = " ".join(lines[first:])
-        passing = any(map(_advice.is_transient, re.findall(r"AADSTS\d+", text)))
-        raise CredentialError(f"az gave no token: {printable(text, 14_000)}", code="az_failed", is_transient=passing)
+        transient = any(map(_advice.is_transient, re.findall(r"AADSTS\d+", text)))
+        raise CredentialError(f"az gave no token: {printable(text, 14_000)}", code="az_failed", is_transient=transient)
     document = parse_json(done.stdout, _not_from_az)
     if not isinstance(document, dict):
         raise _not_from_az("")
     return document
 
 
-def _token_of_az(document: JsonDict) -> Token:
+def _az_token(document: JsonDict) -> Token:
     text = document.get("accessToken")
     if "expires_on" not in document or text is None:
         raise _not_from_az("")
@@ -271,11 +279,11 @@ def _stronger_login(claims: str, tenant: str, scope: str) -> CredentialError:
     return CredentialError(text, code="claims_challenge")
 
 
-# --- the machine's own identity --------------------------------------------------------------------------------------
+# --- managed identities ----------------------------------------------------------------------------------------------
 
 IMDS = "http://169.254.169.254"
-PROBE_SECONDS = 1.5  # the whole of a probe by connect(): a machine that is not Azure's costs no more
-IDENTITY_SECONDS = 10.0  # of one request for a token; the metadata service is slow under load
+PROBE_SECONDS = 1.5  # how long connect() waits for the metadata service, which only Azure's machines have
+IDENTITY_SECONDS = 10.0  # for one token; the metadata service is slow under load
 # The metadata service answers 404 and 410 while it is updated, the latter for up to 70 s.
 _TRANSIENT_IMDS = frozenset({404, 408, 410, 429})
 _MANAGED = ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
@@ -291,34 +299,36 @@ def managed_identity_credential(
     sleep: Callable[[float], object] = time.sleep,
     request_seconds: float = IDENTITY_SECONDS,
 ) -> Credential:
-    """The identity that Azure gave to this VM, App Service or container: the system's own, or the one that is named.
+    """The Credential of the managed identity of this VM, App Service or container.
 
-    msal reads where it is from the process's own environment, whatever `env` says. What its service refuses for a while
-    (404, 410, 429, 5xx) is asked again. `request_seconds`: the most that one request may take.
+    `client_id`, `object_id`, `resource_id`: at most one of them, for a user-assigned identity; by default it is the
+    system-assigned one. `env`: by default the environment of the process; msal always reads that one for the address
+    of the service. `request_seconds`: the timeout of one request.
+    Raises: InvalidInput.
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance
     """
-    named = {"ClientId": client_id, "ObjectId": object_id, "ResourceId": resource_id}
-    chosen = {key: arguments.text(value, key, 2000) for key, value in named.items() if value not in (None, "")}
-    if len(chosen) > 1:
+    ids = {"ClientId": client_id, "ObjectId": object_id, "ResourceId": resource_id}
+    passed = {key: arguments.text(value, key, 2000) for key, value in ids.items() if value not in (None, "")}
+    if len(passed) > 1:
         raise InvalidInput("a managed identity is named by one of client_id, object_id and resource_id")
-    kind, name = next(iter(chosen.items()), ("SystemAssigned", None))
+    kind, name = next(iter(passed.items()), ("SystemAssigned", None))
     login = Login(_identity_address(arguments.environment(os.environ if env is None else env)), now=now, sleep=sleep)
     return _managed_identity(kind, name, login, arguments.seconds(request_seconds, "request_seconds"))
 
 
 def _managed_identity(kind: str, name: str | None, login: Login, seconds: float = IDENTITY_SECONDS) -> Credential:
-    """`login.authority` is where the identity is asked for."""
+    """`kind`: msal's ManagedIdentityIdType. `login.authority`: the address of the identity service."""
     title = "managed identity" + (f" {name}" if name else "")
 
-    def ask(msal: Any, http: LoginHttp, claims: str | None, scope: str) -> Any:
-        client = msal.ManagedIdentityClient({"ManagedIdentityIdType": kind, "Id": name}, http_client=http)
-        options = {"claims_challenge": claims} if claims else {}
-        return client.acquire_token_for_client(resource=scope.removesuffix("/.default"), **options)
-
     def acquire(scope: str, claims: str | None) -> Token:
-        http = LoginHttp((login.authority,), clouds.DIRECT, seconds)
+        def with_msal(msal: Any, http: LoginHttpClient) -> Any:
+            client = msal.ManagedIdentityClient({"ManagedIdentityIdType": kind, "Id": name}, http_client=http)
+            options = {"claims_challenge": claims} if claims else {}
+            return client.acquire_token_for_client(resource=scope.removesuffix("/.default"), **options)
+
+        http = LoginHttpClient((login.authority,), clouds.DIRECT, seconds)
         try:
-            return by_msal(title, login, functools.partial(ask, scope=scope), lambda: http, _TRANSIENT_IMDS)(claims)
+            return acquire_with_msal(title, login, with_msal, http, _TRANSIENT_IMDS)
         except CredentialError as error:
             if http.status not in (0, 401, 403, 404):
                 raise
@@ -332,7 +342,7 @@ def _managed_identity(kind: str, name: str | None, login: Login, seconds: float 
 
 
 def _identity_address(env: Mapping[str, str]) -> str:
-    """Where this machine asks for its own identity; the addresses of Azure's hosts themselves are plain http."""
+    """The address of the identity service of this machine; it may be plain http. Raises: InvalidInput."""
     names = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
     name = next((name for name in names if env.get(name)), "")
     if not name:
@@ -348,17 +358,17 @@ def _web_address(text: str) -> SplitResult:
     return parts if parts.port != 0 else parts._replace(netloc="")
 
 
-def _is_identity_there(env: Mapping[str, str], login: Login) -> bool:
-    """Whether Azure answers where a VM's identity lives: without the header that it wants, by 400 and no token.
+def _has_metadata_service(env: Mapping[str, str], login: Login) -> bool:
+    """Whether this machine has Azure's metadata service.
 
-    Other clouds have a metadata service at the same address, and say that they know no such page, or not to us. Azure's
-    says 404 too while it is updated, so that is asked again.
+    Azure answers a request without its special header with 400. Other clouds have a metadata service at the same
+    address, which answers 401, 403 or 404. Azure's answers 404 too while it is updated, so a 404 is tried again.
     """
     if env.get("IDENTITY_ENDPOINT") or env.get("MSI_ENDPOINT"):
         return True
     status = 0
     for pause in (1.0, 2.0, 0.0):
-        http = LoginHttp((login.authority,), clouds.DIRECT, PROBE_SECONDS)
+        http = LoginHttpClient((login.authority,), clouds.DIRECT, PROBE_SECONDS)
         try:
             url = f"{login.authority}/metadata/identity/oauth2/token?api-version=2018-02-01"
             status = http.get(url).status_code
@@ -383,8 +393,10 @@ def device_code_credential(
     client_id: str = AZ_CLIENT_ID,
     login: Login = DEFAULT_LOGIN,
 ) -> Credential:
-    """Somebody who logs in with a browser elsewhere: `prompt` is given the sentence with address and code to show.
+    """The Credential for an interactive login with a browser on any machine.
 
+    `prompt`: called with the sentence to show, which has the address and the code.
+    Raises: InvalidInput.
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
     """
 
@@ -407,8 +419,9 @@ def interactive_browser_credential(
     timeout: float = 300.0,
     login: Login = DEFAULT_LOGIN,
 ) -> Credential:
-    """Somebody who logs in with the browser of this machine, within `timeout` seconds.
+    """The Credential for an interactive login with the browser of this machine, within `timeout` seconds.
 
+    Raises: InvalidInput.
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
     """
 
@@ -420,15 +433,15 @@ def interactive_browser_credential(
     return _person("browser", tenant_id, client_id, begin, login)
 
 
-class _Refreshable:
-    """msal's memory of one person: the refresh token, which is good for every tenant of theirs."""
+class _RefreshTokens:
+    """msal's cache of a person's refresh token, which is valid in all tenants of that person."""
 
     def __init__(self) -> None:
         self.cache: Any = None
         forks.register(self)
 
     def after_fork(self) -> None:
-        """msal's cache has a lock, which a thread of the parent may have held."""
+        """Replace the lock of the cache, which a thread of the parent may have held."""
         if self.cache is not None:
             self.cache._lock = threading.RLock()
 
@@ -436,16 +449,19 @@ class _Refreshable:
 def _person(
     kind: str, tenant_id: str, client_id: str, begin: Callable[[Any, list[str], str | None], Any], login: Login
 ) -> Credential:
-    """A person logs in once; after that the refresh token, which msal keeps in memory, does."""
+    """The Credential of a person: one interactive login, then tokens from the refresh token in memory.
+
+    `begin(app, scopes, claims)`: lets the person log in, and returns msal's result.
+    """
     _check_principal(tenant_id, client_id, login)
-    memory = _Refreshable()
+    refresh_tokens = _RefreshTokens()
 
     def acquire_in(tenant: str) -> Acquire:
         def acquire(scope: str, claims: str | None) -> Token:
-            def ask(msal: Any, http: LoginHttp, claims: str | None) -> Any:
-                memory.cache = memory.cache or msal.TokenCache()
+            def with_msal(msal: Any, http: LoginHttpClient) -> Any:
+                refresh_tokens.cache = cache = refresh_tokens.cache or msal.TokenCache()
                 place = {"authority": f"{login.authority}/{tenant}", "instance_discovery": False}
-                app = msal.PublicClientApplication(client_id, http_client=http, token_cache=memory.cache, **place)
+                app = msal.PublicClientApplication(client_id, http_client=http, token_cache=cache, **place)
                 for account in app.get_accounts():
                     options = {"account": account, "force_refresh": True, "claims_challenge": claims}
                     result = app.acquire_token_silent([scope], **options)
@@ -453,22 +469,23 @@ def _person(
                         return result
                 return begin(app, [scope], claims)
 
-            return by_msal(kind, login, ask)(claims)
+            return acquire_with_msal(kind, login, with_msal)
 
         return acquire
 
     return Credential(kind, acquire_in(tenant_id), now=login.now, sleep=login.sleep, acquire_in=acquire_in)
 
 
-# --- what the environment has ----------------------------------------------------------------------------------------
+# --- the environment -------------------------------------------------------------------------------------------------
 
 
 @conceals
 def from_environment(env: Mapping[str, str], login: Login) -> Credential:
-    """The first credential that the environment has what it needs for; CredentialError lists what was tried.
+    """The first credential whose variables the environment has.
 
-    In this order: client secret, certificate, federated token file, managed identity, az login.
-    AZURE_TOKEN_CREDENTIALS=prod leaves out az, =dev everything else.
+    The order: client secret, certificate, federated token file, managed identity, az login. With
+    AZURE_TOKEN_CREDENTIALS=prod az is left out, with =dev all others are.
+    Raises: CredentialError, which lists what was tried.
     """
     _check_principal("t", "c", login)
     choice = arguments.environment(env).get("AZURE_TOKEN_CREDENTIALS", "").lower()
@@ -487,12 +504,12 @@ def from_environment(env: Mapping[str, str], login: Login) -> Credential:
     )
 
 
-def _principal(env: Mapping[str, str], proof: str) -> tuple[str, str, str] | str:
-    """Tenant, client and what proves it; or what is missing of these."""
-    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", proof)
-    tenant, client, proved = (env.get(name, "") for name in names)
+def _principal(env: Mapping[str, str], variable: str) -> tuple[str, str, str] | str:
+    """The tenant id, the client id and the value of `variable`, or a text that says which are not set."""
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", variable)
+    tenant, client, value = (env.get(name, "") for name in names)
     absent = [name for name in names if not env.get(name)]
-    return f"{', '.join(absent)} not set" if absent else (tenant, client, proved)
+    return f"{', '.join(absent)} not set" if absent else (tenant, client, value)
 
 
 def _secret_from(env: Mapping[str, str], login: Login) -> Credential | str:
@@ -502,13 +519,11 @@ def _secret_from(env: Mapping[str, str], login: Login) -> Credential | str:
 
 def _certificate_from(env: Mapping[str, str], login: Login) -> Credential | str:
     principal = _principal(env, "AZURE_CLIENT_CERTIFICATE_PATH")
+    if isinstance(principal, str):
+        return principal
     chain = env.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "").lower() in ("1", "true")
     password = env.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or None
-    return (
-        principal
-        if isinstance(principal, str)
-        else certificate_credential(*principal, password, send_chain=chain, login=login)
-    )
+    return certificate_credential(*principal, password, send_chain=chain, login=login)
 
 
 def _federated_from(env: Mapping[str, str], login: Login) -> Credential | str:
@@ -520,7 +535,7 @@ def _managed_from(env: Mapping[str, str], login: Login) -> Credential | str:
     if any(env.get(name) != os.environ.get(name) for name in _MANAGED):
         return "its variables must stand in the environment of the process itself"
     identity = Login(_identity_address(env), now=login.now, sleep=login.sleep)
-    if not _is_identity_there(env, identity):
+    if not _has_metadata_service(env, identity):
         return f"nothing answers as Azure does at {identity.authority}"
     name = env.get("AZURE_CLIENT_ID") or None
     return _managed_identity("ClientId" if name else "SystemAssigned", name, identity)

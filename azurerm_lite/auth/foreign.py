@@ -1,4 +1,4 @@
-"""What may stand as `auth` besides our own credentials: a bare token, and credentials of other libraries."""
+"""Wrap a bare token, or a credential of another library, in a Credential."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,10 @@ from .tokens import LATEST_END, UNFIT, Acquire, Token, end_of, is_token
 
 @conceals
 def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Credential:
-    """What may stand as `auth`, as a Credential: ours, a bare token, or anything with get_token or get_token_info."""
+    """The Credential for an `auth` argument: a Credential, a bare token, or an object with a token method.
+
+    Raises: InvalidInput for other objects, CredentialError for a token that is not printable.
+    """
     if isinstance(auth, Credential):
         return auth
     if isinstance(auth, str):
@@ -31,7 +34,7 @@ def as_credential(auth: object, *, now: Callable[[], float] = time.time) -> Cred
 
 @conceals
 def bearer_credential(token: str) -> Credential:
-    """A bare token as a Credential. It cannot be renewed: what outlives it (an upgrade) refuses it."""
+    """A Credential with one token, which cannot be renewed. Upgrades refuse it, since they outlast a token."""
     arguments.typed(str, token=token)
     bare = Token(token.strip(), LATEST_END)
     if not is_token(bare.token):
@@ -42,11 +45,11 @@ def bearer_credential(token: str) -> Credential:
             raise CredentialError("Azure wants a new token with more claims, and a bare token cannot be renewed")
         return bare
 
-    return Credential("bare token", acquire, lasting=False)
+    return Credential("bare token", acquire, renewable=False)
 
 
 def _acquire_by(credential: Any, tenant: str | None = None) -> Acquire:
-    """Tokens of another library's credential, in another tenant if one is named (azure-identity's `tenant_id`)."""
+    """An `acquire` that calls another library's credential. `tenant`: passed on as azure-identity's `tenant_id`."""
 
     def acquire(scope: str, claims: str | None) -> Token:
         options: JsonDict = {} if claims is None else {"claims": claims, "enable_cae": True}

@@ -1,4 +1,4 @@
-"""One identity in its own tenant and, for linked resources, in up to three others.
+"""Principal: the tokens of one identity in its own tenant and, for linked resources, in up to three others.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
 """
@@ -12,18 +12,18 @@ from .tokens import Token
 
 
 class Principal:
-    """The tokens of a credential for one scope: its own first, then those of the same identity in other tenants."""
+    """The tokens of a credential for one scope: that of its own tenant first, then those of auxiliary tenants."""
 
     def __init__(self, credential: Credential, scope: str, auxiliary_tenants: Sequence[str] = ()) -> None:
         others = [credential.in_tenant(tenant) for tenant in tenants.auxiliary(auxiliary_tenants)]
         self._credentials, self._scope = [credential, *others], scope
 
     def tokens(self, sleep: Sleep) -> tuple[Token, ...]:
-        """Tokens that have not ended."""
+        """The tokens, none of which has ended."""
         return tuple(credential.obtain(self._scope, sleep=sleep) for credential in self._credentials)
 
-    def renewed(self, refused: Sequence[Token], claims: str | None, sleep: Sleep) -> tuple[Token, ...]:
-        """Other tokens than those that were refused; claims are demanded of the identity in its own tenant."""
+    def renew(self, refused: Sequence[Token], claims: str | None, sleep: Sleep) -> tuple[Token, ...]:
+        """New tokens in place of those that were refused. `claims` concern the identity in its own tenant."""
         demands = [claims, *(None for _ in refused[1:])]
         return tuple(
             credential.renew(self._scope, token, demand, sleep)

@@ -1,4 +1,4 @@
-"""Which tenants, and how many of them, may be named. PURE."""
+"""Check tenant ids. PURE."""
 
 import re
 from collections.abc import Iterable
@@ -7,17 +7,17 @@ from .._common import arguments
 from ..errors import InvalidInput, short_repr
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-MOST_AUXILIARY = 3  # tenants that one request may name besides its own
+MOST_AUXILIARY = 3  # Azure's limit for one request
 
 
 def check_tenant(tenant_id: object) -> None:
-    """InvalidInput unless it is a GUID or a domain name."""
+    """Raise InvalidInput unless a tenant id is a GUID or a domain name."""
     if not isinstance(tenant_id, str) or not TENANT.fullmatch(tenant_id):
         raise InvalidInput(f"tenant must be a GUID or a domain name, not {short_repr(tenant_id)}")
 
 
 def auxiliary(tenants: Iterable[str]) -> tuple[str, ...]:
-    """Up to three different tenants, as a tuple; else InvalidInput."""
+    """Up to three different tenants as a tuple. Raises: InvalidInput."""
     tenants = arguments.sequence(tenants, "auxiliary_tenants", "['contoso.com']")
     if len(tenants) > MOST_AUXILIARY:
         raise InvalidInput(f"auxiliary_tenants may have {MOST_AUXILIARY} tenants at most, not {len(tenants)}")

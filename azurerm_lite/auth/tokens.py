@@ -1,4 +1,4 @@
-"""What a bearer token is, and when to ask again for one that could not be had. PURE."""
+"""Token: a bearer token, the check of one, and the waits between attempts to acquire one. PURE."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -6,18 +6,17 @@ from typing import NoReturn
 from .._common.parsing import finite_number
 from ..errors import CredentialError
 
-LATEST_END = 2**62  # of a token, in seconds since 1970
-RETRY_SECONDS = 90.0  # the most that an acquisition waits in all; Azure's metadata service may be away for 70 s
-UNREACHABLE_SECONDS = 10.0  # the same where nothing answers at all
+LATEST_END = 2**62  # seconds since 1970
+RETRY_SECONDS = 90.0  # of waits for one acquisition; Azure's metadata service can be unavailable for 70 s
+UNREACHABLE_SECONDS = 10.0  # of waits when no connection can be made
 LONGEST_PAUSE = 20.0
 UNFIT = "is not a bearer token: it must be one printable word"
 
-# scope, claims that a server demanded (JSON text or None) -> token
-Acquire = Callable[[str, str | None], "Token"]
+Acquire = Callable[[str, str | None], "Token"]  # (scope, claims as JSON text or None) -> token
 
 
 class Token:
-    """A bearer token and the second (since 1970) in which it ends. Neither its repr nor JSON nor a pickle shows it."""
+    """A bearer token. `expires_on`: when it ends, in seconds since 1970. No repr, JSON or pickle shows the token."""
 
     __slots__ = ("expires_on", "token")
 
@@ -38,7 +37,9 @@ class Token:
 
 
 def pause_seconds(error: CredentialError, attempt: int, waited: float) -> float | None:
-    """Seconds to wait before the acquisition is tried again; None when it is not, or has waited too long already.
+    """Seconds to wait before the next attempt to acquire a token, or None when there should be none.
+
+    `attempt`: the number of the failed one, from 1. `waited`: seconds of earlier waits.
 
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance
     """
@@ -48,7 +49,7 @@ def pause_seconds(error: CredentialError, attempt: int, waited: float) -> float 
 
 
 def end_of(value: object, kind: str) -> int:
-    """The second in which a token ends; CredentialError for anything but a number of seconds since 1970."""
+    """The end of a token in seconds since 1970. `kind`: of the credential. Raises: CredentialError for no number."""
 
     def failure(why: str) -> CredentialError:
         return CredentialError(f"{kind}: {why}", code="bad_expires_on")
@@ -57,4 +58,5 @@ def end_of(value: object, kind: str) -> int:
 
 
 def is_token(token: object) -> bool:
+    """Whether a value can be a bearer token: one printable ASCII word."""
     return isinstance(token, str) and token != "" and token.isascii() and token.isprintable() and " " not in token

@@ -1,9 +1,9 @@
-"""azurerm's names for scale sets: `import azurerm_lite.compat.azurerm as azurerm`, and old scripts run.
+"""The scale-set functions of azurerm 0.10: `import azurerm_lite.compat.azurerm as azurerm` for old scripts.
 
 A read returns a dict as before, with lists under "value"; a write returns a Response with status_code, text and json().
-Three things differ from azurerm: an error of Azure raises ArmError instead of being returned as data; a model that is
-written back carries its etag, so that it does not overwrite another change; and `access_token` may also be a credential
-or an Arm. A function raises what its namesake in azurerm_lite raises; docs/coming-from-azurerm.md maps the names.
+Three things differ from azurerm: errors of Azure are raised as ArmError and not returned; a model is written with its
+etag, so that it does not overwrite a concurrent change; `access_token` may also be a credential or an Arm. Each
+function raises the errors of its counterpart in azurerm_lite; docs/coming-from-azurerm.md lists the counterparts.
 """
 
 import json
@@ -27,7 +27,10 @@ _SCOPE = "https://management.azure.com/.default"
 
 
 class Response:
-    """The answer to a write, with what azurerm scripts use of requests.Response, and its `operation` to wait for."""
+    """The response to a write, with the parts of requests.Response that azurerm scripts use.
+
+    `operation`: the Operation, to wait for its end.
+    """
 
     def __init__(self, operation: Operation | None, status_code: int, body: Any = None) -> None:
         self.operation, self.status_code, self._body = operation, status_code, body
@@ -61,7 +64,7 @@ def _response(operation: Operation) -> Response:
 
 
 def _object(body: str | bytes | Mapping[str, Any], what: str) -> JsonDict:
-    """The body of a script, JSON text or a dict, as a dict."""
+    """A dict or JSON text as a dict."""
     if isinstance(body, Mapping):
         return dict(body)
     value = parsing.parse_json(body, InvalidInput, f"{what} is not JSON")
@@ -71,7 +74,7 @@ def _object(body: str | bytes | Mapping[str, Any], what: str) -> JsonDict:
 
 
 def get_access_token_from_cli() -> str:
-    """Get the token of the user that is logged in to az. (azurerm read a file that az no longer writes.)"""
+    """Get a token of the user that is logged in to az. azurerm read it from a file that az no longer writes."""
     return azure_cli_credential().get_token(_SCOPE).token
 
 
@@ -133,7 +136,7 @@ def list_vmss_vms(access_token: Auth, subscription_id: str, resource_group: str,
 def list_vmss_vm_instance_view(
     access_token: Auth, subscription_id: str, resource_group: str, vmss_name: str
 ) -> JsonDict:
-    """List the instances with their instance views and all other fields, which azurerm left out."""
+    """List the instances with their instance views. azurerm left out the other fields."""
     address = (subscription_id, resource_group, vmss_name)
     return {"value": vmss_vms.list_vmss_vms(access_token, *address, expand="instanceView")}
 
@@ -145,7 +148,7 @@ def list_vmss_vm_instance_view_pg(
     arm = arm_of(access_token)
     arguments.typed(str | None, link=link)
     if link is not None:
-        next_page: JsonDict = arm.read(wire.own_path(link, arm.base))[2]
+        next_page: JsonDict = arm.read(wire.same_origin_path(link, arm.base))[2]
         return next_page
     path = f"{vmss.vmss_path(subscription_id, resource_group, vmss_name)}/virtualMachines"
     page: JsonDict = arm.get(path, **{"$expand": "instanceView"})
@@ -254,7 +257,7 @@ def create_vmss(
     upgrade_policy: str = "Manual",
     public_ip_per_vm: bool = False,
 ) -> Response:
-    """Create a scale set; ConcurrencyError when one of that name exists."""
+    """Create a scale set. Raises: ConcurrencyError when one of this name exists."""
     texts = (vm_size, publisher, offer, sku, version, subnet_id, location, storage_type, username, upgrade_policy)
     arguments.typed(str, **{f"argument {number} of the texts": text for number, text in enumerate(texts, 1)})
     arguments.typed(str | None, be_pool_id=be_pool_id, lb_pool_id=lb_pool_id, password=password, public_key=public_key)

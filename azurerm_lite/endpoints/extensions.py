@@ -1,4 +1,4 @@
-"""Extensions and run commands of scale sets and instances: one function per endpoint, and nothing else.
+"""Extensions and run commands of scale sets and instances: one function per endpoint.
 
 Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. Azure never returns
 `protectedSettings`: a write without that key keeps them, a write with an empty object erases them.
@@ -29,6 +29,12 @@ def _child_path(
 ) -> str:
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
     return f"{path}/{kind}/{wire.segment(name, f'name in {kind}')}"
+
+
+def _diagnostic_path(
+    subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int, name: str
+) -> str:
+    return _child_path(subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", name)
 
 
 def get_vmss_extension(
@@ -364,9 +370,7 @@ def get_vmss_vm_diagnostic_run_command(
     Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/get
     """
-    path = _child_path(
-        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
-    )
+    path = _diagnostic_path(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
     return cast(JsonDict, arm_of(auth).get(path, api_version=api_version, **{"$expand": expand}))
 
 
@@ -390,9 +394,7 @@ def put_vmss_vm_diagnostic_run_command(
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/create-or-update
     """
-    path = _child_path(
-        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
-    )
+    path = _diagnostic_path(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
     return arm_of(auth).start("PUT", path, arguments.json_object(run_command, "run_command"), api_version=api_version)
 
 
@@ -415,9 +417,7 @@ def patch_vmss_vm_diagnostic_run_command(
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/update
     """
-    path = _child_path(
-        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
-    )
+    path = _diagnostic_path(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
     return arm_of(auth).start("PATCH", path, arguments.json_object(patch, "patch"), api_version=api_version)
 
 
@@ -438,9 +438,7 @@ def delete_vmss_vm_diagnostic_run_command(
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vm-diagnostic-run-commands/delete
     """
-    path = _child_path(
-        subscription_id, resource_group, vmss_name, instance_id, "diagnosticRunCommands", run_command_name
-    )
+    path = _diagnostic_path(subscription_id, resource_group, vmss_name, instance_id, run_command_name)
     return arm_of(auth).start("DELETE", path, api_version=api_version)
 
 

@@ -33,7 +33,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) if re.fullmatch("[0-9]{1,19}", part) else -1 for part in version.split(".")]
 
 
-def in_order(versions: Iterable[str]) -> list[str]:
+def sort_versions(versions: Iterable[str]) -> list[str]:
     """Sort versions from oldest to newest, by number: 1.0.10 comes after 1.0.9."""
     return sorted(versions, key=_numbers)
 
@@ -57,7 +57,7 @@ def list_image_versions(
     """
     path = f"{_sku_path(subscription_id, location, publisher, offer, sku)}/versions"
     versions = arm_of(auth).get_list(path, api_version=api_version)
-    return in_order(str(version["name"]) for version in versions if version.get("name"))
+    return sort_versions(str(version["name"]) for version in versions if version.get("name"))
 
 
 def get_image_version(
@@ -137,17 +137,17 @@ def list_gallery_image_versions(
 
 
 def newest_gallery_version(versions: Iterable[JsonDict], location: str) -> str | None:
-    """Choose the version that `latest` means in a region, or None.
+    """Find the version that `latest` means in a region, or None: the highest that is offered there.
 
-    It is the highest one that is replicated there, has been provisioned and is not excluded from latest. `versions`: a
-    list from `list_gallery_image_versions`, of `{"name": ..., "properties": {...}}`; `location`: such as `westeurope`.
-    Raises: InvalidInput for arguments of other types. A version that lacks a field is passed over.
+    A version is offered when it is replicated to the region, provisioned, and not excluded from latest. `versions`:
+    from `list_gallery_image_versions`, `[{"name": ..., "properties": {...}}, ...]`. `location`: such as `westeurope`.
+    Raises: InvalidInput for arguments of other types; a version that lacks a field is skipped.
     """
     arguments.typed(str, location=location)
     items = [arguments.json_object(item, "each version") for item in arguments.sequence(versions, "versions", "[...]")]
     offered = [item for item in items if _is_offered(item.get("properties"), wire.region(location))]
     names = [str(item["name"]) for item in offered if item.get("name")]
-    return in_order(names)[-1] if names else None
+    return sort_versions(names)[-1] if names else None
 
 
 def _is_offered(properties: object, region: str) -> bool:

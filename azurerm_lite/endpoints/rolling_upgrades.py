@@ -1,7 +1,7 @@
-"""Azure's own rolling upgrade and its lifecycle hooks: one function per endpoint, and nothing else.
+"""Azure's own rolling upgrade and its lifecycle hooks: one function per endpoint.
 
-Azure runs such an upgrade in mode Rolling; `upgrade.roll` starts one and watches it to its end. Shared arguments,
-results and errors are described in `azurerm_lite.endpoints.vmss`.
+Azure runs such an upgrade in mode Rolling; `azurerm_lite.upgrade` has functions that start and watch one. Shared
+arguments, results and errors are described in `azurerm_lite.endpoints.vmss`.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-rolling-upgrades
 """
 
@@ -73,7 +73,7 @@ def get_rolling_upgrade(
 def list_lifecycle_hook_events(
     auth: Auth, /, subscription_id: str, resource_group: str, vmss_name: str, *, api_version: str = HOOKS_SINCE
 ) -> list[JsonDict]:
-    """List the events that Azure waits for an answer to before it continues an automatic OS upgrade.
+    """List the lifecycle hook events whose approval Azure waits for before it continues an automatic OS upgrade.
 
     Requires api-version 2025-11-01 or later.
     Raises: InvalidInput, NotFoundError, another ArmError, TransportError.

@@ -1,18 +1,18 @@
-"""Scale sets: one function per endpoint of Azure Resource Manager, and nothing else.
+"""Scale sets: one function per endpoint of Azure Resource Manager.
 
-Arguments that endpoint functions share:
+Endpoint functions share these arguments:
 `auth`: an Arm, a bare access token, or a credential with `get_token(*scopes)`.
-`subscription_id`, `resource_group`, `vmss_name`: the address, so that `get_vmss(arm, *web)` works with a ScaleSet.
+`subscription_id`, `resource_group`, `vmss_name`: the address; a ScaleSet fits as `get_vmss(arm, *web)`.
 `api_version`: such as "2024-07-01"; by default that of the Arm.
 
-`get_*` returns the JSON as a dict and `list_*` a list over all pages. A call that Azure may run long returns an
-Operation as soon as Azure has accepted it; `.wait()` waits for its end.
+`get_*` returns the JSON as a dict and `list_*` a list over all pages. A call that can take long returns an Operation as
+soon as Azure has accepted it; `.wait()` waits for its end.
 
-Each docstring names the errors to expect. InvalidInput is raised before anything is sent. ArmError is an answer of 400
-or more: NotFoundError (404), ForbiddenError (403), ConflictError (409), ConcurrencyError (412), ThrottledError (429).
-TransportError means that no usable answer came. CredentialError and AuthError concern the token. A write whose answer
-is lost raises OutcomeUnknown: look at the resource before repeating it. `Operation.wait()` raises OperationFailed,
-OperationCanceled or OperationTimeout.
+Each docstring names the errors to expect. InvalidInput is raised before anything is sent. ArmError stands for a status
+of 400 or above: NotFoundError (404), ForbiddenError (403), ConflictError (409), ConcurrencyError (412), ThrottledError
+(429). TransportError means that there was no usable response. CredentialError and AuthError concern the token. A write
+whose response was lost raises OutcomeUnknown: read the resource before repeating it. `Operation.wait()` raises
+OperationFailed, OperationCanceled or OperationTimeout.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
@@ -26,7 +26,7 @@ from ..arm import Auth, arm_of
 from ..operation import Operation
 from ..types import Ids, JsonDict, Vmss, VmssInstanceView
 
-OWN_ETAG = "the model's own etag"
+MODEL_ETAG = "the etag in the model"
 
 
 def group_path(subscription_id: str, resource_group: str) -> str:
@@ -41,9 +41,9 @@ def vmss_path(subscription_id: str, resource_group: str, vmss_name: str) -> str:
     return f"{group_path(subscription_id, resource_group)}/virtualMachineScaleSets/{name}"
 
 
-def own_etag(if_match: str | None, model: Mapping[str, Any]) -> str | None:
+def etag_to_send(if_match: str | None, model: Mapping[str, Any]) -> str | None:
     """The etag to send as If-Match: that of the caller, or by default that of the model."""
-    return model.get("etag") if if_match is OWN_ETAG else if_match
+    return model.get("etag") if if_match is MODEL_ETAG else if_match
 
 
 def flag(value: bool | None) -> str | None:
@@ -79,20 +79,22 @@ def put_vmss(
     vmss_name: str,
     model: Mapping[str, Any],
     *,
-    if_match: str | None = OWN_ETAG,
+    if_match: str | None = MODEL_ETAG,
     if_none_match: str | None = None,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that writes a whole model, or creates the scale set when there is none of that name.
+    """The Operation that writes a whole model, or creates the scale set when it does not exist.
 
-    The model is sent as it is, and its tags replace all tags. Its own etag, when it has one, goes along, so that a
-    change made by somebody else since it was read is a ConcurrencyError (412) and not lost; `if_match=None` turns that
-    off. With `if_none_match="*"` it only creates.
+    `model`: as `get_vmss` returned it, with your change; it is sent unchanged, and its tags replace all tags. Its etag
+    is sent as If-Match, so that a concurrent change is not overwritten; `if_match=None` sends none.
+    `if_none_match="*"`: only create.
+    Raises: ConcurrencyError when the scale set has changed, or exists with `if_none_match`; InvalidInput,
+    ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/create-or-update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
     model = arguments.json_object(model, "model")
-    etags: dict[str, Any] = {"if_match": own_etag(if_match, model), "if_none_match": if_none_match}
+    etags: dict[str, Any] = {"if_match": etag_to_send(if_match, model), "if_none_match": if_none_match}
     return arm_of(auth).start("PUT", path, model, api_version=api_version, **etags)
 
 
@@ -104,22 +106,25 @@ def patch_vmss(
     vmss_name: str,
     patch: Mapping[str, Any],
     *,
-    if_match: str | None = OWN_ETAG,
+    if_match: str | None = MODEL_ETAG,
     api_version: str | None = None,
 ) -> Operation:
-    """The Operation that sends `patch` as it is; `update_vmss` and `merge_patch` know what a PATCH must have.
+    """The Operation that sends a PATCH unchanged; `update_vmss` and `merge_patch` build one from a change.
 
-    Azure merges what stands in `properties` (null deletes, lists are replaced) and replaces other parts by what the
-    patch has of them: all tags go that it does not name, and a tag cannot be null. A `storageProfile` must name the
-    image, and Azure derives anew from it what is left out, `osDisk` and `dataDisks`. Sets in mode Rolling or Automatic
-    want `upgradePolicy` and the health probe along, an identity its `type`. `model.WHOLE` lists the parts with sources.
-    An etag in the patch itself goes along as If-Match, not in the body.
+    `patch`: `{"tags": {...}, "sku": {...}, "properties": {...}, ...}`. Azure merges `properties` (null deletes, lists
+    are replaced) and replaces the other parts: tags that the patch does not name are deleted, and a tag cannot be null.
+    A `storageProfile` must contain the image reference, and `osDisk` and `dataDisks` are set to defaults unless it
+    contains them. Modes Rolling and Automatic need `upgradePolicy` and the health probe, an identity needs its `type`;
+    `model.WHOLE` lists these parts with sources. An etag in the patch is sent as If-Match and not in the body;
+    `if_match=None` sends none.
+    Raises: ConcurrencyError when the scale set has changed; InvalidInput, NotFoundError, ConflictError, another
+    ArmError, TransportError, OutcomeUnknown.
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/resource-api-reference.md
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update
     """
     path = vmss_path(subscription_id, resource_group, vmss_name)
     body = {key: value for key, value in arguments.json_object(patch, "patch").items() if key != "etag"}
-    return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=own_etag(if_match, patch))
+    return arm_of(auth).start("PATCH", path, body, api_version=api_version, if_match=etag_to_send(if_match, patch))
 
 
 def list_vmss(
@@ -171,7 +176,7 @@ def manual_upgrade_instances(
 ) -> Operation:
     """The Operation that upgrades some instances to the latest model.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/update-instances
     """
@@ -197,10 +202,8 @@ def delete_vmss(
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete
     """
-    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
-    return arm_of(auth).start(
-        "DELETE", vmss_path(subscription_id, resource_group, vmss_name), api_version=api_version, **query
-    )
+    path = vmss_path(subscription_id, resource_group, vmss_name)
+    return arm_of(auth).start("DELETE", path, api_version=api_version, forceDeletion=flag(force_deletion))
 
 
 def reapply_vmss(

@@ -1,4 +1,4 @@
-"""One instance of a scale set: one function per endpoint, and nothing else.
+"""One instance of a scale set: one function per endpoint.
 
 Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. `instance_id`: a number in Uniform
 sets, the name of the VM in Flexible sets. Protection from scale-set actions does not block the functions of this
@@ -15,7 +15,7 @@ from .._http import wire
 from ..arm import Auth, arm_of
 from ..operation import Operation
 from ..types import JsonDict, VmssVm, VmssVmInstanceView
-from .vmss import OWN_ETAG, flag, group_path, own_etag, vmss_path
+from .vmss import MODEL_ETAG, etag_to_send, flag, group_path, vmss_path
 
 
 def vm_path(subscription_id: str, resource_group: str, vmss_name: str, instance_id: str | int) -> str:
@@ -73,7 +73,7 @@ def put_vmss_vm(
     instance_id: str | int,
     model: Mapping[str, Any],
     *,
-    if_match: str | None = OWN_ETAG,
+    if_match: str | None = MODEL_ETAG,
     api_version: str | None = None,
 ) -> Operation:
     """The Operation that writes an instance, such as its protection policy.
@@ -87,7 +87,7 @@ def put_vmss_vm(
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
     model = arguments.json_object(model, "model")
-    return arm_of(auth).start("PUT", path, model, api_version=api_version, if_match=own_etag(if_match, model))
+    return arm_of(auth).start("PUT", path, model, api_version=api_version, if_match=etag_to_send(if_match, model))
 
 
 def delete_vmss_vm(
@@ -108,8 +108,7 @@ def delete_vmss_vm(
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/delete
     """
     path = vm_path(subscription_id, resource_group, vmss_name, instance_id)
-    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
-    return arm_of(auth).start("DELETE", path, api_version=api_version, **query)
+    return arm_of(auth).start("DELETE", path, api_version=api_version, forceDeletion=flag(force_deletion))
 
 
 def start_vmss_vm(

@@ -1,7 +1,7 @@
-"""Several instances of a scale set: one function per endpoint, and nothing else.
+"""Several instances of a scale set: one function per endpoint.
 
-Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. To act on every instance a caller
-must pass `all_instances=True`: without it, a missing list of ids is an InvalidInput.
+Shared arguments, results and errors are described in `azurerm_lite.endpoints.vmss`. To act on every instance, pass
+`all_instances=True`; without it a missing list of ids raises InvalidInput.
 https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 """
 
@@ -36,8 +36,7 @@ def list_vmss_vms(
     """List all instances of a scale set.
 
     `expand="instanceView"` adds power state, health and domains. `filter`, `select`: OData expressions, such as
-    `filter="properties/latestModelApplied eq false"`. With `select` Azure reports latestModelApplied as false, whatever
-    it is.
+    `filter="properties/latestModelApplied eq false"`. With `select`, Azure always reports latestModelApplied as false.
     Raises: InvalidInput, NotFoundError, another ArmError, TransportError.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/list
     """
@@ -81,7 +80,7 @@ def start_vmss_vms(
 ) -> Operation:
     """The Operation that starts stopped or deallocated instances.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/start
     """
@@ -103,7 +102,7 @@ def restart_vmss_vms(
 ) -> Operation:
     """The Operation that restarts instances.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/restart
     """
@@ -126,7 +125,7 @@ def power_off_vmss_vms(
 ) -> Operation:
     """The Operation that stops instances; they are still charged for.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     `skip_shutdown=True`: power off without a graceful shutdown.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/power-off
@@ -150,7 +149,7 @@ def deallocate_vmss_vms(
 ) -> Operation:
     """The Operation that stops instances and releases their hardware, which ends the compute charge.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     `hibernate=True`: hibernate them; Flexible sets only.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/deallocate
@@ -173,7 +172,7 @@ def redeploy_vmss_vms(
 ) -> Operation:
     """The Operation that moves instances to other hardware.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/redeploy
     """
@@ -195,7 +194,7 @@ def perform_maintenance_vmss_vms(
 ) -> Operation:
     """The Operation that performs planned maintenance on instances now.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/perform-maintenance
     """
@@ -217,7 +216,7 @@ def reimage_all_vmss_vms(
 ) -> Operation:
     """The Operation that replaces all disks of instances, data disks included; no upgrade needs it.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/reimage-all
     """
@@ -239,7 +238,7 @@ def approve_rolling_upgrade_vmss_vms(
 ) -> Operation:
     """The Operation that approves a deferred rolling upgrade for instances.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
     https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/approve-rolling-upgrade
     """
@@ -262,7 +261,7 @@ def reimage_vmss_vms(
 ) -> Operation:
     """The Operation that replaces the OS disk of instances with their image.
 
-    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which is downtime.
+    `instance_ids`: ids such as `["0", "3"]`, VM names in Flexible sets; or `all_instances=True`, which causes downtime.
     `options`: `{"exactVersion": str, "tempDisk": bool, "forceUpdateOSDiskForEphemeral": bool, "osProfile":
     {"adminPassword": str, "customData": base64 str}}`, every key optional.
     Raises: InvalidInput, NotFoundError, ConflictError, another ArmError, TransportError, OutcomeUnknown.
@@ -295,8 +294,7 @@ def delete_vmss_vms(
     """
     path = f"{vmss_path(subscription_id, resource_group, vmss_name)}/delete"
     body = _instances(instance_ids, all_instances=False)
-    query: dict[str, Any] = {"forceDeletion": flag(force_deletion)}
-    return arm_of(auth).start("POST", path, body, api_version=api_version, **query)
+    return arm_of(auth).start("POST", path, body, api_version=api_version, forceDeletion=flag(force_deletion))
 
 
 def migrate_availability_zone_vmss_vms(

@@ -1,4 +1,4 @@
-"""Draw a scale set as a heatmap: update domains as rows, fault domains as columns, one panel per zone and group.
+"""Draw a scale set as a heatmap: update domains as rows, fault domains as columns, a panel per zone and group.
 
 from azurerm_lite.heatmap import grid
 print(grid(az.list_vmss_vms(arm, *web, expand="instanceView"), "health", title="web"))

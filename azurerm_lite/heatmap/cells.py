@@ -1,6 +1,6 @@
-"""The cells of a heatmap and their styles: what text, HTML and SVG are rendered from. PURE.
+"""The cells of a heatmap and their styles, from which text, HTML and SVG are rendered. PURE.
 
-Every state has a color that color-blind people can tell apart (Okabe and Ito) and a sign of its own, so that the
+The colors are those of Okabe and Ito, which color-blind people can distinguish. Each state also has a sign, so that the
 heatmap can be read without color.
 """
 
@@ -74,7 +74,7 @@ Position = tuple[int | None, int | None]
 
 
 class Cell(NamedTuple):
-    """One instance. `state`: the key of its style; `group`: its placement group; an unknown domain is None."""
+    """An instance. `state`: the key of its style. `group`: its placement group. An unknown domain is None."""
 
     instance_id: str
     zone: str
@@ -96,7 +96,7 @@ class Cell(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One zone and placement group. Rows are update domains, columns fault domains; an unknown domain comes last."""
+    """The cells of a zone and placement group. Rows are update domains, columns fault domains, the unknown one last."""
 
     zone: str
     group: str
@@ -142,14 +142,14 @@ class CellGrid:
 
     @property
     def caption(self) -> str:
-        """The title, the number of instances, what colors them, the time, and EMULATOR if it is one."""
+        """The title, the number of instances, `color_by`, the time, and EMULATOR for an emulator."""
         subject = f"{len(self.cells)} instance{'' if len(self.cells) == 1 else 's'} by {self.color_by}"
         titled = f"{self.title}: {subject}" if self.title else subject
         parts = [titled, self.timestamp, "EMULATOR" if self.emulator else ""]
         return ", ".join(part for part in parts if part)
 
     def style_of(self, state: str) -> Style:
-        """The style of a state; a state that has none of its own gets that of "unknown"."""
+        """The style of a state; an unknown state gets that of "unknown"."""
         return STYLES[self.color_by].get(state, UNKNOWN)
 
     def to_records(self) -> list[dict[str, Any]]:

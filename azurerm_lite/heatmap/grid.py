@@ -1,4 +1,4 @@
-"""A heatmap of a scale set: what it shows of each instance, and how it is displayed."""
+"""Grid: a heatmap of a scale set, which prints as text and displays as HTML."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ def grid(
 ) -> Grid:
     """Make a heatmap of the instances of a scale set.
 
-    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or an Snapshot. `color_by`: "power",
+    `instances`: what `list_vmss_vms(..., expand="instanceView")` returned, or a Snapshot. `color_by`: "power",
     "health", "model" or "progress". `classes`, with "progress" only: the state of an upgrade as `{instance id: class}`,
-    as in `Verdict.classes`; without it the instances' own state is shown. `at`: when they were listed, in seconds
-    since 1970 (an Snapshot knows that itself). `emulator`: adds EMULATOR to the caption.
+    as in `Verdict.classes`; by default the state of the instances is shown. `at`: when they were listed, in seconds
+    since 1970; a Snapshot has its own time. `emulator`: adds EMULATOR to the caption.
 
     Raises: InvalidInput for an unknown `color_by`, for `classes` without "progress", and for values of other types.
     """
@@ -73,7 +73,7 @@ def grid(
 
 
 def _vanished(snapshot: Snapshot, classes: Mapping[str, str]) -> list[InstanceStatus]:
-    """Instances that have a class and no longer exist; they have no domains."""
+    """An InstanceStatus without domains for each instance that has a class and no longer exists."""
     missing = sorted(set(classes) - set(snapshot.members), key=natural)
     return [
         InstanceStatus(instance_id, "", "", "", None, None, False, "", "", "", "", False) for instance_id in missing
@@ -104,7 +104,7 @@ def _power(instance: InstanceStatus) -> str:
 
 
 def _health(instance: InstanceStatus) -> str:
-    """The worst known state, by the engine's rule that unknown health does not count as healthy."""
+    """The worst known state; as in the engine, unknown health does not count as healthy."""
     if instance.state == "Failed":
         return "failed"
     if instance.health == "unhealthy":

@@ -1,6 +1,6 @@
 """A heatmap as self-contained HTML and SVG: no script, no style sheet, no font, no image.
 
-All text goes through `markup.escaped`. Each instance has a sign besides its color, and a tooltip with its details.
+All text goes through `markup.escape_html`. Each instance has a sign besides its color, and a tooltip with its details.
 """
 
 from itertools import groupby
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._common import arguments
-from .._common.markup import FRAME, escaped
+from .._common.markup import FRAME, escape_html
 from ..errors import InvalidInput
 from .cells import Cell, CellGrid, Panel, Style
 from .lines import domain_name, panel_name
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 SIGNS_PER_LINE = 10  # in one cell
-# These attributes are repeated for each of up to a thousand instances: what they share stands on the table.
+# Up to a thousand instances repeat these attributes, so the table has the common ones.
 _SIGN = "padding:0 3px;"
 _HEAD = 'style="text-align:left;vertical-align:top;font-weight:400;padding:2px 8px 2px 0;white-space:nowrap"'
 _CELL = "text-align:left;vertical-align:top;padding:3px;border:1px solid GrayText"
@@ -28,7 +28,7 @@ def render_fragment(grid: CellGrid) -> str:
     """The heatmap as an HTML fragment, for a notebook or another page."""
     panels = "\n".join(_panel(panel, grid) for panel in grid.panels)
     return (
-        f'<div style="{FRAME}">\n<div style="font-weight:600">{escaped(grid.caption, 500)}</div>\n'
+        f'<div style="{FRAME}">\n<div style="font-weight:600">{escape_html(grid.caption, 500)}</div>\n'
         f"{panels}\n{_legend(grid)}</div>\n"
     )
 
@@ -39,7 +39,7 @@ def render_page(grid: CellGrid) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width">\n'
-        f'<title>{escaped(grid.caption)}</title></head>\n<body style="margin:0">\n'
+        f'<title>{escape_html(grid.caption)}</title></head>\n<body style="margin:0">\n'
         f"{render_fragment(grid)}</body></html>\n"
     )
 
@@ -71,7 +71,7 @@ def tooltip(cell: Cell) -> str:
 
 
 def _shorten(text: str) -> str:
-    """The end of a long text, where ids differ."""
+    """The end of a long text, since ids differ at the end."""
     return text if len(text) <= 32 else f"…{text[-31:]}"
 
 
@@ -80,7 +80,7 @@ def _panel(panel: Panel, grid: CellGrid) -> str:
     heads = "".join(f'<th scope="col"{head}>FD {domain_name(column)}</th>' for column in panel.columns)
     rows = "".join(_row(panel, row, grid) for row in panel.rows)
     name = panel_name(panel, grid)
-    caption = f'<caption style="text-align:left;padding-bottom:2px">{escaped(name)}</caption>' if name else ""
+    caption = f'<caption style="text-align:left;padding-bottom:2px">{escape_html(name)}</caption>' if name else ""
     return (
         '<div style="display:inline-block;vertical-align:top;margin:8px 24px 0 0">'
         f'<table style="{_FONT}">{caption}<tr><td></td>{heads}</tr>\n{rows}</table></div>'
@@ -117,7 +117,7 @@ def _filled_cell(cells: tuple[Cell, ...], grid: CellGrid, *, plain: bool) -> str
 
 def _sign(cell: Cell, grid: CellGrid) -> str:
     style = grid.style_of(cell.state)
-    return f'<b style="{_css(style)}" title="{escaped(tooltip(cell), 400)}">{style.sign}</b>'
+    return f'<b style="{_css(style)}" title="{escape_html(tooltip(cell), 400)}">{style.sign}</b>'
 
 
 def _css(style: Style) -> str:
@@ -129,7 +129,9 @@ def _legend(grid: CellGrid) -> str:
     for state, count in grid.counts.items():
         style = grid.style_of(state)
         sign = f'<b style="{_css(style)};font:bold 11px monospace">{style.sign}</b>'
-        entries.append(f'<span style="margin-right:16px;white-space:nowrap">{sign} {escaped(state, 40)} {count}</span>')
+        entries.append(
+            f'<span style="margin-right:16px;white-space:nowrap">{sign} {escape_html(state, 40)} {count}</span>'
+        )
     return f'<div style="margin-top:8px">{" ".join(entries) or "no instances"}</div>\n'
 
 
@@ -150,10 +152,10 @@ def render_svg(grid: CellGrid) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'role="img" font-family="ui-monospace,monospace" font-size="11">\n'
-        f"<title>{escaped(grid.caption, 500)}</title>\n"
+        f"<title>{escape_html(grid.caption, 500)}</title>\n"
         f'<rect width="{width}" height="{height}" fill="#fff"/>\n'
         f'<text x="{PADDING}" y="18" font-family="system-ui,sans-serif" font-size="13" font-weight="600">'
-        f"{escaped(grid.caption, 500)}</text>\n"
+        f"{escape_html(grid.caption, 500)}</text>\n"
         f'<g transform="translate({PADDING},{top})">\n{body}</g>\n'
         f'<g transform="translate({PADDING},{height - legend.height - PADDING})">{legend.markup}</g>\n</svg>\n'
     )
@@ -174,7 +176,7 @@ def _svg_shelves(parts: list[_SvgPart]) -> _SvgPart:
 def _svg_panel(panel: Panel, grid: CellGrid) -> _SvgPart:
     signs = min(SIGNS_PER_LINE, max(map(len, panel.cells.values())))
     step = max(signs * SIGN_SIZE + PADDING, LABEL_WIDTH)
-    parts = [f'<text y="11">{escaped(panel_name(panel, grid))}</text>']
+    parts = [f'<text y="11">{escape_html(panel_name(panel, grid))}</text>']
     for number, column in enumerate(panel.columns):
         parts.append(f'<text x="{LABEL_WIDTH + number * step}" y="27">FD {domain_name(column)}</text>')
     y = 32
@@ -191,7 +193,7 @@ def _svg_panel(panel: Panel, grid: CellGrid) -> _SvgPart:
 
 def _svg_cell(cell: Cell, grid: CellGrid, x: int, y: int, index: int) -> str:
     x, y = x + index % SIGNS_PER_LINE * SIGN_SIZE, y + index // SIGNS_PER_LINE * SIGN_SIZE
-    return f"<g><title>{escaped(tooltip(cell), 400)}</title>{_svg_sign(grid.style_of(cell.state), x, y)}</g>"
+    return f"<g><title>{escape_html(tooltip(cell), 400)}</title>{_svg_sign(grid.style_of(cell.state), x, y)}</g>"
 
 
 def _svg_sign(style: Style, x: int, y: int) -> str:
@@ -211,7 +213,7 @@ def _svg_legend(grid: CellGrid) -> _SvgPart:
         if x and x + width > MAX_WIDTH:
             x, y = 0, y + SIGN_SIZE + PADDING
         parts.append(_svg_sign(grid.style_of(state), x, y))
-        parts.append(f'<text x="{x + SIGN_SIZE + PADDING}" y="{y + 12}">{escaped(label)}</text>')
+        parts.append(f'<text x="{x + SIGN_SIZE + PADDING}" y="{y + 12}">{escape_html(label)}</text>')
         x += width
         widest = max(widest, x)
     return _SvgPart("".join(parts) or '<text y="12">no instances</text>', widest, y + SIGN_SIZE + PADDING)

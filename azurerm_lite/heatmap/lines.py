@@ -1,7 +1,7 @@
-"""A heatmap as lines of text of a chosen width, in pieces that carry their state. PURE.
+"""Render a heatmap as lines of text of a given width, in pieces that carry their state. PURE.
 
-A cell shows one sign per instance while the signs fit, and counts otherwise. Panels stand side by side while they fit;
-columns that do not fit continue below.
+A cell shows one sign per instance if they fit, otherwise counts. Panels are placed side by side if they fit; columns
+that do not fit continue below.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ MAX_SIGNS = 16  # a panel with more instances in one cell shows counts
 
 
 class Piece(NamedTuple):
-    """Some text, and the state whose style it has ("": no style)."""
+    """A piece of text. `state`: the state whose style it has, "" for none."""
 
     text: str
     state: str = ""
@@ -51,7 +51,7 @@ def render_panels(grid: CellGrid, width: int) -> list[Line]:
 
 
 def render_summary(grid: CellGrid, width: int) -> list[Line]:
-    """The counts of each panel, side by side: for a window too small for the panels themselves."""
+    """The counts of each panel, for a window that is too small for the panels."""
     names = [visible(panel_name(panel, grid) or "all") for panel in grid.panels]
     widest = min(max(map(text_width, names), default=0), width // 2)
     lines: list[Line] = []
@@ -177,7 +177,7 @@ def _side_by_side(blocks: list[list[Line]]) -> list[Line]:
 
 
 def render_legend(grid: CellGrid, width: int) -> list[Line]:
-    """Every state that occurs, with its sign and its count."""
+    """The legend: every state that occurs, with its sign and its count."""
     lines: list[Line] = [[]]
     for state, count in grid.counts.items():
         label = f" {truncate(visible(state), 30)} {count}"

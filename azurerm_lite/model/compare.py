@@ -1,4 +1,4 @@
-"""What differs between two models, and what of a model must not be shown or sent. PURE."""
+"""Compare two models, and remove the parts of a model that must not be shown or sent. PURE."""
 
 import json
 import re
@@ -13,7 +13,7 @@ IMAGE = ("properties", "virtualMachineProfile", "storageProfile", "imageReferenc
 
 
 class Change(NamedTuple):
-    """One difference; `MISSING` stands for a value that one side does not have."""
+    """A difference between two models. `old` or `new` is `MISSING` when only the other model has the value."""
 
     path: str
     old: Json
@@ -22,7 +22,7 @@ class Change(NamedTuple):
     @property
     @json_only
     def texts(self) -> tuple[str, str]:
-        """Both values as they may be shown: what is secret by its name is not."""
+        """Both values as text; secrets are replaced by "(secret)"."""
         return self._text(self.old), self._text(self.new)
 
     def _text(self, value: Json) -> str:
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
 
 class Diff(list[Change]):
-    """What changed, one Change a leaf; a table in notebooks."""
+    """A list of Change; a notebook shows it as a table."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "no change"
@@ -51,19 +51,22 @@ class Diff(list[Change]):
 
 @json_only
 def diff(old: Json, new: Json) -> Diff:
-    """What changed, one Change a leaf: `properties.….imageReference.version: 1.2.3 -> 1.2.4`.
+    """List the differences of two models, such as `properties.….imageReference.version: 1.2.3 -> 1.2.4`.
 
-    Items of lists are matched by their `name` where all have one, so that an insertion is one change.
+    There is one Change for each value that differs. List items are matched by `name` when all have one, so that an
+    insertion is one change.
+    Raises: InvalidInput when a model cannot be JSON.
     """
     return Diff(changes(old, new, ""))
 
 
 def changes(old: Json, new: Json, path: str) -> Iterator[Change]:
+    """The differences of two values. `path`: where the values are in the model."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from changes(old.get(key, MISSING), new.get(key, MISSING), f"{path}.{key}" if path else str(key))
     elif isinstance(old, list) and isinstance(new, list):
-        before, after = keyed(old), keyed(new)
+        before, after = index_by_name(old), index_by_name(new)
         if before is None or after is None:
             before, after = dict(enumerate(old)), dict(enumerate(new))
         for key in [*before, *(key for key in after if key not in before)]:
@@ -72,7 +75,8 @@ def changes(old: Json, new: Json, path: str) -> Iterator[Change]:
         yield Change(path, old, new)
 
 
-def keyed(items: Sequence[Any]) -> dict[Any, Any] | None:
+def index_by_name(items: Sequence[Any]) -> dict[Any, Any] | None:
+    """The items by their `name`, or None unless every item has a name of its own."""
     named = {item["name"]: item for item in items if isinstance(item, Mapping) and isinstance(item.get("name"), str)}
     return named if len(named) == len(items) else None
 
@@ -80,44 +84,44 @@ def keyed(items: Sequence[Any]) -> dict[Any, Any] | None:
 SECRETS = re.compile(
     r"password|customdata|userdata|protectedsettings|secret|sas|(?<!public)key(?!data|vault)", re.IGNORECASE
 )
-_SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # what makes a SAS address a secret
+_SIGNED = re.compile(r"([?&]sig=)[^&\s\"']+", re.IGNORECASE)  # the signature in a SAS address
 
 
 def _text_of(value: Json) -> str:
     if isinstance(value, str | int | float | bool) or value is None:
-        return printable(redacted(value), 200)
+        return printable(redact(value), 200)
     return printable(
-        value if value is MISSING else json.dumps(with_text_keys(redacted(value)), sort_keys=True, default=str), 200
+        value if value is MISSING else json.dumps(with_text_keys(redact(value)), sort_keys=True, default=str), 200
     )
 
 
 @json_only
-def redacted(value: Json) -> Json:
-    """The value with whatever is secret in a model (passwords, customData, protectedSettings, ...) masked."""
+def redact(value: Json) -> Json:
+    """A copy of a value with the secrets of a model (passwords, customData, ...) replaced by "(secret)"."""
     if isinstance(value, Mapping):
         return {
-            key: "(secret)" if SECRETS.search(str(key)) and inner else redacted(inner) for key, inner in value.items()
+            key: "(secret)" if SECRETS.search(str(key)) and inner else redact(inner) for key, inner in value.items()
         }
     if isinstance(value, str):
         return _SIGNED.sub(r"\1(secret)", value)
-    return [redacted(inner) for inner in value] if isinstance(value, list) else value
+    return [redact(inner) for inner in value] if isinstance(value, list) else value
 
 
-# --- what only Azure sets, and what it never shows --------------------------------------------------------------------
+# --- fields that only Azure sets, and fields that it never shows ------------------------------------------------------
 
 
-# Set by Azure, never by us; a PUT that echoes a stale provisioningState can even be refused.
+# Azure can even refuse a PUT with an old provisioningState.
 _READ_ONLY = frozenset({"id", "name", "type", "etag", "systemData", "properties.provisioningState"}) | {
     f"properties.{key}" for key in ("uniqueId", "timeCreated", "virtualMachineProfile.timeCreated")
 }
 _IMAGE_READ_ONLY = ".".join(map(str, IMAGE)) + ".exactVersion"
-PRINCIPAL = frozenset({"principalId", "clientId", "tenantId"})  # which Entra gives to a managed identity
+PRINCIPAL = frozenset({"principalId", "clientId", "tenantId"})  # set by Entra for a managed identity
 NEVER_SHOWN = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
 
 
 @json_only
 def without_secrets(value: Json) -> Json:
-    """The value without what GET never shows of it, so that what was written can be compared with what is there."""
+    """A copy of a value without the fields that GET never shows, to compare a written model with the current one."""
     if isinstance(value, Mapping):
         return {key: without_secrets(inner) for key, inner in value.items() if key not in NEVER_SHOWN}
     return [without_secrets(inner) for inner in value] if isinstance(value, list) else value
@@ -125,7 +129,7 @@ def without_secrets(value: Json) -> Json:
 
 @json_only
 def without_read_only(model: Mapping[str, Any]) -> JsonDict:
-    """The model without what only Azure sets; every other key is kept, in its order."""
+    """A copy of a model without the fields that only Azure sets."""
     writable = _without(model, _READ_ONLY | {_IMAGE_READ_ONLY}, "")
     if isinstance(writable, dict) and isinstance(identity := writable.get("identity"), dict):
         writable["identity"] = _without_principals(identity)

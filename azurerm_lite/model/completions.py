@@ -1,7 +1,7 @@
 """Compare models in spite of Azure's completions: values that it fills in, clears or spells differently. PURE.
 
-`unexplained` compares a resource with the model that was sent, `reflects` with a body. `fingerprint` is equal for a
-model and for its completions; `outline` also ignores the values that Azure takes from the image.
+`unexplained` compares a resource with the model that was sent, `matches_written` with a body. `fingerprint` is equal
+for a model and for its completions; `outline` also ignores the values that Azure takes from the image.
 """
 
 import hashlib
@@ -11,7 +11,17 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..types import Json
-from .compare import NEVER_SHOWN, PRINCIPAL, SECRETS, Change, Diff, changes, keyed, without_read_only, without_secrets
+from .compare import (
+    NEVER_SHOWN,
+    PRINCIPAL,
+    SECRETS,
+    Change,
+    Diff,
+    changes,
+    index_by_name,
+    without_read_only,
+    without_secrets,
+)
 from .plain import (
     MISSING,
     Path,
@@ -215,7 +225,7 @@ def _unlike_members(sent: Mapping[str, Any], actual: Mapping[str, Any], key: str
 
 
 def _unlike_items(sent: list[Json], actual: list[Json], key: str, path: str) -> Iterator[Change]:
-    sent_items, actual_items = keyed(sent), keyed(actual)
+    sent_items, actual_items = index_by_name(sent), index_by_name(actual)
     if sent_items is None or actual_items is None:
         sent_items, actual_items = dict(enumerate(sent)), dict(enumerate(actual))
     for name in [*sent_items, *(name for name in actual_items if name not in sent_items)]:
@@ -227,7 +237,7 @@ def _unlike_items(sent: list[Json], actual: list[Json], key: str, path: str) -> 
 
 
 @json_only
-def reflects(model: Json, body: Json) -> bool:
+def matches_written(model: Json, body: Json) -> bool:
     """Whether a resource has every value of a body; null in the body means that the key must be missing.
 
     Tags are compared as a whole, since a write replaces them. Azure's defaults, the case of values, and secrets that
@@ -235,16 +245,16 @@ def reflects(model: Json, body: Json) -> bool:
     """
     if isinstance(body, Mapping):
         known = model if isinstance(model, Mapping) else {}
-        return all(_member_reflects(str(key), known.get(key, MISSING), value) for key, value in body.items())
+        return all(_member_matches(str(key), known.get(key, MISSING), value) for key, value in body.items())
     if isinstance(body, list):
         same = isinstance(model, list) and len(model) == len(body)
-        return same and all(reflects(*pair) for pair in zip(model, body, strict=True))
+        return same and all(matches_written(*pair) for pair in zip(model, body, strict=True))
     if isinstance(body, str) and isinstance(model, str):
         return region(model) == region(body)  # Azure changes the case of enums, ids and locations
     return bool(model == body)
 
 
-def _member_reflects(key: str, actual: Json, expected: Json) -> bool:
+def _member_matches(key: str, actual: Json, expected: Json) -> bool:
     if key in NEVER_SHOWN or (SECRETS.search(key) and actual is MISSING):
         return True
     if key == "tags":
@@ -253,7 +263,7 @@ def _member_reflects(key: str, actual: Json, expected: Json) -> bool:
         return actual is MISSING or is_no_identity(actual)
     if actual is MISSING:
         return _is_empty(expected) or _is_cleared(key, expected)
-    return reflects(actual, expected) or (_is_empty(expected) and _is_empty(actual))
+    return matches_written(actual, expected) or (_is_empty(expected) and _is_empty(actual))
 
 
 # --- the fingerprint -------------------------------------------------------------------------------------------------

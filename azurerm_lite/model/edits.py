@@ -1,7 +1,7 @@
-"""Edits on the model of a scale set: another image, size or capacity. PURE.
+"""Edit the model of a scale set: set another image, size or capacity. PURE.
 
-Each `set_*` takes a model as `get_vmss` gives it and returns an Edit: a new model (the old one is untouched) and the
-paths that differ. What Azure would refuse is refused here, and `unseen_secrets` says what no model can show of an edit.
+Each `set_*` takes a model from `get_vmss` and returns an Edit with a new model; it raises InvalidInput for a change
+that Azure would refuse.
 """
 
 import copy
@@ -13,6 +13,7 @@ from .._common import arguments
 from ..errors import InvalidInput, printable, short_repr
 from ..types import Json, JsonDict, Vmss
 from . import IMAGE, Path, diff, json_only
+from .plain import at
 
 _EXTENSIONS = ("properties", "virtualMachineProfile", "extensionProfile", "extensions")
 _OS_DISK = ("properties", "virtualMachineProfile", "storageProfile", "osDisk")
@@ -28,7 +29,7 @@ _MANAGED_IMAGE = re.compile(
 
 
 class Edit(NamedTuple):
-    """A new model and the paths in which it differs from the one it was made from (none: it was so already)."""
+    """A new model, and the paths in which it differs from the original; none when nothing changes."""
 
     model: Vmss
     paths: tuple[str, ...]
@@ -46,7 +47,11 @@ def changed_by(model: Vmss, change: Callable[[Vmss], object]) -> tuple[Mapping[s
 
 @json_only
 def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
-    """The model with another version of the image it has: `1.2.3`, or `latest`. Platform and gallery images."""
+    """Set another version of the platform or gallery image.
+
+    `model`: as `get_vmss` returned it. `version`: three numbers such as `18.04.202401161`, or `latest`.
+    Raises: InvalidInput.
+    """
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidInput(
             f"image version must be three numbers such as 18.04.202401161, or 'latest', not {short_repr(version)}"
@@ -67,7 +72,11 @@ def set_image_version(model: Mapping[str, Any], version: str) -> Edit:
 
 @json_only
 def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = None) -> Edit:
-    """The model with another SKU of its platform image, and another version of it when one is given."""
+    """Set another SKU of the platform image, and optionally another version.
+
+    `model`: as `get_vmss` returned it. `sku`: such as `2022-datacenter`. `version`: as for `set_image_version`.
+    Raises: InvalidInput.
+    """
     image = _image_reference(model)
     if not image.get("publisher"):
         raise InvalidInput("only a platform image has a SKU, and this scale set does not run one")
@@ -81,13 +90,15 @@ def set_image_sku(model: Mapping[str, Any], sku: str, *, version: str | None = N
 
 @json_only
 def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
-    """The model with another custom image by URI (`osDisk.image.uri`): unmanaged disks, which Azure is retiring.
+    """Set another custom image by the URI of its VHD blob (`osDisk.image.uri`).
 
+    It is for unmanaged disks, which Azure is retiring. `model`: as `get_vmss` returned it.
+    Raises: InvalidInput.
     https://learn.microsoft.com/azure/virtual-machines/unmanaged-disks-deprecation
     """
     if not isinstance(uri, str) or not re.fullmatch(r"https?://[^\s/?#@]+/[^\s?#]+", uri) or not uri.isprintable():
         raise InvalidInput("image URI must be the address of a VHD blob, https://account.blob.…/container/name.vhd")
-    disk = _at(model, _OS_DISK)
+    disk = at(model, _OS_DISK)
     if not isinstance(disk, dict) or not isinstance(disk.get("image"), dict):
         raise InvalidInput(
             "this scale set does not run a custom image by URI; Azure refuses to change the kind of image"
@@ -97,9 +108,11 @@ def set_image_uri(model: Mapping[str, Any], uri: str) -> Edit:
 
 @json_only
 def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
-    """The model with another gallery image, gallery image version or managed image, by resource id.
+    """Set another gallery image, gallery image version or managed image by resource id.
 
-    `…/versions/latest` is the same as no version: the newest that the region offers.
+    `model`: as `get_vmss` returned it. `image_id`: with `/versions/latest` or without a version, it means the newest
+    version that the region offers.
+    Raises: InvalidInput.
     """
     if not isinstance(image_id, str) or not _MANAGED_IMAGE.fullmatch(image_id):
         raise InvalidInput(f"not the resource id of an image or gallery image: {short_repr(image_id, 200)}")
@@ -115,7 +128,11 @@ def set_image_id(model: Mapping[str, Any], image_id: str) -> Edit:
 
 @json_only
 def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
-    """The model with another VM size, such as Standard_D4s_v5."""
+    """Set another VM size.
+
+    `model`: as `get_vmss` returned it. `size`: such as `Standard_D4s_v5`.
+    Raises: InvalidInput.
+    """
     if not isinstance(size, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", size):
         raise InvalidInput(f"VM size must be a name such as Standard_D4s_v5, not {short_repr(size)}")
     return _edit(_with_sku(model), ("sku", "name"), size)
@@ -123,28 +140,26 @@ def set_vm_size(model: Mapping[str, Any], size: str) -> Edit:
 
 @json_only
 def set_capacity(model: Mapping[str, Any], capacity: int) -> Edit:
-    """The model with another number of instances."""
+    """Set another number of instances, from 0 to 1000.
+
+    `model`: as `get_vmss` returned it.
+    Raises: InvalidInput.
+    """
     arguments.whole_number(capacity, "capacity", 0, 1000, "a whole number")
     return _edit(_with_sku(model), ("sku", "capacity"), capacity)
 
 
 def _with_sku(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(_at(model, ("sku",)), Mapping):
+    if not isinstance(at(model, ("sku",)), Mapping):
         raise InvalidInput("this model has no sku: a scale set's model is what get_vmss shows")
     return model
 
 
 def _image_reference(model: Mapping[str, Any]) -> JsonDict:
-    image = _at(model, IMAGE)
+    image = at(model, IMAGE)
     if not isinstance(image, dict):
         raise InvalidInput("this model has no virtualMachineProfile.storageProfile.imageReference")
     return image
-
-
-def _at(value: Json, path: Path) -> Json:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _edit(model: Mapping[str, Any], path: Path, value: Json) -> Edit:
@@ -162,44 +177,47 @@ def _with(value: Json, path: Path, leaf: Json) -> Json:
 
 @json_only
 def image_text(model: Mapping[str, Any]) -> str:
-    """What the model says its instances run, in one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`."""
-    image = _at(arguments.json_object(model, "model"), IMAGE)
+    """The image of a model as one line: `Canonical:UbuntuServer:18.04-LTS:18.04.202401161`.
+
+    `model`: as `get_vmss` returned it.
+    Raises: InvalidInput when it cannot be JSON.
+    """
+    image = at(arguments.json_object(model, "model"), IMAGE)
     if isinstance(image, Mapping) and image.get("publisher"):
         return printable(":".join(str(image.get(key, "")) for key in ("publisher", "offer", "sku", "version")))
     if isinstance(image, Mapping) and (known := next((image[key] for key in _IMAGE_IDS if image.get(key)), None)):
         return printable(known)
-    uri = _at(model, (*_OS_DISK, "image", "uri"))
+    uri = at(model, (*_OS_DISK, "image", "uri"))
     return printable(uri) if uri else "(no image in the model)"
 
 
 @json_only
-def unseen_secrets(old: Json, new: Json) -> list[str]:
-    """What a change means for protected settings, which no GET shows: one line for each extension that it touches.
+def protected_settings_warnings(old: Json, new: Json) -> list[str]:
+    """What a change does to protected settings, one line for each extension that it changes.
 
+    No GET shows protected settings, so an extension may have some that the model does not contain.
     https://learn.microsoft.com/azure/virtual-machines/extensions/features-linux#protected-settings
     """
     before, after = _extensions(old), _extensions(new)
-    lines = (
-        _of_protected(extension, after.get(key)) for key, extension in before.items() if extension != after.get(key)
-    )
-    return [*filter(None, lines)]
+    changed = [key for key, extension in before.items() if extension != after.get(key)]
+    return [*filter(None, (_protected_settings_warning(before[key], after.get(key)) for key in changed))]
 
 
 def _extensions(model: Json) -> dict[str, Mapping[str, Any]]:
-    """The extensions of a model by their names, which Azure compares case-blind."""
-    listed = _at(model, _EXTENSIONS)
+    """The extensions of a model by name in lower case, since Azure ignores the case."""
+    listed = at(model, _EXTENSIONS)
     extensions = listed if isinstance(listed, list) else []
     return {str(extension.get("name")).lower(): extension for extension in extensions if isinstance(extension, Mapping)}
 
 
-def _of_protected(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
+def _protected_settings_warning(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> str:
     name = f"extension {printable(str(old.get('name')), 80)}"
     if new is None:
-        return f"{name} goes, and with it the protected settings that it may have: nothing brings those back"
+        return f"{name} is removed with any protected settings that it has, which cannot be restored"
     properties = new.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
     if "protectedSettings" in properties and not properties["protectedSettings"]:
-        return f"{name} loses the protected settings that it may have: empty ones erase them, leaving them out does not"
+        return f"{name} loses any protected settings that it has: an empty object erases them, a missing key does not"
     if {"protectedSettings", "protectedSettingsFromKeyVault"} & set(properties):
         return ""
-    return f"{name} keeps the protected settings that it may have, which nobody is shown: give new ones if need be"
+    return f"{name} keeps any protected settings that it has, which Azure does not show: pass new ones to change them"

@@ -9,7 +9,18 @@ from typing import Any, NamedTuple, cast
 from ..errors import InvalidInput, printable
 from ..types import Json, JsonDict
 from .compare import IMAGE, NEVER_SHOWN, without_read_only
-from .plain import MISSING, Path, at, is_no_identity, is_no_zone, is_same, json_only, merged, region, without_nulls
+from .plain import (
+    MISSING,
+    Path,
+    apply_merge_patch,
+    at,
+    is_no_identity,
+    is_no_zone,
+    is_same,
+    json_only,
+    region,
+    without_nulls,
+)
 
 
 class Part(NamedTuple):
@@ -88,9 +99,9 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> JsonDict:
         if not isinstance(at(after, path, {}), Mapping):
             raise InvalidInput(f"{_dotted(path)} must be an object")
     if "identity" in before and "identity" in after:
-        after["identity"] = _respelt(before["identity"], after["identity"])
+        after["identity"] = _with_known_spelling(before["identity"], after["identity"])
     patch = _merge(before, after, ())
-    return _accompanied(patch, before, after) if patch else patch
+    return _add_required_parts(patch, before, after) if patch else patch
 
 
 def _comparable(model: Mapping[str, Any]) -> JsonDict:
@@ -111,7 +122,7 @@ def _dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def _respelt(before: Json, after: Json) -> Json:
+def _with_known_spelling(before: Json, after: Json) -> Json:
     """The identity with its users under the ids that the model has for them: ids are the same in any case."""
     if not isinstance(users := at(after, ("userAssignedIdentities",)), Mapping):
         return after
@@ -187,23 +198,23 @@ def _identity(old: Json, new: Json) -> JsonDict:
     return sent
 
 
-def _accompanied(patch: JsonDict, before: JsonDict, after: JsonDict) -> JsonDict:
+def _add_required_parts(patch: JsonDict, before: JsonDict, after: JsonDict) -> JsonDict:
     """The patch with what must go along in the mode of the set."""
     modes = {str(at(model, (*_POLICY, "mode"), "")).lower() for model in (before, after)}
     for part in WHOLE:
         value = at(after, part.path, MISSING)
         if part.modes & modes and value is not MISSING and at(patch, part.path, MISSING) is MISSING:
-            patch = _placed(patch, part.path, value)
+            patch = _put_at(patch, part.path, value)
     return patch
 
 
-def _placed(value: Json, path: Path, leaf: Json) -> Json:
+def _put_at(value: Json, path: Path, leaf: Json) -> Json:
     if not path:
         return leaf
     if value is not MISSING and not isinstance(value, Mapping):
         return value  # a part above it is replaced or removed
     known = {} if value is MISSING else value
-    return {**known, path[0]: _placed(known.get(path[0], MISSING), path[1:], leaf)}
+    return {**known, path[0]: _put_at(known.get(path[0], MISSING), path[1:], leaf)}
 
 
 # --- what a PATCH makes of a model -----------------------------------------------------------------------------------
@@ -218,7 +229,7 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
     """
     if not isinstance(model, Mapping) or not isinstance(patch, Mapping):
         raise InvalidInput("a model and a patch must be objects")
-    result = cast(JsonDict, merged(model, patch))
+    result = cast(JsonDict, apply_merge_patch(model, patch))
     if isinstance(tags := patch.get("tags"), Mapping):
         result["tags"] = without_nulls(tags)
     identity = result.get("identity")
@@ -229,7 +240,7 @@ def apply_patch(model: Mapping[str, Any], patch: Mapping[str, Any]) -> JsonDict:
     return result
 
 
-def retagged(patch: Mapping[str, Any], before: Mapping[str, Any], current: Mapping[str, Any]) -> JsonDict:
+def rebase_tags(patch: Mapping[str, Any], before: Mapping[str, Any], current: Mapping[str, Any]) -> JsonDict:
     """The patch, with its changes to the tags `before` applied to the `current` ones.
 
     For a patch that was made earlier: its tags would otherwise replace those that somebody has written since.

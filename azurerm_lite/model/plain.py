@@ -1,4 +1,4 @@
-"""Plain JSON: places in it, whether two values are the same, and what is refused because no JSON holds it. PURE."""
+"""Functions on plain JSON: look up a path, compare, merge, and refuse values that JSON cannot hold. PURE."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ _Result = TypeVar("_Result")
 
 
 def json_only(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """The function, with InvalidInput for what no JSON document holds: endless nesting, numbers of 5,000 digits.
+    """Decorate a function so that it raises InvalidInput for values that JSON cannot hold, such as endless nesting.
 
-    What it raises shows no value of the model, which may hold passwords.
+    Its errors show no value of the model, which may hold passwords.
     """
 
     @functools.wraps(function)
@@ -43,25 +43,29 @@ MISSING: Any = _Missing()
 
 
 def without_nulls(value: Json) -> Json:
+    """A copy of an object, and of objects in it, without the keys whose value is None."""
     if not isinstance(value, Mapping):
         return value
     return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
 
 
 def is_no_zone(zones: Json) -> bool:
-    """Whether a `zones` list names no zone: lists of regional Flexible sets show `[null]`."""
+    """Whether a `zones` list contains no zone; Azure shows `[null]` for instances of regional Flexible sets."""
     return isinstance(zones, list) and all(zone is None for zone in zones)
 
 
 def is_no_identity(identity: Json) -> bool:
+    """Whether an `identity` object stands for no identity: it is empty, or of type None."""
     return isinstance(identity, Mapping) and (not identity or str(identity.get("type", "")).lower() == "none")
 
 
 def region(place: str) -> str:
+    """A region in the form in which Azure compares it: `East US` is eastus."""
     return place.replace(" ", "").lower()
 
 
 def at(value: Json, path: Path, default: Json = None) -> Json:
+    """The value at a path of keys, or `default`."""
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return default
@@ -70,6 +74,7 @@ def at(value: Json, path: Path, default: Json = None) -> Json:
 
 
 def is_same(a: Json, b: Json) -> bool:
+    """Whether two values are the same JSON: True is not 1."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
@@ -78,8 +83,8 @@ def is_same(a: Json, b: Json) -> bool:
 
 
 @json_only
-def merged(model: Json, patch: Json) -> Json:
-    """What a model is after a JSON merge: RFC 7396."""
+def apply_merge_patch(model: Json, patch: Json) -> Json:
+    """Apply a JSON merge patch (RFC 7396) and return the new model."""
     if not isinstance(patch, Mapping):
         return patch
     result = dict(model) if isinstance(model, Mapping) else {}
@@ -87,11 +92,12 @@ def merged(model: Json, patch: Json) -> Json:
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merged(result.get(key), value)
+            result[key] = apply_merge_patch(result.get(key), value)
     return result
 
 
 def with_text_keys(value: Json) -> Json:
+    """A copy of a value in which the keys of all objects are strings."""
     if isinstance(value, Mapping):
         return {str(key): with_text_keys(inner) for key, inner in value.items()}
     return [with_text_keys(inner) for inner in value] if isinstance(value, list | tuple) else value

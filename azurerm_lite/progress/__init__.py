@@ -1,4 +1,4 @@
-"""Watch an upgrade: in a terminal, in a notebook, as lines of text, as JSON. Each view writes only to its own stream.
+"""Watch an upgrade in a terminal or a notebook, as lines of text or as JSON. Each view writes only to its stream.
 
 from azurerm_lite import progress
 with progress.for_stream(sys.stderr) as view:
@@ -30,7 +30,7 @@ def for_stream(stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -
     Pass it as `on_event=`, and use it as a context manager: it restores the terminal on exit. Lines are also chosen for
     TERM=dumb and when rich is not installed. `clock`: seconds as a float; limits how often the view is drawn.
 
-    Raises: InvalidInput for what is no stream; a view ignores one that is closed or cannot be written.
+    Raises: InvalidInput for what is no stream. A stream that is closed later is ignored.
     """
     arguments.typed(Callable, stream=getattr(stream, "isatty", None))
     if type(stream).__module__.partition(".")[0] == "ipykernel":

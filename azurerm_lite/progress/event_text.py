@@ -1,7 +1,6 @@
-"""Each event of an upgrade as one line of text. PURE.
+"""Describe each event of an upgrade in one line of text. PURE.
 
-A line says what was done, and the next numbers of interest: how many instances are upgraded, and the time remaining.
-Events that only update a picture have no text; an unknown kind is shown by its name.
+Events that only update a picture have no text. An event of an unknown kind is described by its kind and reason.
 """
 
 import re
@@ -16,11 +15,11 @@ from ..types import ScaleSet
 
 Event = Mapping[str, Any]
 MAX_LENGTH = 400
-_REQUEST = re.compile(r"^[A-Z]+ /\S+: ")  # an error begins with the request, which is redundant here
+_REQUEST = re.compile(r"^[A-Z]+ /\S+: ")  # the request at the beginning of an error, which is redundant here
 
 
 class EventText(NamedTuple):
-    """`text`: what happened, "" for nothing to say; `bad`: it is a failure; `batch`: "batch 2 of 5", or ""."""
+    """The description of an event. `text`: what happened, or ""; `bad`: a failure; `batch`: "batch 2 of 5", or ""."""
 
     text: str
     bad: bool = False
@@ -28,7 +27,7 @@ class EventText(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The batch and the text."""
+        """The batch and the text in one line."""
         return f"{self.batch}: {self.text}" if self.batch and self.text else self.text
 
 
@@ -205,7 +204,7 @@ def _name(event: Event) -> str:
 
 
 def _of_batch(event: Event, text: str, *, bad: bool = False) -> EventText:
-    """Text about the current batch, or about the last one between batches."""
+    """An EventText with the number of the current batch, or of the last one between batches."""
     counts = _numbers(event)
     return EventText(text, bad, f"batch {counts['batch']} of {counts['batches']}")
 

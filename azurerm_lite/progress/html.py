@@ -1,13 +1,13 @@
-"""An upgrade as a self-contained HTML fragment without scripts, for notebooks. PURE."""
+"""Render an upgrade as a self-contained HTML fragment without scripts, for notebooks. PURE."""
 
-from .._common.markup import FRAME, escaped
+from .._common.markup import FRAME, escape_html
 from ..heatmap.html import render_fragment
 from .event_text import format_duration, format_estimate, format_time
 from .layout import InstanceCounts, count_instances, describe_floor
 from .state import EventLine, ViewState
 
 MAX_EVENTS = 6
-# Done, under way and failed as in the heatmap; the remaining instances are only outlined.
+# Done, under way and failed have the heatmap's colors; the remaining part of the bar is empty.
 BAR_COLORS = ("#009E73", "#0072B2", "#D55E00", "transparent")
 _LABEL = 'style="text-align:left;font-weight:400;opacity:.7;padding:0 16px 0 0"'
 _VALUE = 'style="text-align:left;padding:0 16px 0 0;font-variant-numeric:tabular-nums"'
@@ -25,7 +25,7 @@ def render_html(state: ViewState) -> str:
 
 def _heading(state: ViewState) -> str:
     emulator = " · EMULATOR" if state.now is not None and state.now.emulator else ""
-    return f'<div style="font-weight:600;font-size:15px">{escaped(state.title)}{emulator}</div>\n'
+    return f'<div style="font-weight:600;font-size:15px">{escape_html(state.title)}{emulator}</div>\n'
 
 
 def _bar(state: ViewState) -> str:
@@ -54,7 +54,7 @@ def _figures(state: ViewState) -> str:
     now = state.now
     if now is None:
         counts = ", ".join(f"{count} {kind}" for kind, count in state.counts.items())
-        return f"<div>{escaped(counts or state.activity)}</div>"
+        return f"<div>{escape_html(counts or state.activity)}</div>"
     seconds = now.seconds_left
     end = format_time(state.at + (seconds or 0.0), seconds=False)
     estimate = f"about {format_estimate(seconds)} left, until {end} UTC" if seconds else ""
@@ -66,8 +66,8 @@ def _figures(state: ViewState) -> str:
         ("time", format_duration(state.at - now.first["at"]), estimate or f"ended {format_time(state.at)} UTC"),
     ]
     cells = "".join(
-        f'<tr><th scope="row" {_LABEL}>{name}</th><td {_VALUE}>{escaped(value)}</td>'
-        f"<td {_VALUE}>{escaped(detail)}</td></tr>\n"
+        f'<tr><th scope="row" {_LABEL}>{name}</th><td {_VALUE}>{escape_html(value)}</td>'
+        f"<td {_VALUE}>{escape_html(detail)}</td></tr>\n"
         for name, value, detail in rows
     )
     return f'<table style="border-collapse:collapse;margin-top:6px">{cells}</table>\n'
@@ -76,7 +76,7 @@ def _figures(state: ViewState) -> str:
 def _events(events: tuple[EventLine, ...]) -> str:
     lines = "".join(
         f'<div style="white-space:nowrap;overflow:hidden;text-overflow:ellipsis{_weight(event)}">'
-        f'<span style="opacity:.7">{format_time(event.at)}</span> {escaped(event.text, 300)}</div>\n'
+        f'<span style="opacity:.7">{format_time(event.at)}</span> {escape_html(event.text, 300)}</div>\n'
         for event in events[-MAX_EVENTS:]
     )
     return f'<div style="font:12px/1.5 ui-monospace,monospace">\n{lines}</div>'

@@ -1,7 +1,7 @@
-"""An upgrade as lines of text for a window of a given size, in pieces that carry their style. PURE.
+"""Render an upgrade as lines of text for a window of a given size, in pieces that carry their style. PURE.
 
-Top to bottom: title, progress bar, key figures, heatmap, last events. A heatmap that is too tall becomes one line per
-panel; events that do not fit beside the heatmap stand below it.
+Top to bottom: title, progress bar, key figures, heatmap, last events. A heatmap that is too tall is reduced to one line
+per panel. The events are beside the heatmap if the window is wide enough, otherwise below it.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ EVENTS_WIDTH, GAP = 52, 4  # the least width for events beside the heatmap, and 
 MIN_EVENTS, MAX_EVENTS = 3, 8
 LABEL_WIDTH = 11
 MAX_BAR_WIDTH = 120  # a longer bar cannot be read at a glance
-# Styles besides those of the states, which are the heatmap's.
+# The styles of text; those of instance states are in heatmap.cells.
 QUIET, STRONG, GOOD, BAD, BUSY = "quiet", "strong", "good", "bad", "busy"
 DONE = ("updated", "already-current", "arrived-current")
 EXCLUDED = ("not-selected", "skipped-protected", "vanished")
@@ -121,7 +121,7 @@ def _ratio(part: int | None, total: int) -> str:
 
 
 def _activity(state: ViewState, at: float, width: int) -> Piece:
-    """What the upgrade is doing. For a batch at Azure also for how long, and its instances if they fit."""
+    """The outcome, or what the upgrade is doing: for a batch that Azure upgrades, its instances and for how long."""
     if state.verdict is not None:
         reason = f": {state.verdict['reason']}" if state.verdict["reason"] else ""
         styles = {"succeeded": GOOD, "paused": STRONG}

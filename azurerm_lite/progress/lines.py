@@ -1,6 +1,6 @@
-"""Events as lines: as text into a stream or a log, as JSON for programs.
+"""Write events as lines: as text into a stream or a log, or as JSON.
 
-They write only to their stream. A stream whose reader is gone, or that lacks a character, never stops an upgrade.
+A stream that is closed or cannot encode a character never stops an upgrade.
 """
 
 import json
@@ -25,7 +25,7 @@ class Lines:
             write(self._stream, f"{format_timestamp(float(event['at']))} {text.line}\n")
 
     def _describe(self, event: Event) -> EventText:
-        """The text of an event. A reason to wait comes with every poll: it is written when it changes."""
+        """Describe an event. Every poll repeats the reason to wait, so a reason has text only when it changes."""
         if event["kind"] != "waiting":
             text = describe(event)
             self._reason = "" if text.text else self._reason
@@ -61,7 +61,7 @@ class LogLines(Lines):
 
 
 def as_json(event: Event) -> Mapping[str, Any]:
-    """The event without "now", which only views use and which is not JSON."""
+    """A copy of an event that JSON can hold: without "now", which only views use."""
     return {key: value for key, value in event.items() if key != "now"}
 
 

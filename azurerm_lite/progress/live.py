@@ -1,7 +1,7 @@
-"""A view of an upgrade in a terminal, drawn in place by rich (`pip install 'azurerm_lite[cli]'`).
+"""LiveView: an upgrade in a terminal, drawn in place by rich (`pip install 'azurerm_lite[cli]'`).
 
-Rich detects the size of the window, its colors and NO_COLOR, and restores the terminal. A thread of rich moves the
-clock on between events.
+Rich detects the size of the window, its colors and NO_COLOR, and restores the terminal. A thread of rich redraws the
+view between events to update the elapsed time.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ STYLES = {layout.QUIET: "dim", layout.STRONG: "bold", layout.GOOD: "green", layo
 class LiveView(View):
     """Draws an upgrade in place on a terminal; other output of the program appears above it.
 
-    `with LiveView(sys.stderr) as view: upgrade(…, on_event=view)`. `auto_refresh`: redraw between events, so that the
-    clock moves. Other keywords go to `rich.console.Console`.
+    `with LiveView(sys.stderr) as view: upgrade(…, on_event=view)`. `auto_refresh`: redraw between events, to update the
+    elapsed time. Other keywords go to `rich.console.Console`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LiveView(View):
 
 
 class Picture:
-    """The state of a view at the moment when rich renders it."""
+    """A rich renderable of the current state of a view."""
 
     def __init__(self, view: View) -> None:
         self._view = view

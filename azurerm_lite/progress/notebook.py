@@ -1,4 +1,4 @@
-"""A view of an upgrade in a notebook: one output, updated in place. It needs no widgets and no script."""
+"""NotebookView: an upgrade in a notebook, as one output that is updated in place without widgets or scripts."""
 
 import importlib
 import time

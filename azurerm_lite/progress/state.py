@@ -1,4 +1,4 @@
-"""The events of an upgrade so far, folded into one value that views draw. PURE."""
+"""ViewState: the state that views draw, computed from the events of an upgrade. PURE."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ MAX_EVENTS = 50  # more than any view shows
 
 
 class EventLine(NamedTuple):
-    """An event as text. `at`: seconds since 1970; `bad`: it is a failure or holds the upgrade up."""
+    """An event as text. `at`: in seconds since 1970. `bad`: it is a failure or delays the upgrade."""
 
     at: float
     text: str

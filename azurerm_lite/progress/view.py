@@ -1,4 +1,4 @@
-"""The base class of views that redraw a picture: a few times a second at most, by an injected clock."""
+"""View: the base class of views that redraw a picture, at most a few times a second."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +10,9 @@ MIN_INTERVAL_SECONDS = 0.3
 
 
 class View:
-    """Folds events into a ViewState and draws it: the first event, the last, and in between at an interval.
+    """Computes a ViewState from events and draws it after the first event, the last, and others at an interval.
 
-    A subclass implements `draw`. `clock`: seconds as a float. `interval_seconds`: the least time between two drawings.
+    A subclass implements `draw`. `clock`: returns seconds. `interval_seconds`: the shortest time between two drawings.
     """
 
     def __init__(self, clock: Callable[[], float], interval_seconds: float = MIN_INTERVAL_SECONDS) -> None:
@@ -33,7 +33,7 @@ class View:
 
     @property
     def at(self) -> float:
-        """The present time of the upgrade: that of the last event, plus the time since then."""
+        """The time of the upgrade now: that of the last event plus the seconds since then."""
         elapsed = 0.0 if self.state.verdict is not None else self._clock() - self._event_at
         return self.state.at + elapsed
 
@@ -42,7 +42,7 @@ class View:
         raise NotImplementedError
 
     def close(self) -> None:
-        """End drawing; the last picture stays."""
+        """Stop drawing; the last picture stays."""
 
     def __enter__(self) -> "View":
         return self

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .run.runs import rollback as rollback
     from .run.runs import upgrade as upgrade
 
-_HOME = {
+_EXPORTS = {
     "fleet": "FleetReport upgrade_fleet",
     "run.gates": "Gate command_gate http_gate tcp_gate",
     "run.journal": "Journal",
@@ -53,9 +53,9 @@ _HOME = {
     "run.runs": "clean_up plan_rollback resume rollback upgrade",
     "rules.verdict": "Verdict",
 }
-_ROOM_OF, __getattr__ = _lazy.names(__name__, _HOME)
-__all__ = sorted(_ROOM_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULE_OF, __getattr__ = _lazy.names(__name__, _EXPORTS)
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __dir__() -> list[str]:
-    return sorted(_ROOM_OF)
+    return sorted(_MODULE_OF)

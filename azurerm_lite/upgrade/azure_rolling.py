@@ -283,7 +283,7 @@ def _wait(run: Run, what: str, since: float, error: AzurermLiteError) -> None:
 def _may_pass(error: AzurermLiteError) -> bool:
     """Whether a later try may succeed. A response that is not ARM's counts as well."""
     return isinstance(error, BusyError | ProtocolError) or (
-        isinstance(error, ArmError | TransportError) and wire.is_passing(error)
+        isinstance(error, ArmError | TransportError) and wire.is_transient(error)
     )
 
 

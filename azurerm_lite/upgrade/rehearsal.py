@@ -82,7 +82,7 @@ class Stage:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            chance=self.simulation.events.random.random,
+            jitter=self.simulation.events.random.random,
         )
 
     def _token(self, _scope: str, _claims: str | None) -> Token:

@@ -11,7 +11,7 @@ import azurerm_lite as az
 from azurerm_lite._common.markup import visible
 from azurerm_lite.heatmap import STYLES, Grid
 from azurerm_lite.heatmap.lines import domain_name, panel_name
-from azurerm_lite.model import MISSING, redacted, without_read_only
+from azurerm_lite.model import MISSING, redact, without_read_only
 from azurerm_lite.progress import describe
 from azurerm_lite.upgrade import Plan
 
@@ -100,7 +100,7 @@ def plan(made: Plan, number: int, kind: str) -> Json:
 def _shown(value: Any) -> str:
     if value is MISSING:
         return "(none)"
-    return visible(value if isinstance(value, str) else json.dumps(redacted(value)), 300)
+    return visible(value if isinstance(value, str) else json.dumps(redact(value)), 300)
 
 
 def picture(grid: Grid) -> Json:

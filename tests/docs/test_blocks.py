@@ -33,11 +33,11 @@ def session(
     monkeypatch.chdir(tmp_path)
     for name, value in azurerm_emulator.env().items():
         monkeypatch.setenv(name, value)
-    defaults: Any = inspect.unwrap(az.Arm.__init__).__kwdefaults__
-    for name in ("sleep", "now", "monotonic"):
-        monkeypatch.setitem(
-            defaults, name, azurerm_emulator.clock.sleep if name == "sleep" else azurerm_emulator.clock.time
-        )
+    clock = azurerm_emulator.clock
+    functions: tuple[Any, ...] = (inspect.unwrap(az.Arm.__init__), inspect.unwrap(az.connect))
+    for defaults in (function.__kwdefaults__ for function in functions):
+        for name, value in (("sleep", clock.sleep), ("now", clock.time), ("monotonic", clock.time)):
+            monkeypatch.setitem(defaults, name, value)
     web = az.ScaleSet(azurerm_emulator.subscription_id, azurerm_emulator.resource_group, azurerm_emulator.vmss_name)
     return {"__name__": "page", "az": az, "arm": azurerm_client, "web": web, "emulator": azurerm_emulator}
 

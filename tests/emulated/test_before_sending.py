@@ -9,7 +9,7 @@ import pytest
 
 import azurerm_lite as az
 from azurerm_lite import errors
-from azurerm_lite._http import handles
+from azurerm_lite._http import stored_operation
 from azurerm_lite._http.transport import Transport
 from azurerm_lite._http.wire import Monitor
 from azurerm_lite.clouds import PUBLIC, custom_cloud, time_scale_from_environment
@@ -62,7 +62,7 @@ def test_a_wait_has_an_end_that_can_be(server: SmallArm, timeout: Any) -> None:
 
 
 STORED: dict[str, Any] = {
-    "kind": handles.KIND,
+    "kind": stored_operation.KIND,
     "schema": 1,
     "method": "PUT",
     "path": "/x",
@@ -237,9 +237,9 @@ def test_azure_has_no_time_scale() -> None:
     assert az.connect("t", env=env).time_scale == 1.0
 
 
-@pytest.mark.parametrize("given", [{"cloud": "public"}, {"cloud": None}, {"reach": "direct"}, {"reach": None}])
+@pytest.mark.parametrize("given", [{"cloud": "public"}, {"cloud": None}, {"network": "direct"}, {"network": None}])
 def test_a_cloud_or_a_reach_of_another_type_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(az.InvalidInput, match="cloud must be a Cloud and reach a Reach"):
+    with pytest.raises(az.InvalidInput, match="cloud must be a Cloud and network a NetworkSettings"):
         az.Arm("t", **given)
 
 

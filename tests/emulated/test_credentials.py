@@ -21,7 +21,7 @@ from requests.adapters import BaseAdapter
 import azurerm_lite as az
 from azurerm_lite.auth._msal import Login
 from azurerm_lite.auth.flows import from_environment
-from azurerm_lite.clouds import reach_from_environment
+from azurerm_lite.clouds import network_from_environment
 from azurerm_lite.emulator import serve
 
 SCOPE = "https://management.azure.com/.default"
@@ -34,8 +34,8 @@ def key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture
 def login(azurerm_emulator: Any) -> Login:
-    reach = reach_from_environment({"REQUESTS_CA_BUNDLE": azurerm_emulator.ca_file})
-    return Login(azurerm_emulator.authority, reach, azurerm_emulator.clock.time)
+    network = network_from_environment({"REQUESTS_CA_BUNDLE": azurerm_emulator.ca_file})
+    return Login(azurerm_emulator.authority, network, azurerm_emulator.clock.time)
 
 
 def public(key: rsa.RSAPrivateKey) -> str:
@@ -446,8 +446,8 @@ def test_our_credentials_fit_the_official_sdk(machine: Any, monkeypatch: pytest.
 
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    reach = reach_from_environment({"REQUESTS_CA_BUNDLE": machine.ca_file})
-    login = Login(machine.authority, reach)
+    network = network_from_environment({"REQUESTS_CA_BUNDLE": machine.ca_file})
+    login = Login(machine.authority, network)
     credential: Any = az.client_secret_credential(machine.tenant_id, machine.client_id, machine.client_secret, login)
     options = {"base_url": machine.arm_endpoint, "credential_scopes": [SCOPE], "connection_verify": machine.ca_file}
     with ComputeManagementClient(credential, machine.subscription_id, **options) as client:

@@ -76,7 +76,7 @@ def test_a_lost_write_is_not_repeated_over_somebody_elses(
     old = az.get_vmss(arm, *web)
     az.patch_vmss(arm, *web, {"tags": {"owner": "somebody else"}}).wait()
     faults.next("PUT", "web", drop="before")
-    with pytest.raises(az.OutcomeUnknown, match="Somebody else may have written"):
+    with pytest.raises(az.OutcomeUnknown, match="Another write may have happened"):
         az.put_vmss(arm, *web, az.set_image_version(old, NEW).model)
     assert len(azurerm_emulator.recorder.find("PUT")) == 0
 

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 import azurerm_lite as az
 from azurerm_lite._http import retry as rules
 from azurerm_lite._http.transport import Timeouts
-from azurerm_lite.auth._msal import LoginHttp
+from azurerm_lite.auth._msal import LoginHttpClient
 from azurerm_lite.auth.credential import Credential, Token
-from azurerm_lite.clouds import DIRECT, Reach, custom_cloud
+from azurerm_lite.clouds import DIRECT, NetworkSettings, custom_cloud
 from azurerm_lite.emulator import Seed, serve
 from azurerm_lite.upgrade.rehearsal import Stage
 
@@ -193,8 +193,8 @@ def test_https_goes_by_the_proxy_that_is_named_and_loopback_never() -> None:
         with az.connect(env=emulator.env()) as arm:
             assert arm.base == "https://management.azure.com"
             assert az.get_vmss(arm, emulator.subscription_id, "web-rg", "web")["name"] == "web"
-        assert Reach(proxy="http://127.0.0.1:9").proxy_for(emulator.arm_endpoint) is None
-        assert Reach(proxy="http://p:1").proxy_for("https://management.azure.com") == "http://p:1"
+        assert NetworkSettings(proxy="http://127.0.0.1:9").proxy_for(emulator.arm_endpoint) is None
+        assert NetworkSettings(proxy="http://p:1").proxy_for("https://management.azure.com") == "http://p:1"
 
 
 @pytest.mark.parametrize(
@@ -298,12 +298,12 @@ def test_a_login_that_is_mended_works_at_once(azurerm_emulator: Any, web: Any) -
 def test_a_login_service_that_hangs_is_given_up() -> None:
     """Row 34: msal has no time limit of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    http = LoginHttp((f"http://127.0.0.1:{listener.getsockname()[1]}",), DIRECT, 0.3)
+    http = LoginHttpClient((f"http://127.0.0.1:{listener.getsockname()[1]}",), DIRECT, 0.3)
     began = time.monotonic()
     with pytest.raises(az.TransportError):
         http.get(f"http://127.0.0.1:{listener.getsockname()[1]}/token")
     assert time.monotonic() - began < 3
-    assert LoginHttp((), DIRECT)._seconds <= 60
+    assert LoginHttpClient((), DIRECT)._seconds <= 60
     listener.close()
 
 
@@ -620,7 +620,7 @@ def test_a_bucket_that_is_nearly_empty_is_waited_for_before_the_429(
 def test_how_long_a_nearly_empty_bucket_is_waited_for(
     method: str, left: dict[str, int], age: float, seconds: float
 ) -> None:
-    assert rules.breather(method, left, age) == seconds
+    assert rules.throttle_delay(method, left, age) == seconds
 
 
 def test_many_that_are_throttled_at_once_wake_apart() -> None:

@@ -16,7 +16,7 @@ import azurerm_lite as az
 from azurerm_lite.auth._msal import Login
 from azurerm_lite.auth.flows import find_az
 from azurerm_lite.auth.principal import authorization
-from azurerm_lite.clouds import reach_from_environment
+from azurerm_lite.clouds import network_from_environment
 from azurerm_lite.emulator import Seed
 from azurerm_lite.upgrade import plan, upgrade
 
@@ -529,7 +529,7 @@ def test_a_person_logs_in_once_for_all_tenants(azurerm_emulator: Any) -> None:
     azurerm_emulator.identity.confirms_at_once = True
     prompts: list[str] = []
     login = Login(
-        azurerm_emulator.authority, reach_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
+        azurerm_emulator.authority, network_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
     )
     credential = az.device_code_credential(prompts.append, azurerm_emulator.tenant_id, login=login)
     own = credential.get_token(SCOPE)

@@ -26,7 +26,7 @@ from azurerm_lite._common.secrecy import Headers
 from azurerm_lite._http.transport import Timeouts, _TimedResponse
 from azurerm_lite.auth._msal import Login
 from azurerm_lite.auth.foreign import as_credential, bearer_credential
-from azurerm_lite.clouds import Reach, custom_cloud, reach_from_environment
+from azurerm_lite.clouds import NetworkSettings, custom_cloud, network_from_environment
 from azurerm_lite.compat import azurerm
 
 from .crash_reporter import MARK, callables, failure_of, inside, leaks
@@ -217,7 +217,7 @@ FAILURES: dict[str, Callable[[], object]] = {
     "Arm, bad tenants": lambda: az.Arm(TOKEN, auxiliary_tenants=["a b"]),
     "Arm, bad option": lambda: az.Arm(TOKEN, no_such_option=1),  # type: ignore[call-arg]
     "Arm, unreachable": lambda: az.get_vmss(
-        az.Arm(TOKEN, cloud=ELSEWHERE, retry=az.Retry(attempts=1), reach=Reach(proxy=PROXY)), *WEB
+        az.Arm(TOKEN, cloud=ELSEWHERE, retry=az.Retry(attempts=1), network=NetworkSettings(proxy=PROXY)), *WEB
     ),
     "az, not there": lambda: az.azure_cli_credential(env=ENV).get_token("s"),
     "az, interrupted": lambda: (
@@ -277,7 +277,7 @@ def test_ctrl_c_in_the_middle_of_a_login_shows_no_secret_in_any_frame(
 ) -> None:
     """Wherever it breaks off: the frames of msal, urllib3 and http.client are gone too."""
     login = Login(
-        azurerm_emulator.authority, reach_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
+        azurerm_emulator.authority, network_from_environment(azurerm_emulator.env()), azurerm_emulator.clock.time
     )
     azurerm_emulator.identity.principals[azurerm_emulator.client_id].secret = SECRET
     who = (azurerm_emulator.tenant_id, azurerm_emulator.client_id)
@@ -364,11 +364,20 @@ def test_ctrl_c_in_the_middle_of_a_request_shows_no_token_in_any_frame(bodies: s
 
 def test_no_thing_that_holds_a_secret_is_shown_by_any_form() -> None:
     token = az.Token(TOKEN, 2**40)
-    reach = Reach(proxy=PROXY)
+    network = NetworkSettings(proxy=PROXY)
     headers = Headers({"Authorization": f"Bearer {TOKEN}"})
-    arm = az.Arm(TOKEN, reach=reach, cloud=ELSEWHERE)
-    secret = az.client_secret_credential("t", "c", SECRET, Login(reach=reach))
-    for thing in (token, reach, headers, headers.copy(), arm, secret, Login(reach=reach), bearer_credential(TOKEN)):
+    arm = az.Arm(TOKEN, network=network, cloud=ELSEWHERE)
+    secret = az.client_secret_credential("t", "c", SECRET, Login(network=network))
+    for thing in (
+        token,
+        network,
+        headers,
+        headers.copy(),
+        arm,
+        secret,
+        Login(network=network),
+        bearer_credential(TOKEN),
+    ):
         texts = [repr(thing), str(thing), f"{thing}", f"{thing!r}", ascii([thing]), "%s" % (thing,)]  # noqa: UP031
         texts += list(inside(vars(thing))) if hasattr(thing, "__dict__") else []
         for dump in (json.dumps, pickle.dumps):

@@ -255,8 +255,8 @@ PURE: dict[str, Call] = {
     "diff, endless": lambda _: model.diff(ENDLESS, endless()),
     "fingerprint, endless": lambda _: model.fingerprint(ENDLESS),
     "fingerprint, text": lambda _: model.fingerprint(f"{MARK}"),  # type: ignore[arg-type]
-    "redacted, endless": lambda _: model.redacted(ENDLESS),
-    "merged, endless": lambda _: model.merged(ENDLESS, ENDLESS),
+    "redact, endless": lambda _: model.redacted(ENDLESS),
+    "apply_merge_patch, endless": lambda _: model.apply_merge_patch(ENDLESS, ENDLESS),
     "without_secrets, endless": lambda _: model.without_secrets(ENDLESS),
     "apply_patch": lambda body: model.apply_patch(body, ENDLESS),
     "Operation.from_dict": lambda body: Operation.from_dict(az.Arm("x"), body),
@@ -333,7 +333,7 @@ def break_off(stage: Stage, when: Callable[[int, str], bool]) -> None:
         return stage.app(environ, start_response)
 
     stage.arm.close()
-    stage.arm._transport_made, stage.arm._adapter = None, InProcessAdapter(broken)  # type: ignore[arg-type]
+    stage.arm._open_transport, stage.arm._adapter = None, InProcessAdapter(broken)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("request_number", range(1, 40, 3))

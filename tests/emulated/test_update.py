@@ -82,12 +82,12 @@ def test_who_edits_an_extension_is_warned_of_what_no_get_shows(
 
     assert written(lambda model: az.set_image_version(model, NEW)) == []
     (told,) = written(edit)
-    assert told.startswith(f"{web.resource_id}: extension script keeps the protected settings that it may have")
+    assert told.startswith(f"{web.resource_id}: extension script keeps any protected settings that it has")
     sent = json.dumps(azurerm_emulator.recorder.find("PATCH")[-1].body)
     assert "protectedSettings" not in sent
     assert "null" not in sent
     assert scale_set.secrets["extensions/script"] == {"key": "MARKER"}
-    assert written(remove)[0].startswith(f"{web.resource_id}: extension script goes, and with it the protected")
+    assert written(remove)[0].startswith(f"{web.resource_id}: extension script is removed with any protected")
     assert "extensions/script" not in scale_set.secrets
     assert {one.levelname for one in caplog.records if one.name == "azurerm_lite.update"} == {"WARNING"}
     assert "MARKER" not in caplog.text
@@ -121,7 +121,12 @@ def test_latest_is_resolved_to_a_number(arm: az.Arm, web: az.ScaleSet) -> None:
 
 
 def test_versions_are_ordered_as_versions() -> None:
-    assert images.in_order(["1.0.10", "1.0.9", "1.0.100", "0.9.1000"]) == ["0.9.1000", "1.0.9", "1.0.10", "1.0.100"]
+    assert images.sort_versions(["1.0.10", "1.0.9", "1.0.100", "0.9.1000"]) == [
+        "0.9.1000",
+        "1.0.9",
+        "1.0.10",
+        "1.0.100",
+    ]
 
 
 def version(name: str, *regions: str, **profile: Any) -> dict[str, Any]:
@@ -152,7 +157,7 @@ def test_a_model_that_was_read_before_another_write_does_not_undo_it(
     earlier: Any = az.get_vmss(arm, *web)
     earlier["tags"]["owner"] = "me"
     az.patch_vmss(arm, *web, {"tags": {"service": "web", "theirs": "1"}}).wait()
-    with pytest.raises(az.ConcurrencyError, match="was read before somebody else wrote"):
+    with pytest.raises(az.ConcurrencyError, match="has another etag"):
         az.update_vmss(arm, *web, lambda _: earlier)
     assert az.get_vmss(arm, *web)["tags"] == {"service": "web", "theirs": "1"}
     assert len(azurerm_emulator.recorder.writes()) == 1

@@ -35,7 +35,7 @@ ONE: dict[str, Callable[[Any], Any]] = {
     "outline": m.outline,
     "without_read_only": m.without_read_only,
     "without_secrets": m.without_secrets,
-    "redacted": m.redacted,
+    "redact": m.redact,
     "is_no_zone": m.is_no_zone,
     "image_text": edits.image_text,
 }
@@ -43,11 +43,11 @@ TWO: dict[str, Callable[[Any, Any], Any]] = {
     "diff": lambda old, new: str(m.diff(old, new)) + m.diff(old, new)._repr_html_(),
     "merge_patch": m.merge_patch,
     "apply_patch": m.apply_patch,
-    "merged": m.merged,
-    "reflects": m.reflects,
+    "apply_merge_patch": m.apply_merge_patch,
+    "matches_written": m.matches_written,
     "unexplained": lambda old, new: str(m.unexplained(old, new)),
     "shows_write": m.shows_write,
-    "unseen_secrets": edits.unseen_secrets,
+    "protected_settings_warnings": edits.protected_settings_warnings,
 }
 EDITS: dict[str, Callable[[Any, Any], Any]] = {
     "set_image_version": edits.set_image_version,

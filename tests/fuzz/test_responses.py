@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 import azurerm_lite as az
-from azurerm_lite import _lost_answers
+from azurerm_lite import _lost_responses
 from azurerm_lite._common import parsing
-from azurerm_lite._http import handles, responses, wire
-from azurerm_lite._http.retry import Outcome, Retry, decide, wait_seconds
+from azurerm_lite._http import responses, stored_operation, wire
+from azurerm_lite._http.retry import AttemptResult, Retry, decide, wait_seconds
 from azurerm_lite._http.transport import Timeouts
 from azurerm_lite._text import duration
 from azurerm_lite.clouds import custom_cloud
@@ -98,7 +98,7 @@ def attempt(kind: type[Exception], function: Any, *arguments: Any) -> tuple[Any,
 @fuzz
 @given(BODIES, HEADERS)
 def test_a_body_is_read_without_loss_or_refused(data: bytes, headers: dict[str, str]) -> None:
-    assert isinstance(responses.is_cut(headers, data), bool)
+    assert isinstance(responses.is_truncated(headers, data), bool)
     value, refusal = attempt(ProtocolError, wire.decode_json, data, headers)
     assert is_line(refusal, 500)
     assert value is None or wire.decode_json(wire.encode_json(value), {}) == value
@@ -144,11 +144,11 @@ def test_every_error_becomes_one_line_of_ours(status: int, headers: dict[str, st
 def test_any_document_has_a_state_or_is_refused(document: Any) -> None:
     assert wire.operation_state(document) in {None, "InProgress", "Succeeded", "Failed", "Canceled"}
     assert wire.provisioning_state(document) in {"InProgress", "Succeeded", "Failed", "Canceled"}
-    assert isinstance(wire.is_of(document, "/operations/1"), bool)
+    assert isinstance(wire.belongs_to(document, "/operations/1"), bool)
     seconds = wire.operation_seconds(document)
     assert seconds is None or 0 <= seconds < math.inf
     assert isinstance(responses.is_resource(document), bool)
-    assert isinstance(responses.shape(document), str)
+    assert isinstance(responses.describe_shape(document), str)
     assert is_line(short_repr(document), 81)
 
 
@@ -165,7 +165,7 @@ def test_any_error_document_becomes_an_error_of_ours(document: Any) -> None:
 def test_any_list_of_instances_has_a_state(items: list[Any], value: Any) -> None:
     items = [*items, {"instanceId": value, "properties": {"provisioningState": value, "latestModelApplied": value}}]
     assert wire.instances_state(items, ())[0] in ("InProgress", "Succeeded", "Failed")
-    assert isinstance(wire.upgrade_begun(items, ["0"]), bool)
+    assert isinstance(wire.has_upgrade_begun(items, ["0"]), bool)
 
 
 # --- links and operations --------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_any_list_of_instances_has_a_state(items: list[Any], value: Any) -> None
 @fuzz
 @given(LINKS | ANYTHING)
 def test_a_link_is_followed_on_our_own_origin_or_not_at_all(link: Any) -> None:
-    path, refusal = attempt(ProtocolError, wire.own_path, link, BASE)
+    path, refusal = attempt(ProtocolError, wire.same_origin_path, link, BASE)
     assert is_line(refusal, 600)
     if refusal:
         return
@@ -187,7 +187,7 @@ def test_a_link_is_followed_on_our_own_origin_or_not_at_all(link: Any) -> None:
 @given(JSON | st.fixed_dictionaries({"value": JSON}, optional={"nextLink": LINKS | JSON}))
 def test_a_page_has_objects_only_and_a_link_of_our_own(document: Any) -> None:
     with contextlib.suppress(ProtocolError):
-        items, link = wire.page_of(document, BASE)
+        items, link = wire.parse_page(document, BASE)
         assert all(isinstance(item, dict) for item in items)
         assert link is None or link.startswith("/")
 
@@ -198,10 +198,10 @@ def test_what_a_write_started_is_watched_on_our_own_origin(
     method: str, status: int, headers: dict[str, str], body: Any, upgrade: bool
 ) -> None:
     instances = wire.Monitor("instances", "/vms?api-version=1", "", ("0",)) if upgrade else None
-    write = _lost_answers.Write(method, "/x?api-version=1", instances=instances)
+    write = _lost_responses.PendingWrite(method, "/x?api-version=1", instances=instances)
     with contextlib.suppress(ProtocolError):
         responses.check_write(method, status, body, has_status=bool(headers.get("azure-asyncoperation")))
-        how = _lost_answers.monitor(write, status, headers, body, BASE)
+        how = _lost_responses.monitor(write, status, headers, body, BASE)
         assert all(path == "" or path.startswith("/") for path in (how.path, how.result_path))
         if how.kind == "none" and method in ("PUT", "PATCH"):
             assert responses.is_resource(body)
@@ -223,18 +223,15 @@ STATUSES = st.sampled_from([0, 101, 199, 200, 299, 300, 399, 400, 401, 404, 408,
 @fuzz
 @given(
     METHODS,
-    st.builds(Outcome, STATUSES, st.booleans(), st.none() | st.floats(0, 1e12), st.booleans(), st.booleans()),
+    st.builds(AttemptResult, STATUSES, st.booleans(), st.none() | st.floats(0, 1e12), st.booleans()),
     st.integers(1, 10**6),
     st.floats(0, 1, exclude_max=True),
 )
-def test_nothing_is_sent_again_blindly(method: str, outcome: Outcome, attempt: int, chance: float) -> None:
+def test_nothing_is_sent_again_blindly(method: str, outcome: AttemptResult, attempt: int, chance: float) -> None:
     limits = Retry()
-    decision = decide(limits, method, outcome, attempt=attempt, waited=0.0, refreshed=False, chance=chance)
-    if decision.action == "accept":
-        assert 200 <= outcome.status < 300
-        assert not outcome.foreign
+    decision = decide(limits, method, outcome, attempt=attempt, waited=0.0, refreshed=False, jitter=chance)
     if decision.action == "again":
-        assert not outcome.foreign
+        assert not outcome.permanent
         assert method == "GET" or outcome.status == 429 or not outcome.sent
         assert decision.wait_seconds >= max(limits.base_seconds, outcome.retry_after or 0)
     assert wait_seconds(limits, outcome.retry_after, attempt, chance) >= limits.base_seconds
@@ -291,8 +288,8 @@ def test_a_resource_id_is_one_of_a_scale_set_or_refused(resource_id: Any) -> Non
 
 MONITOR = {"kind": "status", "path": "/op?api-version=1", "result_path": "", "ids": ["0"]}
 HANDLE: dict[str, Any] = {
-    "kind": handles.KIND,
-    "schema": handles.SCHEMA,
+    "kind": stored_operation.KIND,
+    "schema": stored_operation.SCHEMA,
     "method": "PUT",
     "path": "/x?api-version=1",
     "monitor": MONITOR,

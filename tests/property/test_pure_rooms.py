@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from azurerm_lite import model
-from azurerm_lite._http import handles, wire
-from azurerm_lite._http.retry import Outcome, Retry, decide
+from azurerm_lite._http import stored_operation, wire
+from azurerm_lite._http.retry import AttemptResult, Retry, decide
 from azurerm_lite.errors import ArmError, AzurermLiteError, InvalidInput, ProtocolError, printable
 from azurerm_lite.model import edits
 
@@ -48,7 +48,7 @@ LINKS = st.lists(st.sampled_from(PIECES), max_size=7).map("".join) | st.text(max
 @given(LINKS)
 def test_a_link_is_followed_on_our_own_origin_or_not_at_all(link: str) -> None:
     try:
-        path = wire.own_path(link, BASE)
+        path = wire.same_origin_path(link, BASE)
     except ProtocolError:
         return
     whole = BASE + path
@@ -98,11 +98,18 @@ def test_what_to_watch_is_on_our_own_origin_or_refused(
         return
     assert how.kind in ("status", "location", "resource", "none")
     assert all(path == "" or path.startswith("/") for path in (how.path, how.result_path))
-    assert isinstance(wire.is_of(body, how.path), bool)
+    assert isinstance(wire.belongs_to(body, how.path), bool)
 
 
 KEYS = ["kind", "schema", "method", "path", "monitor", "status", "request_id", "started_at", "instances"]
-GOOD = {"kind": handles.KIND, "schema": 1, "method": "PUT", "path": "/x", "status": "InProgress", "started_at": 1.0}
+GOOD = {
+    "kind": stored_operation.KIND,
+    "schema": 1,
+    "method": "PUT",
+    "path": "/x",
+    "status": "InProgress",
+    "started_at": 1.0,
+}
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON | LINKS, max_size=3), st.booleans())
@@ -110,7 +117,7 @@ def test_a_stored_handle_of_any_shape_is_taken_or_refused(damage: dict[str, Any]
     monitor = {"kind": "status", "path": "/op", "result_path": "", "ids": []}
     stored = {**({**GOOD, "monitor": monitor} if whole else {}), **damage}
     try:
-        found = handles.checked(stored, BASE)
+        found = stored_operation.validate(stored, BASE)
     except InvalidInput:
         return
     assert found["path"] == "" or found["path"].startswith("/")
@@ -149,11 +156,11 @@ def test_names_are_one_path_segment_or_refused(name: str) -> None:
 @given(
     st.sampled_from(["GET", "PUT", "PATCH", "POST", "DELETE"]),
     st.builds(
-        Outcome,
+        AttemptResult,
         status=st.sampled_from([0, 200, 400, 401, 404, 408, 409, 412, 429, 500, 501, 502, 503, 504, 505]),
         sent=st.booleans(),
         retry_after=st.none() | st.floats(0, 1e12),
-        busy=st.booleans(),
+        permanent=st.booleans(),
     ),
     st.integers(1, 10**6),
     st.floats(0, 1e6),
@@ -161,10 +168,10 @@ def test_names_are_one_path_segment_or_refused(name: str) -> None:
     st.floats(0, 1, exclude_max=True),
 )
 def test_a_write_is_repeated_only_when_it_was_not_executed(
-    method: str, outcome: Outcome, attempt: int, waited: float, refreshed: bool, chance: float
+    method: str, outcome: AttemptResult, attempt: int, waited: float, refreshed: bool, chance: float
 ) -> None:
     limits = Retry()
-    decision = decide(limits, method, outcome, attempt=attempt, waited=waited, refreshed=refreshed, chance=chance)
+    decision = decide(limits, method, outcome, attempt=attempt, waited=waited, refreshed=refreshed, jitter=chance)
     if decision.action == "again":
         assert attempt < limits.attempts
         assert 0 <= decision.wait_seconds <= limits.budget_seconds - waited
@@ -185,7 +192,7 @@ def test_a_merge_patch_leads_from_one_model_to_the_other(old: Any, new: Any) -> 
 
     old, new = without_nulls(old), without_nulls(new)
     patch = model.merge_patch(old, new)
-    assert model.merged(old, patch) == new
+    assert model.apply_merge_patch(old, patch) == new
     assert model.merge_patch(new, new) == {}
     assert (model.diff(old, new) == []) == (patch == {} or old == new)
 

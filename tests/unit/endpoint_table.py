@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
 }
 # Pure helpers and compositions that stand beside the endpoints.
 HELPERS = {
-    "own_etag", "flag", "vmss_path", "vm_path", "group_path", "in_order", "newest_gallery_version",
+    "etag_to_send", "flag", "vmss_path", "vm_path", "group_path", "sort_versions", "newest_gallery_version",
     "resolve_image_version",
 }  # fmt: skip
 ENDPOINTS = {

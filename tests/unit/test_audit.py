@@ -8,7 +8,7 @@ import pytest
 
 AUDIT = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "audit.py"))
 SOUND: dict[str, Any] = {"name": "a", "version": "1", "vulns": []}
-HOLE = {
+VULNERABLE = {
     "name": "b",
     "version": "2",
     "vulns": [{"id": "CVE-1", "fix_versions": ["2.1"]}, {"id": "X", "fix_versions": []}],
@@ -32,21 +32,21 @@ def test_the_floor_of_a_requirement(requirement: str, floor: str) -> None:
 @pytest.mark.parametrize(
     ("dependencies", "code", "strict", "texts"),
     [
-        ([SOUND], 0, 0, ["t: of 1 dependencies 0 with known holes, 1 without"]),
-        ([SOUND, HOLE], 1, 1, ["HOLE: b 2: CVE-1 (mended in 2.1), X (mended in no version yet)"]),
+        ([SOUND], 0, 0, ["t: of 1 dependencies 0 with known vulnerabilities, 1 without"]),
+        ([SOUND, VULNERABLE], 1, 1, ["VULNERABLE: b 2: CVE-1 (fixed in 2.1), X (fixed in no version yet)"]),
         ([SOUND, UNKNOWN], 0, 1, ["NOT LOOKED UP: Dependency not found", "1 could not be looked up"]),
-        ([UNKNOWN, UNKNOWN], 0, 1, ["nothing could be looked up, so nothing is known of these 2 dependencies"]),
-        ([HOLE, UNKNOWN], 1, 1, ["HOLE", "NOT LOOKED UP", "1 could not be looked up"]),
-        ([], 0, 1, ["nothing could be looked up"]),
+        ([UNKNOWN, UNKNOWN], 0, 1, ["none of the 2 dependencies could be looked up"]),
+        ([VULNERABLE, UNKNOWN], 1, 1, ["VULNERABLE", "NOT LOOKED UP", "1 could not be looked up"]),
+        ([], 0, 1, ["none of the 0 dependencies could be looked up"]),
     ],
 )
 def test_what_is_said_and_when_it_fails(
     capsys: pytest.CaptureFixture[str], dependencies: list[Any], code: int, strict: int, texts: list[str]
 ) -> None:
-    found = AUDIT["finding"]({"dependencies": dependencies})
-    said = "\n".join(AUDIT["report"]("t", found))
-    assert all(text in said for text in texts)
-    assert "no known" not in said.lower()
+    findings = AUDIT["parse_findings"]({"dependencies": dependencies})
+    text = "\n".join(AUDIT["report"]("t", findings))
+    assert all(expected in text for expected in texts)
+    assert "no known" not in text.lower()
     answers = iter([dependencies, [SOUND], [SOUND]])
     assert AUDIT["main"]([], lambda _entries, _resolve: {"dependencies": next(answers)}) == code
     answers = iter([[SOUND], [SOUND], dependencies])
@@ -56,7 +56,7 @@ def test_what_is_said_and_when_it_fails(
 
 def test_every_extra_is_asked_about_at_its_newest_and_at_its_oldest() -> None:
     needed = AUDIT["project_requirements"]()
-    (_, newest, resolve), *oldest = AUDIT["questions"](needed)
+    (_, newest, resolve), *oldest = AUDIT["audits"](needed)
     assert resolve
     assert {"core", "build", "emulator", "cli", "notebook", "editor", "test", "docs", "browser", "lint"} <= set(needed)
     floors = {entry for _, entries, _ in oldest for entry in entries}

@@ -217,7 +217,7 @@ def test_the_difference_shows_no_secret() -> None:
     ],
 )
 def test_what_a_body_asked_for_shows_or_does_not(shown: Any, wanted: Any, expected: bool) -> None:
-    assert m.reflects(shown, wanted) is expected
+    assert m.matches_written(shown, wanted) is expected
 
 
 def test_an_outline_is_the_same_before_and_after_azure_adds_what_the_image_says() -> None:

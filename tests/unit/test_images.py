@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import azurerm_lite as az
-from azurerm_lite.endpoints.images import in_order
+from azurerm_lite.endpoints.images import sort_versions
 
 IMAGE = (
     "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg"
@@ -24,7 +24,7 @@ def image_of(edit: az.Edit) -> str:
 
 @pytest.mark.parametrize("name", ["1.x.²", "٣.0.0", "9" * 5000, "", ".", "1..2", "-1.0.0", "1e3.0.0"])
 def test_a_version_that_is_no_number_comes_before_those_that_are(name: str) -> None:
-    assert in_order(["1.0.0", name, "1.0.10", "1.0.9"])[-2:] == ["1.0.9", "1.0.10"]
+    assert sort_versions(["1.0.0", name, "1.0.10", "1.0.9"])[-2:] == ["1.0.9", "1.0.10"]
 
 
 @pytest.mark.parametrize("odd", [None, 5, "x", [], [5], {}, True, {"targetRegions": 5}, {"targetRegions": [5, None]}])

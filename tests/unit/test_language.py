@@ -23,19 +23,7 @@ EMPTY_NAMES = {
 }  # fmt: skip
 EMPTY_NAME_CEILINGS = {"upgrade": 40}
 PRONOUNS = re.compile(r"\b(?:who|whoever|somebody|nobody|everybody|anybody)\b", re.IGNORECASE)
-PRONOUN_CEILINGS = {
-    "_common": 4,
-    "_connect": 1,
-    "_http": 4,
-    "_lost_answers": 3,
-    "arm": 3,
-    "auth": 7,
-    "endpoints": 1,
-    "errors": 1,
-    "model": 1,
-    "update": 3,
-    "upgrade": 22,
-}
+PRONOUN_CEILINGS = {"model": 2, "upgrade": 22}
 
 
 def bound_names(source: str) -> Iterator[str]:

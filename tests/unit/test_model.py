@@ -177,7 +177,7 @@ def test_diff_shows_no_secret() -> None:
 
 def test_a_merge_patch_turns_one_model_into_the_other() -> None:
     old, new = {"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"b": 2, "c": [1, 2]}, "e": {}}
-    assert m.merged(old, m.merge_patch(old, new)) == new
+    assert m.apply_merge_patch(old, m.merge_patch(old, new)) == new
 
 
 def test_the_fingerprint_ignores_what_instances_are_not_made_from() -> None:
@@ -191,10 +191,10 @@ def test_the_fingerprint_ignores_what_instances_are_not_made_from() -> None:
 def test_a_resource_reflects_what_was_written_whatever_azure_added() -> None:
     written = {"properties": {"mode": "rolling", "osProfile": {"adminPassword": "x", "adminUsername": "u"}}}
     shown = {"properties": {"mode": "Rolling", "osProfile": {"adminUsername": "u", "secrets": []}}, "etag": "1"}
-    assert m.reflects(shown, written)
-    assert not m.reflects(shown, {"properties": {"mode": "Manual"}})
-    assert not m.reflects(shown, {"properties": {"new": 1}})
-    assert m.reflects(shown, {"tags": None})
+    assert m.matches_written(shown, written)
+    assert not m.matches_written(shown, {"properties": {"mode": "Manual"}})
+    assert not m.matches_written(shown, {"properties": {"new": 1}})
+    assert m.matches_written(shown, {"tags": None})
 
 
 def extended(*extensions: Any) -> dict[str, Any]:
@@ -216,13 +216,13 @@ SCRIPT = {"name": "script", "properties": {"type": "CustomScript", "settings": {
         ([{"name": "script", "properties": {"protectedSettings": None}}], "extension script loses"),
         ([{"name": "script", "properties": {"protectedSettings": {"key": "MARKER"}}}], None),
         ([{"name": "script", "properties": {"protectedSettingsFromKeyVault": {"secretUrl": "u"}}}], None),
-        ([{"name": "other"}], "extension script goes"),
-        ([], "extension script goes"),
+        ([{"name": "other"}], "extension script is removed"),
+        ([], "extension script is removed"),
     ],
 )
 def test_what_becomes_of_protected_settings_that_nobody_is_shown_is_told(new: Any, said: str | None) -> None:
     """Row 85."""
-    told = e.unseen_secrets(extended(SCRIPT), extended(*new))
+    told = e.protected_settings_warnings(extended(SCRIPT), extended(*new))
     assert [said in line for line in told if said] == ([True] if said else [])
     assert len(told) == bool(said)
     assert "MARKER" not in "".join(told)
@@ -230,6 +230,6 @@ def test_what_becomes_of_protected_settings_that_nobody_is_shown_is_told(new: An
 
 @pytest.mark.parametrize("odd", [None, [], {}, extended(None, 3), {"properties": {"virtualMachineProfile": []}}])
 def test_models_without_extensions_have_nothing_to_tell_of_them(odd: Any) -> None:
-    assert e.unseen_secrets(odd, extended(SCRIPT)) == []
-    assert len(e.unseen_secrets(extended({"name": "\x1b[2J"}), odd)) == 1
-    assert "\x1b" not in e.unseen_secrets(extended({"name": "\x1b[2J"}), odd)[0]
+    assert e.protected_settings_warnings(odd, extended(SCRIPT)) == []
+    assert len(e.protected_settings_warnings(extended({"name": "\x1b[2J"}), odd)) == 1
+    assert "\x1b" not in e.protected_settings_warnings(extended({"name": "\x1b[2J"}), odd)[0]

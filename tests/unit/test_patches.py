@@ -283,7 +283,7 @@ def test_what_no_json_holds_is_refused_and_no_traceback() -> None:
     for call in (
         m.fingerprint,
         m.without_read_only,
-        m.redacted,
+        m.redact,
         lambda one: m.diff(one, {}),
         lambda one: m.diff({}, one),
     ):
@@ -313,5 +313,5 @@ def test_what_no_json_holds_is_refused_and_no_traceback() -> None:
 def test_a_patch_of_earlier_changes_the_tags_that_are_there_now(
     wanted: Any, before: Any, found: Any, sent: Any
 ) -> None:
-    assert m.retagged({"tags": wanted}, {"tags": before}, {"tags": found}) == {"tags": sent}
-    assert m.retagged({"sku": {}}, {"tags": before}, {"tags": found}) == {"sku": {}}
+    assert m.rebase_tags({"tags": wanted}, {"tags": before}, {"tags": found}) == {"tags": sent}
+    assert m.rebase_tags({"sku": {}}, {"tags": before}, {"tags": found}) == {"sku": {}}

@@ -78,7 +78,7 @@ def test_api_versions_are_dates(value: object) -> None:
     ],
 )
 def test_links_to_our_own_origin_are_reduced_to_path_and_query(url: str) -> None:
-    assert wire.own_path(url, BASE) == "/subscriptions/x?p=1&t=a%3Db"
+    assert wire.same_origin_path(url, BASE) == "/subscriptions/x?p=1&t=a%3Db"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_links_to_our_own_origin_are_reduced_to_path_and_query(url: str) -> None
 )
 def test_links_that_lead_elsewhere_or_nowhere_plain_are_not_followed(url: object) -> None:
     with pytest.raises(ProtocolError):
-        wire.own_path(url, BASE)
+        wire.same_origin_path(url, BASE)
 
 
 @pytest.mark.parametrize(
@@ -361,11 +361,11 @@ def test_claims_are_read_with_and_without_padding_and_garbage_is_none() -> None:
 
 
 def test_a_page_may_be_empty_and_still_have_a_next_one() -> None:
-    assert wire.page_of({"value": [], "nextLink": f"{BASE}/x?$skiptoken=1"}, BASE) == ([], "/x?$skiptoken=1")
-    assert wire.page_of({"value": [{"a": 1}]}, BASE) == ([{"a": 1}], None)
+    assert wire.parse_page({"value": [], "nextLink": f"{BASE}/x?$skiptoken=1"}, BASE) == ([], "/x?$skiptoken=1")
+    assert wire.parse_page({"value": [{"a": 1}]}, BASE) == ([{"a": 1}], None)
     for bad in (None, [], {}, {"value": {}}, {"value": [1]}, {"value": [{}, None]}, {"value": [], "nextLink": 0}):
         with pytest.raises(ProtocolError):
-            wire.page_of(bad, BASE)
+            wire.parse_page(bad, BASE)
 
 
 def test_preempted_operations_are_superseded_not_failed() -> None:

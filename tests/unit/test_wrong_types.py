@@ -19,7 +19,7 @@ from azurerm_lite._http.transport import Timeouts
 from azurerm_lite.auth._msal import Login
 from azurerm_lite.auth.credential import Credential
 from azurerm_lite.auth.flows import from_environment
-from azurerm_lite.clouds import Cloud, Reach
+from azurerm_lite.clouds import Cloud, NetworkSettings
 from azurerm_lite.compat import azurerm
 from azurerm_lite.upgrade.rehearsal import capture, rehearse_captured
 from azurerm_lite.upgrade.run import journal
@@ -240,9 +240,9 @@ def test_a_path_that_is_none_reaches_nobody(path: str) -> None:
             call()
 
 
-def test_a_reach_of_another_type_is_refused() -> None:
+def test_network_settings_of_another_type_are_refused() -> None:
     for value in (5, "x", None, {}):
         wrong: Any = value
-        with pytest.raises(az.InvalidInput, match="reach"):
+        with pytest.raises(az.InvalidInput, match="network"):
             az.fetch_cloud("https://localhost", wrong)
-    assert Reach()
+    assert NetworkSettings()

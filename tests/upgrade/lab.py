@@ -83,7 +83,7 @@ class Lab:
             sleep=self.clock.sleep,
             now=self.clock.time,
             monotonic=self.clock.time,
-            chance=self.simulation.events.random.random,
+            jitter=self.simulation.events.random.random,
         )
         self.policy, self.limit = Policy(), 20_000
         self.size, self.start = len(self.instances), self.clock.time()

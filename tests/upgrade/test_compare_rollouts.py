@@ -80,7 +80,7 @@ def test_an_eviction_in_a_batch_is_no_failure_and_no_request_goes_below_the_floo
                 (up.add if is_up else up.discard)(instance)
         after.append(len(up))
     assert min(after) >= 16, after
-    assert (found[EVICTION][name].said, found[EVICTION][name].upgraded) == ("succeeded", 18)
+    assert (found[EVICTION][name].reported, found[EVICTION][name].upgraded) == ("succeeded", 18)
 
 
 def test_a_lost_request_is_decided_anew_where_others_give_up(found: Any) -> None:
@@ -103,7 +103,7 @@ def test_failures_that_were_agreed_to_cost_no_availability(found: Any) -> None:
     outcomes = found["two instances fail"]
     mine = outcomes[OURS[2]]
     others = [one for name, one in outcomes.items() if name not in OURS]
-    assert (mine.said, mine.harmed) == ("succeeded", 2)
+    assert (mine.reported, mine.harmed) == ("succeeded", 2)
     assert all(mine.lowest > one.lowest and mine.upgraded >= one.upgraded for one in others)
 
 

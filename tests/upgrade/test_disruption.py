@@ -295,7 +295,7 @@ def test_a_plan_that_edits_an_extension_warns_of_what_no_get_shows() -> None:
     told = [one for one in plan(made.arm, *made.address, change).warnings if "protected settings" in one]
     assert len(told) == 1
     assert told[0].endswith(
-        "keeps the protected settings that it may have, which nobody is shown: give new ones if need be"
+        "keeps any protected settings that it has, which Azure does not show: pass new ones to change them"
     )
     assert not [one for one in plan(made.arm, *made.address, NEW).warnings if "protected settings" in one]
 

@@ -210,7 +210,7 @@ def interrupting(at: int, error: BaseException) -> Callable[[], bool]:
 
 def is_free(stage: Stage, address: az.ScaleSet) -> bool:
     """Whether nobody holds the lock of a set."""
-    lock.acquire(address.resource_id, stage.arm.place).release()
+    lock.acquire(address.resource_id, stage.arm.lock_scope).release()
     return True
 
 

@@ -351,7 +351,7 @@ def warnings(
         messages.append(
             "the change adds a health source: other instances need no health report until they are upgraded"
         )
-    messages += edits.unseen_secrets(before, after)
+    messages += edits.protected_settings_warnings(before, after)
     if model.without_secrets(after) != after:
         messages.append(
             "passwords, customData and protected settings are not in the journal: a rollback cannot restore them"

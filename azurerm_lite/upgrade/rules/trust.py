@@ -59,7 +59,7 @@ def refuse_other_change(first: Entry, leg: Entry, vmss: JsonDict, after: JsonDic
 
 def refuse_other_undo(first: Entry, vmss: JsonDict) -> None:
     """InvalidInput if the rollback patch does not undo the planned change. `vmss`: the present model."""
-    back: Any = model.merged(model.without_read_only(vmss), first["undo"])
+    back: Any = model.apply_merge_patch(model.without_read_only(vmss), first["undo"])
     planned = model.fingerprint(vmss) == first["fingerprint_after"]
     leads = not planned or model.fingerprint(back) == first["fingerprint_before"]
     if not leads or _beside(first, vmss, back):

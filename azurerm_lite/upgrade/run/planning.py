@@ -228,7 +228,7 @@ def make_plan(
         after, patch, hosted=hosted, remade=_makes_new_disks(goal, start, anew), deallocated=bool(parked)
     )
     preflight.refuse_by_disruption(policy, stages)
-    journal_path = _lock.read_journal_note(address.resource_id, arm.place)
+    journal_path = _lock.read_journal_note(address.resource_id, arm.lock_scope)
     course = _plan_course(state, start, journal_path)
     warnings += preflight.warnings(before, after, snapshot, renews=renews, deallocated=parked, journal=journal_path)
     warnings += _check_with_azure(arm, address, before, after)

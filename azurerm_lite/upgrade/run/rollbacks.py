@@ -39,13 +39,13 @@ def keep_present_tags(patch: Mapping[str, Any], undo: Mapping[str, Any], current
 
     `undo`: the JSON merge patch that reverts the change; with `patch` it gives the tags at the time of the plan.
     """
-    tags = model.merged(patch.get("tags") or {}, undo.get("tags") or {})
-    return model.retagged(patch, {"tags": tags}, current)
+    tags = model.apply_merge_patch(patch.get("tags") or {}, undo.get("tags") or {})
+    return model.rebase_tags(patch, {"tags": tags}, current)
 
 
 def model_of(stored: Entry, current: Mapping[str, Any]) -> JsonDict:
     """The model of a rollback leg: the current model with the change reverted and the exact old image."""
-    after: Any = model.merged(model.without_read_only(current), stored["undo"])
+    after: Any = model.apply_merge_patch(model.without_read_only(current), stored["undo"])
     image = str(stored.get("image") or "")
     reference = reference_of(image) if image else {}
     if reference:

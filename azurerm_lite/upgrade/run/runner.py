@@ -222,7 +222,7 @@ class Runner:
             model.outline(current),
             capacity if isinstance(capacity, int) else 0,
             str(properties.get("provisioningState", "Succeeded")),
-            model.reflects(current, patch),
+            model.matches_written(current, patch),
         )
         self._cached_model = facts, snapshot_model
         return snapshot_model
@@ -285,10 +285,10 @@ class Runner:
             return 0.0
         self._operations = [operation]
         self._record({"kind": "posted", "operation": operation.to_dict(), "request": action.request})
-        return operation.next_poll_seconds() if operation.asks_to_wait else 5.0
+        return operation.next_poll_seconds() if operation.has_retry_after else 5.0
 
     def _send_once(self, request: str, ids: list[str]) -> Operation:
-        once = self.arm.once()
+        once = self.arm.without_retries()
         if request == "reimage":
             forced = {"forceUpdateOSDiskForEphemeral": True} if self._first["ephemeral"] else {}
             sent = vmss_vms.reimage_vmss_vms(once, *self.address, ids, options=forced)
@@ -298,7 +298,7 @@ class Runner:
             sent = vmss_vms.start_vmss_vms(once, *self.address, ids)
         else:
             sent = vmss.manual_upgrade_instances(once, *self.address, ids)
-        return sent.read_by(self.arm)
+        return sent.poll_through(self.arm)
 
     def _follow(self, action: Action) -> float:
         """Poll the batch's operation once."""
@@ -307,7 +307,7 @@ class Runner:
             operation.poll()
         if not operation.done:
             self._tell({"kind": "polled", "at": self.arm.time()})
-            return operation.next_poll_seconds() if operation.asks_to_wait else action.seconds
+            return operation.next_poll_seconds() if operation.has_retry_after else action.seconds
         self._operations = []
         took = operation.seconds if len(self.state.stages) == 1 else None
         self._record({"kind": "ended", "took": took, "request_id": operation.request_id, **_error_of(operation)})
@@ -591,7 +591,7 @@ def _cause(error: AzurermLiteError) -> str:
         return "model"
     if isinstance(error, ArmError) and error.status == 400 and error.code == "InvalidParameter":
         return "inactive"
-    return "outage" if isinstance(error, ArmError | TransportError) and wire.is_passing(error) else "refused"
+    return "outage" if isinstance(error, ArmError | TransportError) and wire.is_transient(error) else "refused"
 
 
 def _waiting(action: Action, at: float) -> JsonDict:

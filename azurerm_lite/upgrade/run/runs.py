@@ -66,7 +66,7 @@ def start_runner(
     Raises: PlanRefused, Locked, ArmError, InvalidInput, as `upgrade` does.
     """
     journal_file = Journal(journal)
-    journal_file.lock(plan.address.resource_id, arm.place, arm.correlation_id)
+    journal_file.lock(plan.address.resource_id, arm.lock_scope, arm.correlation_id)
     try:
         baseline = _find_baseline(arm, plan)
         journal_file.create()
@@ -101,7 +101,7 @@ def reopen_journal(arm: Arm, journal: str) -> Journal:
     journal_file = Journal(journal)
     first = _journal.begin_entry(_journal.read_trusted(journal))
     trust.refuse_other_endpoint(first, arm.base)
-    journal_file.lock(first["scale_set"], arm.place, arm.correlation_id)
+    journal_file.lock(first["scale_set"], arm.lock_scope, arm.correlation_id)
     try:
         journal_file.reopen()
         if journal_file.entries[:1] != [first]:
@@ -269,7 +269,7 @@ def clean_up(auth: Auth, journal: str) -> bool:
 def renewable_arm(auth: Auth) -> Arm:
     """The Arm of `auth`; InvalidInput for a bare token, which expires during an upgrade."""
     arm = arm_of(auth)
-    if not arm.credential.lasting:
+    if not arm.credential.renewable:
         raise InvalidInput(
             "an upgrade takes longer than a bare token is valid: pass a credential, or the result of connect()"
         )
@@ -284,7 +284,7 @@ def _find_baseline(arm: Arm, plan: Plan) -> Snapshot:
     try:
         return _read_baseline(arm, plan)
     except (ArmError, TransportError) as error:
-        if arm.world is None or not wire.is_passing(error):
+        if arm.world is None or not wire.is_transient(error):
             raise
         return plan.observation
 

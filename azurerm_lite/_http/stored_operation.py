@@ -1,29 +1,32 @@
-"""The handle on an operation as JSON: what may stand in it, and what is refused before any request. PURE.
+"""Validate an operation that was stored as JSON. PURE.
 
-A handle may come from a file that anybody could have written. It holds paths, never hosts, tokens or code.
+It may come from an untrusted file, so it is refused before any request unless it holds only expected fields: paths on
+our own origin, and no hosts, tokens or code.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from .._common import parsing
 from ..errors import InvalidInput, TransportError, short_repr
-from ..types import JsonDict
+from ..types import JsonDict, MonitorKind
 from . import responses
 from .wire import RUNNING, TERMINAL, Monitor
 
-_MOMENTS = {"least": -1e11, "most": 1e11}  # in seconds; the years before and after 1970 that there may be
+KIND, SCHEMA = "azurerm_lite.operation", 1
+_KINDS = get_args(MonitorKind)
+_TIMES = {"least": -1e11, "most": 1e11}  # seconds since 1970
 
 
 def _is_id(value: object) -> bool:
     return isinstance(value, str) and len(value) < 200 and value.isascii() and value.isprintable()
 
 
-KIND, SCHEMA = "azurerm_lite.operation", 1
+def validate(stored: Mapping[str, Any], base: str) -> JsonDict:
+    """The arguments of Operation from a stored operation. Raises: InvalidInput unless every field is valid.
 
-
-def checked(stored: Mapping[str, Any], base: str) -> JsonDict:
-    """The fields of a stored handle, each of the right type, each path a path on our own base."""
+    `base`: the origin that all paths must be on.
+    """
     if not isinstance(stored, Mapping) or stored.get("kind") != KIND:
         raise InvalidInput("not a stored operation: it has no kind azurerm_lite.operation")
     if stored.get("schema") != SCHEMA:
@@ -35,11 +38,11 @@ def checked(stored: Mapping[str, Any], base: str) -> JsonDict:
         raise InvalidInput("stored operation has no valid method and status")
     if not isinstance(stored.get("started_at"), int | float):
         raise InvalidInput("stored operation has no valid started_at")
-    started_at = parsing.finite_number(stored["started_at"], InvalidInput, "stored operation's started_at", **_MOMENTS)
+    started_at = parsing.finite_number(stored["started_at"], InvalidInput, "stored operation's started_at", **_TIMES)
     ids = {key: stored.get(key) for key in ("request_id", "correlation_id")}
     if not all(value is None or _is_id(value) for value in ids.values()):
         raise InvalidInput("stored operation has invalid ids")
-    path, monitor = _checked_path(stored.get("path"), base), _checked_monitor(stored.get("monitor"), base)
+    path, monitor = _validate_path(stored.get("path"), base), _validate_monitor(stored.get("monitor"), base)
     if not path or (status == RUNNING and monitor.kind == "none"):
         raise InvalidInput("stored operation does not say what it is about, or where it is watched")
     return {
@@ -48,15 +51,12 @@ def checked(stored: Mapping[str, Any], base: str) -> JsonDict:
         "monitor": monitor,
         "status": status,
         "started_at": started_at,
-        "instances": None if instances is None else _checked_monitor(instances, base, ("instances",)),
+        "instances": None if instances is None else _validate_monitor(instances, base, ("instances",)),
         **ids,
     }
 
 
-_KINDS = ("status", "location", "resource", "instances", "none")
-
-
-def _checked_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS) -> Monitor:
+def _validate_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS) -> Monitor:
     if not isinstance(stored, Mapping) or stored.get("kind") not in kinds:
         raise InvalidInput("stored operation has no valid monitor")
     ids = stored.get("ids", [])
@@ -64,8 +64,8 @@ def _checked_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS)
         raise InvalidInput("stored operation has invalid instance ids")
     monitor = Monitor(
         stored["kind"],
-        _checked_path(stored.get("path"), base),
-        _checked_path(stored.get("result_path"), base),
+        _validate_path(stored.get("path"), base),
+        _validate_path(stored.get("result_path"), base),
         tuple(ids),
     )
     if monitor.kind != "none" and not monitor.path:
@@ -73,16 +73,17 @@ def _checked_monitor(stored: object, base: str, kinds: tuple[str, ...] = _KINDS)
     return monitor
 
 
-def monitor_dict(monitor: Monitor) -> JsonDict:
+def monitor_to_dict(monitor: Monitor) -> JsonDict:
+    """A Monitor as plain JSON."""
     return {**monitor._asdict(), "ids": list(monitor.ids)}
 
 
-def _checked_path(path: object, base: str) -> str:
+def _validate_path(path: object, base: str) -> str:
     if path == "":
         return ""
     if not isinstance(path, str) or not path.startswith("/"):
         raise InvalidInput("stored operation holds an address instead of a path")
     try:
-        return responses.own_path(path, base)
+        return responses.same_origin_path(path, base)
     except TransportError as error:
         raise InvalidInput(f"stored operation is not ours: {error}") from None
