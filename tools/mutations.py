@@ -130,7 +130,7 @@ MUTATIONS = [
     Mutation(
         "patch of a journal",
         "upgrade/rules/trust.py",
-        "if other or not leads or _beside(first, found, after):",
+        "if other or not leads or _beside(first, vmss, after):",
         "if False:",
         "tests/upgrade/test_journal_trust.py -k patch_that_is_not",
     ),
