@@ -373,6 +373,15 @@ EVENTS: dict[str, tuple[State, dict[str, Any], dict[str, Any]]] = {
             **STALE,
         },
     ),
+    "ended, a deallocation without an effect": (
+        changed(STATE, batch=changed(SENT, request="deallocate", done=())),
+        {"kind": "ended", "returned": True, "took": 5.0},
+        {
+            "batch": changed(SENT, request="deallocate", status="ended", done=("deallocate",), ended=NOW, watched=NOW),
+            "took": (5.0,),
+            **STALE,
+        },
+    ),
     "settled, none shown": (
         changed(STATE, batch=ENDED),
         {"kind": "settled", "classes": {"0": "vanished"}, "reasons": {"0": "r"}, "absent": ["0"]},

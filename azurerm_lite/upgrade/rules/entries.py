@@ -194,7 +194,8 @@ def _apply_ended(state: State, entry: Entry) -> State:
     if request == "reimage":
         state = changed(state, reimaged=state.reimaged | set(batch.request_ids))
     error = "; ".join(filter(None, (batch.error, entry.get("error", ""))))
-    returned = batch.returned or bool(entry.get("returned"))
+    # A deallocation without an effect says nothing of how the upgrade after it fares.
+    returned = batch.returned or (bool(entry.get("returned")) and request != "deallocate")
     state = changed(state, operation=None, stale=True)
     done = (*batch.done, request)
     return _change_batch(state, status="ended", done=done, ended=at, watched=at, error=error, returned=returned)
