@@ -100,11 +100,8 @@ def _is_filled_in(key: str, value: Json) -> bool:
         return all(_is_filled_in(str(name), inner) for name, inner in value.items())
     if isinstance(value, bool):
         return key in _FROM_ELSEWHERE or value is (key in _ON)
-    return (
-        _is_empty(value)
-        or key in _FROM_ELSEWHERE
-        or any(_equal(key, default, value) for default in _DEFAULTS.get(key, ()))
-    )
+    defaults = _DEFAULTS.get(key, ())
+    return _is_empty(value) or key in _FROM_ELSEWHERE or any(_equal(key, default, value) for default in defaults)
 
 
 def _is_cleared(key: str, value: Json) -> bool:
@@ -164,9 +161,7 @@ def unexplained(actual: Json, sent: Json, patch: Json = None) -> Diff:
 def shows_write(actual: Json, sent: Json, patch: Json = None) -> bool:
     """Return True when GET shows the model that was sent, apart from Azure's completions; see `unexplained`.
 
-    `actual`: the scale set as `get_vmss` returned it. `sent`, `patch`: as in `unexplained`.
-
-    Raises: InvalidInput for values that are not JSON.
+    The arguments are those of `unexplained`. Raises: InvalidInput for values that are not JSON.
     """
     return not unexplained(actual, sent, patch)
 
@@ -216,9 +211,7 @@ def _unlike_members(sent: Mapping[str, Any], actual: Mapping[str, Any], key: str
     if key == "terminateNotificationProfile" and True not in (sent.get("enable"), actual.get("enable")):
         return
     if key == "userAssignedIdentities":
-        sent, actual = (
-            {str(name).lower(): value for name, value in identities.items()} for identities in (sent, actual)
-        )
+        sent, actual = ({str(name).lower(): value for name, value in ids.items()} for ids in (sent, actual))
     for name in [*sent, *(name for name in actual if name not in sent)]:
         inner = f"{path}.{name}" if path else str(name)
         yield from _unlike(sent.get(name, MISSING), actual.get(name, MISSING), str(name), inner)

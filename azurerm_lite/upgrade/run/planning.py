@@ -202,10 +202,9 @@ def make_plan(
     broken: frozenset[str] = frozenset(),
     deallocated: frozenset[str] = frozenset(),
 ) -> Plan:
-    """Plan a change, or one leg of a rollback.
+    """Plan a change, or one leg of a rollback: the instances `only`, to the exact `image`.
 
-    `only`, `image`: the instances and the exact image of a leg. `broken`: the instances whose upgrade had failed; they
-    do not count as available. `deallocated`: the instances that an unfinished upgrade has deallocated.
+    `broken`: instances whose upgrade had failed; they are not available. `deallocated`: by an unfinished upgrade.
     """
     before: JsonDict = {**get_vmss(arm, *address)}
     after, warnings = changed_model(arm, address, before, change)
@@ -213,20 +212,16 @@ def make_plan(
     snapshot = _take_plausible_snapshot(arm, address, before)
     snapshot = snapshot._replace(source=health_source(before, after, snapshot))
     version, patch = pin(after), model.merge_patch(before, after)
-    renews = preflight.renews(model.without_read_only(before), model.without_read_only(after))
-    parked = frozenset(
-        name for name in deallocated & set(snapshot.members) if snapshot.members[name].power == "deallocated"
-    )
+    bare_before, bare_after = model.without_read_only(before), model.without_read_only(after)
+    renews, parked = preflight.renews(bare_before, bare_after), _still_deallocated(deallocated, snapshot)
     preflight.refuse_by_instances(policy, snapshot, renews=renews, deallocated=parked)
     start = behind(snapshot) if renews else snapshot
     hosted = _offers_size(arm, address, before, after, snapshot, policy)
-    goal = Leg(version, image, only)
+    goal, anew = Leg(version, image, only), preflight.anew(after, patch, version)
     facts: Any = {"broken": broken, "flexible": is_flexible(before), "deallocated": parked}
     state = replace(selection.plain(policy, start, version, goal), **facts)
-    anew = preflight.anew(after, patch, version)
-    stages = preflight.stages(
-        after, patch, hosted=hosted, remade=_makes_new_disks(goal, start, anew), deallocated=bool(parked)
-    )
+    makes_disks = _makes_new_disks(goal, start, anew)
+    stages = preflight.stages(after, patch, hosted=hosted, remade=makes_disks, deallocated=bool(parked))
     preflight.refuse_by_disruption(policy, stages)
     journal_path = _lock.read_journal_note(address.resource_id, arm.lock_scope)
     course = _plan_course(state, start, journal_path)
@@ -237,12 +232,9 @@ def make_plan(
     return Plan(
         address,
         policy,
-        model.without_read_only(before),
+        bare_before,
         patch,
-        tuple(
-            str(difference)
-            for difference in model.diff(model.without_read_only(before), model.without_read_only(after))
-        ),
+        tuple(map(str, model.diff(bare_before, bare_after))),
         version,
         model.fingerprint(before),
         model.fingerprint(after),
@@ -255,9 +247,14 @@ def make_plan(
         anew=anew,
         hosted=hosted,
         source=snapshot.source,
-        outline=model.outline(model.apply_patch(model.without_read_only(before), patch)),
+        outline=model.outline(model.apply_patch(bare_before, patch)),
         deallocated=tuple(sorted(parked)),
     )
+
+
+def _still_deallocated(names: frozenset[str], snapshot: Snapshot) -> frozenset[str]:
+    """The instances of `names` that a Snapshot shows as deallocated."""
+    return frozenset(name for name in names & set(snapshot.members) if snapshot.members[name].power == "deallocated")
 
 
 def _plan_course(state: State, snapshot: Snapshot, journal: str) -> selection.Course:
