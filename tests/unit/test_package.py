@@ -118,7 +118,7 @@ def test_the_client_can_be_held_in_the_head() -> None:
     No function is longer than 60 lines.
     """
     client = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in NOT_THE_CLIENT]
-    assert sum(len(path.read_text().splitlines()) for path in client) <= 8362
+    assert sum(len(path.read_text().splitlines()) for path in client) <= 8370
     functions = [
         ((node.end_lineno or 0) - node.lineno + 1, f"{path.name} {node.name}")
         for path in PACKAGE.rglob("*.py")

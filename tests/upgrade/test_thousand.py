@@ -46,7 +46,7 @@ def cost(number: int) -> Cost:
     verdict = upgrade(made.arm, wanted)
     spent = made.clock.time() - begun
     records = [one for one in made.simulation.operations.records.values() if one.kind == "POST"]
-    batches = [one.ended - one.started for one in records if one.ended is not None]
+    batches = [record.end_time - record.start_time for record in records if record.end_time is not None]
     besides = [one for one in made.app.recorder.entries if not one.path.endswith("/virtualMachines")]
     refused = made.app.throttle.refusals + sum(one.status == 429 for one in made.app.recorder.entries)
     return Cost(verdict.ok, verdict.counts["updated"], batches, len(besides), spent - sum(batches), refused)
