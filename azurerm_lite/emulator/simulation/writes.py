@@ -25,7 +25,7 @@ _REPLACED: tuple[tuple[str, ...], ...] = (
 )
 # What no set can be without: a null in a PATCH does not erase it.
 _PROFILE = ("properties", "virtualMachineProfile")
-_BASIS: tuple[tuple[str, ...], ...] = (
+_BASIS = (
     ("location",),
     ("sku",),
     *(("sku", part) for part in ("name", "tier", "capacity")),
@@ -85,10 +85,10 @@ def read_patch(habits: Habits, scale_set: ScaleSet, body: Mapping[str, Any]) -> 
 
 def _without_erased_basis(body: dict[str, Any]) -> dict[str, Any]:
     """The body without the nulls that would erase what a set is made of: for these a null is no value at all."""
-    for path in _BASIS:
-        parent = dig(body, *path[:-1]) if len(path) > 1 else body
-        if isinstance(parent, dict) and parent.get(path[-1], ...) is None:
-            del parent[path[-1]]
+    for *parents, key in _BASIS:
+        parent = dig(body, *parents) if parents else body
+        if isinstance(parent, dict) and parent.get(key, ...) is None:
+            del parent[key]
     return body
 
 
