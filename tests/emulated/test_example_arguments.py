@@ -100,7 +100,7 @@ def test_vmssupgrade_without_waiting_keeps_tags_written_since_the_plan(
 ) -> None:
     wanted = plan(arm, *web, _with_tag_and_version, policy=Policy(instances=("0",)))
     az.patch_vmss(arm, *web, {"tags": {"service": "web", "theirs": "1"}}).wait()
-    example("vmssupgrade").begun(arm, wanted)
+    example("vmssupgrade").start(arm, wanted)
     found = az.get_vmss(arm, *web)
     assert found["tags"] == {"service": "web", "theirs": "1", "release": "42"}
     (write,) = [entry for entry in azurerm_emulator.recorder.find("PATCH") if "properties" in entry.body]
@@ -119,5 +119,5 @@ def test_vmssupgrade_without_waiting_undoes_no_model_written_since_the_plan(
     az.update_vmss(arm, *web, lambda model: model["properties"].update(overprovision=False))
     before = len(azurerm_emulator.recorder.writes())
     with pytest.raises(PlanRefused, match="the model has changed since it was planned"):
-        example("vmssupgrade").begun(arm, wanted)
+        example("vmssupgrade").start(arm, wanted)
     assert len(azurerm_emulator.recorder.writes()) == before

@@ -255,7 +255,7 @@ PURE: dict[str, Call] = {
     "diff, endless": lambda _: model.diff(ENDLESS, endless()),
     "fingerprint, endless": lambda _: model.fingerprint(ENDLESS),
     "fingerprint, text": lambda _: model.fingerprint(f"{MARK}"),  # type: ignore[arg-type]
-    "redact, endless": lambda _: model.redacted(ENDLESS),
+    "redact, endless": lambda _: model.redact(ENDLESS),
     "apply_merge_patch, endless": lambda _: model.apply_merge_patch(ENDLESS, ENDLESS),
     "without_secrets, endless": lambda _: model.without_secrets(ENDLESS),
     "apply_patch": lambda body: model.apply_patch(body, ENDLESS),

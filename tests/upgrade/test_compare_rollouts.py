@@ -12,7 +12,7 @@ import pytest
 from azurerm_lite.upgrade import Policy
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "compare_rollouts.py"
-OURS = ("azurerm_lite", "azurerm_lite, one canary first", "azurerm_lite, two may fail")
+OURS = ("azurerm_lite", "azurerm_lite, one canary first", "azurerm_lite, failure budget 2")
 LOST, EVICTION = "a request is lost and three other instances become unhealthy", "two instances are evicted"
 BAD_IMAGE = "an image on which no instance becomes healthy"
 
