@@ -242,7 +242,7 @@ def test_an_upgrade_that_hangs_and_ends_at_last_lets_the_others_go_on() -> None:
     def ended() -> None:
         lab.simulation.instances.update(lab.scale_set, lab.scale_set.instances["0"], state="Failed")
         lab.simulation.operations.end(lab.scale_set.upgrade, {"code": "Timeout", "message": "It took too long."})
-        lab.simulation.scale_sets.release(lab.scale_set, failed=True)
+        lab.scale_set.release(failed=True)
 
     lab.simulation.events.schedule_in(1200, ended)
     verdict = lab.run(policy=Policy(failure_budget=1, operation_timeout_seconds=600))

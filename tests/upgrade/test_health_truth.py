@@ -173,7 +173,7 @@ def test_an_operation_that_gave_its_instances_back_unchanged_is_sent_again(code:
         for name in ("0", "5"):
             lab.simulation.instances.update(lab.scale_set, lab.instances[name], state="Succeeded")
         lab.simulation.operations.end(lab.scale_set.upgrade, {"code": code, "message": "Preempted by another."})
-        lab.simulation.scale_sets.release(lab.scale_set, failed=False)
+        lab.scale_set.release(failed=False)
         lab.simulation.events.clear()
 
     verdict = lab.run(on_event=at("posted", 1, preempt))
