@@ -198,17 +198,17 @@ def test_a_fork_while_a_thread_gets_a_token_leaves_no_lock_behind() -> None:
         if os.getpid() == in_parent:
             asked.set()
             go_on.wait(SECONDS)
-        return Token(f"token of {'the parent' if os.getpid() == in_parent else 'the child'}", 2**40)
+        return Token(f"token-of-the-{'parent' if os.getpid() == in_parent else 'child'}", 2**40)
 
     credential = Credential("test", acquire)
     thread = threading.Thread(target=credential.get_token, args=(SCOPE,))
     thread.start()
     assert asked.wait(SECONDS)
     result_of = in_child(lambda: credential.get_token(SCOPE).token)
-    assert result_of() == "token of the child"
+    assert result_of() == "token-of-the-child"
     go_on.set()
     thread.join()
-    assert credential.get_token(SCOPE).token == "token of the parent"
+    assert credential.get_token(SCOPE).token == "token-of-the-parent"
 
 
 def test_a_fork_while_a_thread_waits_for_a_response_leaves_no_lock_behind(busy: Any) -> None:

@@ -459,7 +459,7 @@ def test_an_upgrade_to_an_image_of_another_tenant(azurerm_emulator: Any, gallery
     tenant = azurerm_emulator.identity.add_tenant(FAR)
     with connected(azurerm_emulator, tenant) as arm:
         wanted = plan(arm, *gallery_set, lambda model: az.set_image_id(model, IMAGE))
-        assert any("gallery may not be read" in warning for warning in wanted.warnings)
+        assert any("do not allow reading the gallery" in warning for warning in wanted.warnings)
         azurerm_emulator.clock.advance(7200)
         azurerm_emulator.faults.next("GET", "/far/virtualMachines", nth=3, expire=True)
         assert upgrade(arm, wanted).outcome == "succeeded"

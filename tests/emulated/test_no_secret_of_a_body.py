@@ -232,8 +232,8 @@ def test_the_traceback_keeps_its_lines_and_the_frames_of_the_caller_their_values
     while trace is not None:
         frames[trace.tb_frame.f_code.co_name] = trace.tb_frame.f_locals
         trace = trace.tb_next
-    assert {"update_vmss", "_once", "_changed", "change"} <= set(frames)
-    assert frames["_changed"] == {}
+    assert {"update_vmss", "_update_once", "_apply", "change"} <= set(frames)
+    assert frames["_apply"] == {}
     assert frames["change"]["secret"] == MODEL["sku"]
 
 

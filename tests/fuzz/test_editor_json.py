@@ -64,7 +64,7 @@ def test_a_body_is_a_json_object_or_invalid_input(data: bytes) -> None:
 
 
 @fuzz
-@given(DOCUMENTS, st.sampled_from(["wishes", "action", "upgrade_wish", "batch_by", "number"]))
+@given(DOCUMENTS, st.sampled_from(["wishes", "action", "upgrade_wish", "order", "number"]))
 def test_what_a_document_asks_for_is_read_or_refused(document: dict[str, Any], reader: str) -> None:
     from vmsseditor import messages
 

@@ -349,7 +349,7 @@ def test_a_change_that_removes_the_health_source_is_planned_as_such(source: str)
     """Case r16: what is upgraded counts by whether it runs; the plan warns, and the next plan finds nothing to do."""
     lab = Lab(capacity=10, health_source=source)
     plan = lab.plan(without_health)
-    assert any("health source away" in warning for warning in plan.warnings)
+    assert any("removes the health source" in warning for warning in plan.warnings)
     verdict = upgrade(lab.arm, plan)
     assert verdict.counts == {"updated": 10}, verdict
     assert lab.breaches == []

@@ -314,8 +314,25 @@ def warnings(
     `deallocated`: instances that an earlier upgrade left deallocated and this one starts; `journal`: the path of the
     journal of that upgrade, if this machine knows it.
     """
+    messages = _behind(before, snapshot.members.values()) if renews else []
+    messages += _about_instances(snapshot, deallocated)
+    messages += explain_deallocated(snapshot, deallocated, journal)
+    messages += _about_health(before, after, snapshot)
+    if "image" in os_disk(after):
+        messages.append(f"unmanaged disks are retired: {UNMANAGED}")
+    messages += edits.protected_settings_warnings(before, after)
+    if model.without_secrets(after) != after:
+        messages.append(
+            "passwords, customData and protected settings are not in the journal: a rollback cannot restore them"
+        )
+    if str(image(after).get("version", "")) == "latest":
+        messages.append("the model says `latest`: instances do not show a newer image until the model names a version")
+    return messages
+
+
+def _about_instances(snapshot: Snapshot, deallocated: Collection[str]) -> list[str]:
+    """Warnings that name instances, and the number of those that are missing."""
     instances = snapshot.members.values()
-    messages = _behind(before, instances) if renews else []
     groups = (
         ("protected from scale-set actions and skipped", [instance for instance in instances if instance.protected]),
         ("not healthy before it begins", [instance for instance in instances if not snapshot.is_available(instance)]),
@@ -332,36 +349,32 @@ def warnings(
             [instance for instance in instances if instance.state in selection.MOVING],
         ),
     )
-    messages += [
+    messages = [
         f"{what}: {markup.listing([instance.instance_id for instance in affected])}"
         for what, affected in groups
         if affected
     ]
-    messages += explain_deallocated(snapshot, deallocated, journal)
     capacity = snapshot.model.capacity if snapshot.model is not None else 0
     if len(snapshot.members) < capacity:
         messages.append(
             f"{capacity - len(snapshot.members)} of {capacity} instances are missing, and count against the floor"
         )
+    return messages
+
+
+def _about_health(before: Mapping[str, Any], after: Mapping[str, Any], snapshot: Snapshot) -> list[str]:
+    """Warnings about the health source, and about instances that report nothing to it."""
+    messages = []
     if watches_health(before) and not watches_health(after):
         messages.append("the change removes the health source: upgraded instances are available when they run")
-    if "image" in os_disk(after):
-        messages.append(f"unmanaged disks are retired: {UNMANAGED}")
     if not watches_health(before) and watches_health(after):
         messages.append(
             "the change adds a health source: other instances need no health report until they are upgraded"
-        )
-    messages += edits.protected_settings_warnings(before, after)
-    if model.without_secrets(after) != after:
-        messages.append(
-            "passwords, customData and protected settings are not in the journal: a rollback cannot restore them"
         )
     if not snapshot.reports and snapshot.source != "required":
         messages.append("no instance reports application health: only power and provisioning states are known")
     if silent := selection.list_silent(snapshot):
         messages.append(f"{markup.listing(silent)}: running without a health report, so not available")
-    if str(image(after).get("version", "")) == "latest":
-        messages.append("the model says `latest`: instances do not show a newer image until the model names a version")
     return messages
 
 
