@@ -21,7 +21,7 @@ EMPTY_NAMES = {
     "one", "ones", "found", "told", "said", "made", "given", "kept", "left", "own", "there", "who", "whoever", "heard",
     "meant", "asked", "seen", "wanted", "begun", "taken", "shown",
 }  # fmt: skip
-EMPTY_NAME_CEILINGS = {"upgrade": 40}
+EMPTY_NAME_CEILINGS: dict[str, int] = {}
 PRONOUNS = re.compile(r"\b(?:who|whoever|somebody|nobody|everybody|anybody)\b", re.IGNORECASE)
 PRONOUN_CEILINGS = {"model": 2, "upgrade": 22}
 
