@@ -297,16 +297,18 @@ class Rollout(RuleBasedStateMachine):
     def judge_posts(self) -> None:
         """I1 to I6, I9 and I11: at each POST of an upgrade, by the emulator's own truth."""
         posts, self.posts = self.posts, []
-        for entry, truths, wrote in posts:
-            ids = entry.body["instanceIds"]
+        for post, truths, wrote in posts:
+            ids = post.body["instanceIds"]
             assert ids
             assert len(set(ids)) == len(ids)
             assert "*" not in ids
-            assert any(one["kind"] == "intent" and one["ids"] == ids for one in self.journal.entries), "no intent"
+            # An instance whose upgrade is behind it, and its reimage is not, is in the batch and not in the request.
+            intents = [entry for entry in self.journal.entries if entry["kind"] == "intent"]
+            assert any(ids in (intent["ids"], intent["request_ids"]) for intent in intents), "no intent"
             assert truths, "nobody looked before it"
             assert not wrote, "another request of ours lies between the snapshot and this one"
-            if entry.status < 400:
-                assert entry.time - truths[-1].at <= SNAPSHOT_SECONDS, "decided on an old snapshot"
+            if post.status < 400:
+                assert post.time - truths[-1].at <= SNAPSHOT_SECONDS, "decided on an old snapshot"
                 # Pages that came at different moments may each show what was true then.
                 complaints = [self.complaint(ids, truth) for truth in truths]
                 assert "" in complaints, complaints
