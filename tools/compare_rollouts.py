@@ -182,9 +182,9 @@ def stage_for(contender: Contender, faults: Faults) -> Stage:
 def run(contender: Contender, faults: Faults) -> Outcome:
     """Run one contender in one scenario."""
     stage = stage_for(contender, faults)
-    before, begun = available(stage), stage.clock.time()
+    before, started = available(stage), stage.clock.time()
     reported = contender(stage.arm, stage.address)
-    seconds, requests = stage.clock.time() - begun, len(stage.app.recorder.entries)
+    seconds, requests = stage.clock.time() - started, len(stage.app.recorder.entries)
     stage.clock.advance(RECOVERY_SECONDS)
     stage.simulation.events.run_due_events()
     harmed = before - available(stage)

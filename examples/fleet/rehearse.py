@@ -89,8 +89,8 @@ def runs() -> list[dict[str, Any]]:
 
 def sent(emulator: Emulator) -> Counter[tuple[str, str]]:
     """How often each instance was sent to be upgraded, by the emulator's own journal."""
-    posts = [one for one in emulator.recorder.find("POST", "manualupgrade") if one.status < 400]
-    return Counter((one.path.split("/")[8], instance) for one in posts for instance in one.body["instanceIds"])
+    posts = [entry for entry in emulator.recorder.find("POST", "manualupgrade") if entry.status < 400]
+    return Counter((entry.path.split("/")[8], instance) for entry in posts for instance in entry.body["instanceIds"])
 
 
 def rehearse(emulator: Emulator, folder: str) -> list[str]:

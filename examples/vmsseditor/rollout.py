@@ -175,20 +175,20 @@ def rollback_path(before: Rollout) -> Path:
     return before.journal.with_name(f"{before.journal.name}.rollback")
 
 
-def classes(made: Rollout, seen: Snapshot) -> dict[str, str] | None:
+def classes(rollout: Rollout, snapshot: Snapshot) -> dict[str, str] | None:
     """How each instance stands in an upgrade, for the picture; None while nothing is known of any.
 
     Instances that the policy leaves out are not selected. In a rollback these are all that the upgrade did not touch,
     whichever model they have.
     """
-    if made.selected is not None:
-        outside = dict.fromkeys(set(seen.members) - made.selected, "not-selected")
-        known = {**made.classes, **outside}
+    if rollout.selected is not None:
+        outside = dict.fromkeys(set(snapshot.members) - rollout.selected, "not-selected")
+        known = {**rollout.classes, **outside}
     else:
-        behind = {name: instance for name, instance in seen.members.items() if not instance.latest}
-        outside = {name: "not-selected" for name, instance in behind.items() if not _selects(made.policy, instance)}
-        known = {**outside, **made.classes}
-    return {**known, **dict.fromkeys(made.ids, "in-batch")} or None
+        behind = {name: instance for name, instance in snapshot.members.items() if not instance.latest}
+        outside = {name: "not-selected" for name, instance in behind.items() if not _selects(rollout.policy, instance)}
+        known = {**outside, **rollout.classes}
+    return {**known, **dict.fromkeys(rollout.ids, "in-batch")} or None
 
 
 def _selects(policy: Policy, instance: Any) -> bool:
